@@ -1,0 +1,71 @@
+# %% [markdown]
+# # 00 · Which cells is there to learn from?
+#
+# **Finding.** *Written from the numbers when the notebook is executed.*
+#
+# **Method.** The cells of the design's source are read and checked: raw integer counts, unique genes, complete labels. They are
+# written once to `corpus/`, with a manifest, in a form that every later stage reads quickly. Nothing is filtered or normalised here.
+
+# %% tags=["parameters"]
+design: str = "params/demo.yaml"  # design file, relative to the project
+results: str = "results/demo"  # folder of the results, relative to the project
+
+# %%
+import json
+
+from helpers import corpus, store
+from helpers.provenance import file_sha256, project_path
+from helpers.split import check_design
+
+study, artifacts = store.open_store(design, results, stage="00_corpus")
+source_sha256 = file_sha256(project_path(study.corpus.path))
+folder = artifacts.artifact("corpus", settings={"corpus": study.corpus.source, "sha256": source_sha256})
+
+# %% [markdown]
+# The source is checked as a whole, and the design against it, before the first byte is written.
+
+# %%
+n_corpus = check_design(study, corpus.read_obs(study))
+cells = corpus.read_source(study)
+store.claim(study, artifacts.root)
+if not folder.fresh:
+    with folder.write() as path:
+        path.mkdir()
+        cells.write_h5ad(path / "cells.h5ad")  # uncompressed: read often, written once
+        manifest = {
+            "source": study.corpus.source,
+            "source_sha256": source_sha256,
+            "n_cells": cells.n_obs,
+            "n_genes": cells.n_vars,
+            "cells_sha256": file_sha256(path / "cells.h5ad"),
+        }
+        (path / "manifest.json").write_text(json.dumps(manifest, indent=1))
+
+# %% [markdown]
+# ## What is there
+
+# %% tags=["show"]
+import numpy as np
+
+from helpers import plots
+from helpers.reading import finding
+
+counts = cells.obs.assign(umis=np.asarray(cells.X.sum(axis=1)).ravel(), genes=np.diff(cells.X.indptr))
+overview = counts.groupby(["dataset_id", "batch"], observed=True).agg(
+    cells=("umis", "size"),
+    cell_types=("cell_type", "nunique"),
+    median_umis=("umis", "median"),
+    median_genes=("genes", "median"),
+)
+overview.style.format("{:,.0f}")
+
+# %% tags=["show"]
+plots.composition(cells.obs, by="batch", label="cell_type_harmonised")
+
+# %% tags=["show"]
+finding(
+    f"{cells.n_obs:,} cells of {cells.obs['batch'].nunique()} libraries and {cells.obs['tissue'].nunique()} tissues share "
+    f"{cells.n_vars:,} genes; {n_corpus:,} of them may be learned from, the rest judges. A median cell has "
+    f"{counts['umis'].median():,.0f} UMIs, from {overview['median_umis'].min():,.0f} in the shallowest library to "
+    f"{overview['median_umis'].max():,.0f} in the deepest."
+)

@@ -1,0 +1,77 @@
+# %% [markdown]
+# # 05 · Which cells judge, and did any model see them?
+#
+# **Finding.** *Written from the numbers when the notebook is executed.*
+#
+# **Method.** The split comes first and is stored: every later stage reads it and no stage redraws it. Part of one library is held out at
+# random for validation and evaluation; whole libraries, studies and tissues are held out beside it. The gene space is
+# chosen on the corpus cells alone.
+
+# %% tags=["parameters"]
+design: str = "params/demo.yaml"  # design file, relative to the project
+results: str = "results/demo"  # folder of the results, relative to the project
+
+# %%
+import numpy as np
+import pandas as pd
+
+from helpers import corpus, store
+from helpers.split import assign_roles, evaluation_table, select_genes
+
+study, artifacts = store.open_store(design, results, stage="05_split")
+choice = study.model_dump(include={"seed", "corpus", "held_out", "evaluation_sets"})
+files = {
+    name: artifacts.artifact(f"{name}.parquet", inputs=["corpus"], settings=choice)
+    for name in ("split", "evaluation_sets", "genes")
+}
+cells = corpus.read_cells(artifacts, gene_space=False)
+
+# %% [markdown]
+# ## The split
+
+# %%
+roles = assign_roles(cells.obs, study)
+if not files["split"].fresh:
+    with files["split"].write() as path:
+        table = pd.DataFrame({"position": np.arange(cells.n_obs), "cell": cells.obs_names, "role": roles.to_numpy()})
+        table.to_parquet(path, index=False)
+
+sets = evaluation_table(cells.obs, roles, study)
+if not files["evaluation_sets"].fresh:
+    with files["evaluation_sets"].write() as path:
+        sets.to_parquet(path, index=False)
+
+learned = set(np.flatnonzero(roles.isin(["corpus", "validation"])))
+strict = sets[sets["seen"] != "transductive"]
+assert not learned & set(strict["position"]), "an evaluation cell would be learned from"
+
+# %% [markdown]
+# ## The gene space
+
+# %%
+genes = select_genes(cells[(roles == "corpus").to_numpy()], study.corpus.genes)
+if not files["genes"].fresh:
+    with files["genes"].write() as path:
+        genes.to_parquet(path, index=False)
+
+# %% [markdown]
+# ## Who is in which role
+
+# %% tags=["show"]
+pd.crosstab(cells.obs["batch"], roles.rename("role"), margins=True, margins_name="all").style.format("{:,}")
+
+# %% tags=["show"]
+from helpers import plots
+from helpers.reading import finding
+
+plots.evaluation_sets(sets)
+
+# %% tags=["show"]
+sizes = roles.value_counts()
+by_seen = sets.groupby("seen", sort=False).size()
+finding(
+    f"{sizes['corpus']:,} cells may be learned from and {sizes['validation']:,} stop the training; "
+    f"{sizes['evaluation']:,} cells judge ("
+    + ", ".join(f"{count:,} {seen}" for seen, count in by_seen.items())
+    + f"), none of them in the corpus. Models see {int(genes['selected'].sum()):,} of {len(genes):,} genes, chosen on the corpus alone."
+)

@@ -1,0 +1,95 @@
+# %% [markdown]
+# # 20 · How does the loss fall as the corpus grows?
+#
+# **Finding.** *Written from the numbers when the notebook is executed.*
+#
+# **Method.** One model family learns from every subset of one strategy, each model from its own initial weights and with the same budget of
+# cell-views. The same validation cells stop every run; the weights with the lowest validation loss are kept. A model that is
+# already there, made from the same cells, settings and code, is not trained again.
+
+# %% tags=["parameters"]
+design: str = "params/demo.yaml"  # design file, relative to the project
+results: str = "results/demo"  # folder of the results, relative to the project
+family: str = "pca"  # model family
+width: float = 1.0  # multiplier of the preset's width
+strategy: str = "random"  # how the cells were drawn; untrained for models with no training
+percentages: list = []  # sizes to train, in per cent of the corpus; empty for all of the design
+seeds: list = []  # seeds to train; empty for all of the design
+
+# %%
+import numpy as np
+import pandas as pd
+
+from helpers import corpus, models, store
+from helpers.design import UNTRAINED
+from helpers.reading import finding, track
+
+study, artifacts = store.open_store(design, results, stage="20_pretrain", modules=[models.module_of(family)])
+runs = study.select(family, width, strategy, percentages, seeds)
+
+# %%
+roles = pd.read_parquet(artifacts.read("split.parquet"))["role"].to_numpy()
+cells = corpus.read_cells(artifacts)
+validation = cells[roles == "validation"].copy()
+chosen = study.families[family]
+budget = models.Budget(study.budget.kind, 0 if strategy == UNTRAINED else study.budget.amount)
+
+
+def training_positions(run):
+    if run.strategy == UNTRAINED:  # initial weights only; the corpus is not looked at
+        return np.flatnonzero(roles == "corpus")
+    positions = pd.read_parquet(artifacts.read(store.subset_path(run)))["position"].to_numpy()
+    assert (roles[positions] == "corpus").all(), "a subset holds cells from outside the corpus"
+    return positions
+
+
+# %% [markdown]
+# ## Train
+
+# %%
+for run in track(runs, "models"):
+    subset = [] if run.strategy == UNTRAINED else [store.subset_path(run)]
+    settings = {"seed": study.seed, "run": run.id, "budget": [budget.kind, budget.amount], **chosen.model_dump()}
+    folder = artifacts.artifact(
+        store.model_path(run), inputs=["corpus", "split.parquet", "genes.parquet", *subset], settings=settings
+    )
+    if not folder.fresh:
+        training = models.TrainingCells(train=cells[training_positions(run)].copy(), validation=validation)
+        model = models.create(family, n_genes=cells.n_vars, preset=chosen.preset, width=width, **chosen.settings)
+        with folder.write() as path:
+            model.fit(training, budget=budget, rng=study.rng("model", run.id))
+            model.save(path)
+
+# %% [markdown]
+# ## Loss curves and cost
+
+# %% tags=["show"]
+import json
+
+from helpers import plots
+
+histories, cards = {}, {}
+for run in runs:
+    folder = artifacts.read(store.model_path(run))
+    histories[run] = pd.read_parquet(folder / "history.parquet")
+    cards[run] = json.loads((folder / "model.json").read_text())
+plots.loss_curves(histories, unit=cards[runs[0]]["loss_unit"])
+
+# %% tags=["show"]
+cost = pd.DataFrame([{"percentage": run.percentage, "seed": run.seed, **card["cost"]} for run, card in cards.items()])
+cost["validation_loss"] = [history["validation_loss"].min() for history in histories.values()]
+columns = ["unique_cells", "steps", "cell_views", "flops", "seconds", "validation_loss"]
+summary = cost.groupby("percentage")[columns].mean().assign(stopped_early=cost.groupby("percentage")["stopped_early"].sum())
+summary.style.format("{:,.0f}").format({"seconds": "{:.2f}", "validation_loss": "{:.4f}", "flops": "{:.2e}"})
+
+# %% tags=["show"]
+small, large = summary.iloc[0], summary.iloc[-1]
+parameters = cards[runs[0]]["n_parameters"]["total"]
+if strategy == UNTRAINED:
+    finding(f"{len(runs)} untrained {family} models of {parameters:,} parameters: the floor that every trained model must leave behind.")
+else:
+    finding(
+        f"The validation loss of {family} goes from {small['validation_loss']:.4f} with {small['unique_cells']:,.0f} cells to "
+        f"{large['validation_loss']:.4f} with {large['unique_cells']:,.0f} ({cards[runs[0]]['loss_unit']}, mean of {len(set(cost['seed']))} seeds). "
+        f"{int(summary['stopped_early'].sum())} of {len(runs)} runs stopped before their budget was used."
+    )

@@ -1,0 +1,114 @@
+# %% [markdown]
+# # 30 · Can a neighbour in the embedding tell the cell type?
+#
+# **Finding.** *Written from the numbers when the notebook is executed.*
+#
+# **Method.** Half of each evaluation set's cells, stratified and stored, lend their labels to their nearest neighbours in the other half. Micro F1
+# counts all cells of scored types, macro F1 averages over types with enough cells. The majority class is the floor, a supervised
+# logistic regression the reference; labels come from clusterings, which favours PCA.
+
+# %% tags=["parameters"]
+design: str = "params/demo.yaml"  # design file, relative to the project
+results: str = "results/demo"  # folder of the results, relative to the project
+family: str = "pca"  # model family; baselines with strategy none
+width: float = 1.0  # multiplier of the preset's width
+strategy: str = "random"  # how the cells were drawn; untrained, or none for the baselines
+percentages: list = []  # sizes to evaluate, in per cent of the corpus; empty for all of the design
+seeds: list = []  # seeds to evaluate; empty for all of the design
+
+# %%
+import numpy as np
+import pandas as pd
+
+from helpers import corpus, store
+from helpers.design import NO_STRATEGY
+from helpers.evaluate import baselines, classification
+from helpers.reading import finding, track
+
+study, artifacts = store.open_store(design, results, stage="30_classify")
+task = study.evaluations.classification
+runs = study.select(family, width, strategy, percentages, seeds) if strategy != NO_STRATEGY else list(baselines.BASELINES)
+cells, sets = corpus.read_evaluation_cells(artifacts, gene_space=False)
+scored = {
+    name: classification.scored_types(part["label"], min_cells=task.min_cells, headline_min=task.headline_min_cells)
+    for name, part in sets.groupby("dataset", sort=False)
+}
+
+# %% [markdown]
+# ## Predict
+# Labels of the test half are used for scores alone.
+
+
+# %%
+def predict(run, part: pd.DataFrame) -> np.ndarray:
+    """Predicted labels of the test cells of one evaluation set, (n_test,)."""
+    rows, train = part["row"].to_numpy(), part["train"].to_numpy()
+    labels = part["label"].to_numpy()
+    if isinstance(run, str) and run in baselines.PREDICTORS:
+        return baselines.predict(run, cells[rows], labels, train, rng=study.rng("baseline", run))
+    if isinstance(run, str):
+        embedding = baselines.embed(run, cells[rows])
+    else:
+        embedding = np.load(artifacts.read(store.embedding_path(run)))["embedding"][rows]
+    return classification.knn_predict(embedding[train], labels[train], embedding[~train], n_neighbors=task.n_neighbors)
+
+
+def evaluate(run) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Tidy scores and per-cell predictions of one run on all evaluation sets."""
+    scores, predictions = [], []
+    for name, part in sets.groupby("dataset", sort=False):
+        test = part[~part["train"]].assign(predicted=predict(run, part))
+        values = classification.scores(test["label"], test["predicted"], types=scored[name])
+        scores += [{"dataset": name, "metric": metric, "value": value} for metric, value in values.items()]
+        predictions.append(test[["dataset", "position", "label", "predicted"]])
+    return pd.DataFrame(scores), pd.concat(predictions, ignore_index=True)
+
+
+# %%
+for run in track(runs, "evaluations"):
+    embedded = [] if isinstance(run, str) else [store.embedding_path(run)]
+    inputs, settings = ["corpus", "evaluation_sets.parquet", *embedded], {"seed": study.seed, **task.model_dump()}
+    files = [
+        artifacts.artifact(path("classification", run), inputs=inputs, settings=settings)
+        for path in (store.evaluation_path, store.prediction_path)
+    ]
+    if not all(file.fresh for file in files):
+        with files[0].write() as scores_path, files[1].write() as predictions_path:
+            scores, predictions = evaluate(run)
+            scores.to_parquet(scores_path, index=False)
+            predictions.to_parquet(predictions_path, index=False)
+
+# %% [markdown]
+# ## Scores
+
+# %% tags=["show"]
+from helpers import plots
+
+names = {run: run if isinstance(run, str) else run.percentage for run in runs}
+tables = [pd.read_parquet(artifacts.read(store.evaluation_path("classification", run))).assign(run=names[run]) for run in runs]
+scores = pd.concat(tables)
+overview = scores[scores["metric"].isin(["micro_f1", "macro_f1"])].pivot_table(
+    index="run", columns=["dataset", "metric"], values="value", sort=False
+)
+overview.style.format("{:.3f}")
+
+# %% tags=["show"]
+best = runs[0] if strategy == NO_STRATEGY else runs[-1]
+predictions = pd.read_parquet(artifacts.read(store.prediction_path("classification", best)))
+per_type = pd.concat(
+    [
+        classification.type_scores(part["label"], part["predicted"], types=scored[name]).assign(dataset=name)
+        for name, part in predictions.groupby("dataset", sort=False)
+    ]
+)
+plots.type_scores(per_type, title=best if isinstance(best, str) else best.id)
+
+# %% tags=["show"]
+ends = overview.xs("macro_f1", axis=1, level="metric")
+unscored = sum(int((~types["scored"]).sum()) for types in scored.values())
+if strategy == NO_STRATEGY:
+    told = "; ".join(f"{name} {ends.loc[name].min():.2f} to {ends.loc[name].max():.2f}" for name in ends.index)
+    finding(f"Macro F1 of the baselines over the evaluation sets: {told}. {unscored} types with under {task.min_cells} cells are not scored.")
+else:
+    told = ", ".join(f"{name} {ends[name].iloc[0]:.2f} → {ends[name].iloc[-1]:.2f}" for name in ends.columns)
+    finding(f"Macro F1 of {family} ({strategy}) from its smallest to its largest size: {told}. These are means over seeds, on half of each set.")

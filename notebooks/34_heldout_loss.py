@@ -1,0 +1,97 @@
+# %% [markdown]
+# # 34 · Does the held-out loss keep falling?
+#
+# **Finding.** *Written from the numbers when the notebook is executed.*
+#
+# **Method.** Every run of a family scores the same frozen test cells, each cell by itself, with genes and scaling fixed once. Beside it stand
+# the gene means of the corpus, which know no cell (null), and a bound that no model of this kind can pass (floor). Losses are
+# compared within a family only.
+
+# %% tags=["parameters"]
+design: str = "params/demo.yaml"  # design file, relative to the project
+results: str = "results/demo"  # folder of the results, relative to the project
+family: str = "pca"  # model family
+width: float = 1.0  # multiplier of the preset's width
+strategy: str = "random"  # how the cells were drawn; untrained for models with no training
+percentages: list = []  # sizes to evaluate, in per cent of the corpus; empty for all of the design
+seeds: list = []  # seeds to evaluate; empty for all of the design
+
+# %%
+import numpy as np
+import pandas as pd
+
+from helpers import corpus, models, store
+from helpers.reading import finding, track
+
+study, artifacts = store.open_store(design, results, stage="34_heldout_loss", modules=[models.module_of(family)])
+runs = study.select(family, width, strategy, percentages, seeds)
+cells, sets = corpus.read_evaluation_cells(artifacts)
+
+# %% [markdown]
+# ## Null and floor
+# Both belong to the family, not to the run: the null knows the whole corpus' gene means.
+
+
+# %%
+def control_losses() -> pd.DataFrame:
+    """Null and floor loss of each cell of each evaluation set."""
+    roles = pd.read_parquet(artifacts.read("split.parquet"))["role"].to_numpy()
+    everything = corpus.read_cells(artifacts)
+    known = models.TrainingCells(train=everything[roles == "corpus"].copy(), validation=everything[roles == "validation"].copy())
+    model = models.load(artifacts.read(store.model_path(runs[-1])))
+    parts = []
+    for _, part in sets.groupby("dataset", sort=False):
+        null, floor = model.loss_bounds(known, cells[part["row"].to_numpy()].copy())
+        parts.append(part[["dataset", "position"]].assign(null=null, floor=floor))
+    return pd.concat(parts, ignore_index=True)
+
+
+# %% [markdown]
+# ## Loss of each run on each cell
+
+# %%
+controls = None
+for run in track(runs, "evaluations"):
+    inputs = ["corpus", "split.parquet", "evaluation_sets.parquet", "genes.parquet", store.model_path(run)]
+    files = [
+        artifacts.artifact(path("heldout_loss", run), inputs=inputs) for path in (store.evaluation_path, store.prediction_path)
+    ]
+    if not all(file.fresh for file in files):
+        with files[0].write() as scores_path, files[1].write() as losses_path:
+            controls = control_losses() if controls is None else controls
+            loss = models.load(artifacts.read(store.model_path(run))).heldout_loss(cells)
+            losses = controls.assign(loss=loss[sets["row"].to_numpy()])
+            losses.to_parquet(losses_path, index=False)
+            means = losses.groupby("dataset", sort=False)[["loss", "null", "floor"]].mean().reset_index()
+            scores = means.rename(columns={"loss": "value", "floor": "ceiling"}).assign(metric="heldout_loss")
+            scores.to_parquet(scores_path, index=False)
+
+# %% [markdown]
+# ## Loss against size
+
+# %% tags=["show"]
+from helpers import plots
+
+tables = [
+    pd.read_parquet(artifacts.read(store.evaluation_path("heldout_loss", run))).assign(percentage=run.percentage, seed=run.seed)
+    for run in runs
+]
+scores = pd.concat(tables)
+overview = scores.pivot_table(index="percentage", columns="dataset", values="value", sort=False)
+bounds = scores.groupby("dataset", sort=False)[["null", "ceiling"]].first().T
+pd.concat([overview, bounds.set_axis(["null (gene means)", "floor"])])[list(overview)].style.format("{:.4f}")
+
+# %% tags=["show"]
+plots.loss_by_cell(
+    {run: pd.read_parquet(artifacts.read(store.prediction_path("heldout_loss", run))) for run in runs}, unit=models.loss_unit(family)
+)
+
+# %% tags=["show"]
+name = study.evaluations.heldout_loss.headline
+head = overview[name]
+spread = scores[scores["dataset"] == name].groupby("percentage")["value"].std().mean()
+told = f"{head.iloc[0]:.4f}" if len(head) == 1 else f"{head.iloc[0]:.4f} → {head.iloc[-1]:.4f} from the smallest to the largest size"
+finding(
+    f"Held-out loss of {family} ({strategy}) on {name}: {told} ({models.loss_unit(family)}), between the null {bounds.loc['null', name]:.4f} "
+    f"and the floor {bounds.loc['ceiling', name]:.4f}. Seeds of one size differ by {spread:.4f} (SD)."
+)

@@ -1,0 +1,59 @@
+# %% [markdown]
+# # 50 · What came out, in one table?
+#
+# **Finding.** *Written from the numbers when the notebook is executed.*
+#
+# **Method.** One row per run, evaluation set and metric, with what the run learned from and what it cost. Every value has its null and its ceiling or
+# reference beside it: majority class and logistic regression for classification, gene means and a bound for the held-out loss. Runs
+# or evaluations that are not there are listed, never filled in.
+
+# %% tags=["parameters"]
+design: str = "params/demo.yaml"  # design file, relative to the project
+results: str = "results/demo"  # folder of the results, relative to the project
+
+# %%
+import pandas as pd
+
+from helpers import store
+from helpers.analysis.collect import baseline_rows, describe_runs, expected_tables, result_rows
+from helpers.reading import finding
+
+study, artifacts = store.open_store(design, results, stage="50_collect")
+tables = expected_tables(study)
+missing = [path for path in tables if not artifacts.has(path)]
+present = {path: owner for path, owner in tables.items() if path not in missing}
+inputs = ["corpus", "split.parquet", "evaluation_sets.parquet", *present]
+file = artifacts.artifact("results.parquet", inputs=inputs, settings={"missing": missing, **study.model_dump()})
+
+# %%
+if not file.fresh:
+    with file.write() as path:
+        runs = describe_runs(study, artifacts)
+        rows = pd.concat([result_rows(runs, artifacts, present), baseline_rows(artifacts, present)], ignore_index=True)
+        rows.to_parquet(path, index=False)
+table = pd.read_parquet(artifacts.read("results.parquet"))
+
+# %% [markdown]
+# ## The table
+
+# %% tags=["show"]
+trained = table[table["strategy"] != "none"]
+overview = trained.groupby(["family", "strategy", "task"], sort=False).agg(
+    runs=("run_id", "nunique"), sets=("dataset", "nunique"), rows=("value", "size"), smallest=("n_cells", "min"), largest=("n_cells", "max")
+)
+overview.style.format("{:,.0f}")
+
+# %% tags=["show"]
+table.sample(8, random_state=1).sort_index()[
+    ["run_id", "n_cells", "shannon", "cell_views", "dataset", "seen", "metric", "value", "null", "ceiling"]
+].style.format(precision=3, thousands=",").hide()
+
+# %% tags=["show"]
+if missing:
+    print("Not there:", *missing, sep="\n  ")
+runs_there = trained["run_id"].nunique()
+finding(
+    f"{len(table):,} rows of {runs_there} of {len(study.runs())} runs and {table.loc[table['strategy'] == 'none', 'family'].nunique()} baselines; "
+    f"{len(missing)} evaluations are missing. All models together took {trained.drop_duplicates('run_id')['seconds'].sum() / 60:.1f} minutes "
+    f"of training on one core each."
+)

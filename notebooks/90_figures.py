@@ -1,0 +1,88 @@
+# %% [markdown]
+# # 90 · The figures
+#
+# **Finding.** *Written from the numbers when the notebook is executed.*
+#
+# **Method.** Every figure is drawn from `results.parquet` and `saturation.parquet` alone and computes nothing new. Each is written as svg and png,
+# with the numbers behind it in `source_data/`.
+
+# %% tags=["parameters"]
+design: str = "params/demo.yaml"  # design file, relative to the project
+results: str = "results/demo"  # folder of the results, relative to the project
+
+# %%
+import pandas as pd
+
+from helpers import models, plots, store
+from helpers.analysis.results import wide
+
+study, artifacts = store.open_store(design, results, stage="90_figures")
+table = pd.read_parquet(artifacts.read("results.parquet"))
+points = pd.read_parquet(artifacts.read("saturation.parquet"))
+folder = artifacts.artifact("figures", inputs=["results.parquet", "saturation.parquet"], settings={"name": study.name})
+units = {name: models.loss_unit(name) for name in study.families}
+figures, sources = {}, {}
+
+# %% [markdown]
+# ## Scores against corpus size
+
+# %%
+for metric, name in (("micro_f1", "micro F1"), ("macro_f1", "macro F1")):
+    sources[f"size_curves_{metric}"] = table[table["metric"] == metric]
+    figures[f"size_curves_{metric}"] = plots.size_curves(table, metric=metric, title=f"{name} (zero-shot, 5-NN)")
+figures["size_curves_micro_f1"]
+
+# %%
+figures["size_curves_macro_f1"]
+
+# %% [markdown]
+# ## Held-out loss against corpus size
+# Losses of different families have different units: compare along a row, never down a column.
+
+# %%
+sources["heldout_loss"] = table[table["metric"] == "heldout_loss"]
+figures["heldout_loss"] = plots.heldout_loss(table, units=units)
+figures["heldout_loss"]
+
+# %% [markdown]
+# ## Saturation points by the published rule
+
+# %%
+for metric, name in (("micro_f1", "micro F1"), ("macro_f1", "macro F1")):
+    sources[f"saturation_{metric}"] = points[points["metric"] == metric]
+    title = f"Saturation point by the published rule ({name}, {len(study.seeds)} seeds)"
+    figures[f"saturation_{metric}"] = plots.saturation_heatmap(sources[f"saturation_{metric}"], title=title)
+figures["saturation_micro_f1"]
+
+# %%
+figures["saturation_macro_f1"]
+
+# %% [markdown]
+# ## Does the metric flatten while the loss still falls?
+
+# %%
+headline = study.evaluations.heldout_loss.headline
+columns = {"score": ("classification", headline, "macro_f1"), "loss": ("heldout_loss", headline, "heldout_loss")}
+pairs = wide(table[table["percentage"] > 0], columns)
+sources["loss_against_metric"] = pairs[["run_id", "family", "strategy", "n_cells", "subset_seed", "score", "loss"]]
+figures["loss_against_metric"] = plots.loss_against_metric(pairs, dataset=headline, metric_name="macro F1", units=units)
+figures["loss_against_metric"]
+
+# %%
+if not folder.fresh:
+    with folder.write() as path:
+        (path / "source_data").mkdir(parents=True)
+        for name, figure in figures.items():
+            figure.savefig(path / f"{name}.svg", metadata={"Date": None})
+            figure.savefig(path / f"{name}.png", metadata={"Software": None})
+            sources[name].to_csv(path / "source_data" / f"{name}.csv", index=False, float_format="%.6g")
+
+# %% tags=["show"]
+from helpers.reading import finding
+
+runs = table[table["percentage"] > 0]
+finding(
+    f"{len(figures)} figures of {runs['run_id'].nunique()} trained models ({', '.join(sorted(runs['family'].unique()))}; {runs['percentage'].nunique()} sizes from "
+    f"{runs['n_cells'].min():,.0f} to {runs['n_cells'].max():,.0f} cells, {runs['subset_seed'].nunique()} seeds). The corpus is small: the figures show "
+    f"that the method works, and claim nothing about larger ones."
+)

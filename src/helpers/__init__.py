@@ -1,0 +1,1 @@
+"""Helpers of the cellscale notebooks: what two notebooks would otherwise both write."""

@@ -1,0 +1,112 @@
+"""From the artifacts of all stages to the tidy table of results."""
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from helpers import corpus, diversity
+from helpers.analysis.results import RESULT_COLUMNS
+from helpers.design import NO_STRATEGY, UNTRAINED, Design, Run
+from helpers.evaluate.baselines import BASELINES
+from helpers.store import Store, evaluation_path, model_path, subset_path
+
+FLOOR, REFERENCE = "majority", "logistic"
+
+
+def expected_tables(design: Design) -> dict[str, Run | str]:
+    """Every evaluation table that the design asks for -> the run, or the name of the baseline, that it judges."""
+    tasks = [task for task in ("classification", "heldout_loss") if getattr(design.evaluations, task)]
+    tables: dict[str, Run | str] = {evaluation_path(task, run): run for task in tasks for run in design.runs()}
+    if "classification" in tasks:
+        tables |= {evaluation_path("classification", name): name for name in BASELINES}
+    return tables
+
+
+def describe_runs(design: Design, store: Store) -> pd.DataFrame:
+    """What each run whose model is there learned from and cost, indexed by run id."""
+    cells = corpus.read_cells(store, gene_space=False)
+    umis = np.asarray(cells.X.sum(axis=1)).ravel()
+    rows = {}
+    for run in design.runs():
+        if not store.has(model_path(run)):
+            continue
+        positions = np.array([], dtype=int)
+        if run.strategy != UNTRAINED:
+            positions = pd.read_parquet(store.read(subset_path(run)))["position"].to_numpy()
+        rows[run.id] = _describe_run(run, store) | _describe_cells(cells.obs.iloc[positions], umis[positions])
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _describe_run(run: Run, store: Store) -> dict:
+    card = json.loads((store.read(model_path(run)) / "model.json").read_text())
+    cost = card["cost"]
+    return {
+        "family": run.family,
+        "width": run.width,
+        "weight_decay": card["settings"].get("weight_decay", np.nan),
+        "strategy": run.strategy,
+        "percentage": run.percentage,
+        "subset_seed": run.seed,
+        "init_seed": run.seed,
+        "n_parameters": card["n_parameters"]["total"],
+        "cell_views": cost["cell_views"],
+        "flops": cost["flops"],
+        "seconds": cost["seconds"],
+        "status": "ok",
+    }
+
+
+def _describe_cells(obs: pd.DataFrame, umis: np.ndarray) -> dict:
+    """Donors are unknown, not few, as soon as one cell's donor is missing."""
+    if not len(obs):
+        return {"n_cells": 0, "n_unique": 0}
+    donors = obs["donor_id"] if "donor_id" in obs else pd.Series([None])
+    return {
+        "n_cells": len(obs),
+        "n_unique": obs.index.nunique(),
+        "n_donors": np.nan if donors.isna().any() else donors.nunique(),
+        "n_datasets": obs["dataset_id"].nunique(),
+        "umis_per_cell": float(np.median(umis)),
+        "shannon": diversity.shannon(obs["cell_type"].astype(str).to_numpy()),
+    }
+
+
+def result_rows(runs: pd.DataFrame, store: Store, present: Mapping[str, Run | str]) -> pd.DataFrame:
+    """Rows of all runs; classification takes null and ceiling from the majority class and the logistic regression."""
+    tables = [
+        _read(store, path).assign(run_id=owner.id)
+        for path, owner in present.items()
+        if isinstance(owner, Run) and owner.id in runs.index
+    ]
+    rows = pd.concat(tables, ignore_index=True).merge(runs, left_on="run_id", right_index=True)
+    rows["budget"] = f"{store.design.budget.kind}={store.design.budget.amount}"
+    return _finish(rows, store, present)
+
+
+def baseline_rows(store: Store, present: Mapping[str, Run | str]) -> pd.DataFrame:
+    """Rows of the baselines: family is the baseline's name, strategy ``none``."""
+    tables = [
+        _read(store, path).assign(run_id=f"{owner}/{NO_STRATEGY}", family=owner, strategy=NO_STRATEGY, status="ok")
+        for path, owner in present.items()
+        if isinstance(owner, str)
+    ]
+    return _finish(pd.concat(tables, ignore_index=True), store, present) if tables else pd.DataFrame(columns=RESULT_COLUMNS)
+
+
+def _read(store: Store, path: str) -> pd.DataFrame:
+    task = path.removeprefix("evaluations/").split("--")[0]
+    return pd.read_parquet(store.read(path)).assign(task=task)
+
+
+def _finish(rows: pd.DataFrame, store: Store, present: Mapping[str, Run | str]) -> pd.DataFrame:
+    sets = pd.read_parquet(store.read("evaluation_sets.parquet")).drop_duplicates("dataset").set_index("dataset")
+    rows["seen"] = rows["dataset"].map(sets["seen"])
+    for column, name in (("null", FLOOR), ("ceiling", REFERENCE)):
+        path = evaluation_path("classification", name)
+        if path in present:
+            reference = _read(store, path).set_index(["task", "dataset", "metric"])["value"]
+            values = reference.reindex(pd.MultiIndex.from_frame(rows[["task", "dataset", "metric"]])).to_numpy()
+            rows[column] = rows[column].fillna(pd.Series(values, index=rows.index)) if column in rows else values
+    return rows.reindex(columns=RESULT_COLUMNS)

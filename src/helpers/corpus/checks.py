@@ -1,0 +1,60 @@
+"""What cells must be before anything is computed from them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+
+def check_counts(X: sp.csr_matrix) -> None:
+    """Raise ValueError unless the stored values of `X`, (n_cells, n_genes), are finite non-negative integers, in each cell some."""
+    offences = {
+        "NaN or infinite": ~np.isfinite(X.data),
+        "negative": X.data < 0,
+        "not integer": np.isfinite(X.data) & (X.data != np.floor(X.data)),
+    }
+    for what, bad in offences.items():
+        if bad.any():
+            first = int(np.flatnonzero(bad)[0])
+            cell = int(np.searchsorted(X.indptr, first, side="right")) - 1
+            raise ValueError(
+                f"X holds {int(bad.sum()):,} values that are {what}, the first {X.data[first]:g} in cell {cell}: "
+                "raw counts (integers ≥ 0) are needed; normalised data often keeps them in .raw or a layer"
+            )
+    empty = np.flatnonzero(np.asarray(X.sum(axis=1)).ravel() == 0)
+    if empty.size:
+        raise ValueError(f"{empty.size:,} cells have no counts, the first is cell {empty[0]}: filter them out first")
+
+
+def check_genes(genes: pd.Index) -> None:
+    """Raise ValueError for duplicate gene names."""
+    duplicates = genes[genes.duplicated()].unique()
+    if len(duplicates):
+        named = ", ".join(map(str, duplicates[:5]))
+        raise ValueError(f"var_names holds {len(duplicates)} duplicate gene names ({named}): make them unique, or sum them")
+
+
+def check_shared_genes(genes: pd.Index, needed: pd.Index) -> None:
+    """Raise ValueError unless all `needed` genes are among `genes`; none shared often means other identifiers."""
+    missing = needed.difference(genes)
+    if len(missing) == len(needed):
+        raise ValueError(
+            f"no gene is shared: cells have names like {genes[0]!r}, the corpus like {needed[0]!r}; use the same identifiers"
+        )
+    if len(missing):
+        raise ValueError(f"{len(missing)} of {len(needed)} genes of the gene space are missing, e.g. {missing[0]!r}")
+
+
+def check_obs(obs: pd.DataFrame, needed: Sequence[str]) -> None:
+    """Raise ValueError for needed columns that are absent or have missing values, or for duplicate cell names."""
+    absent = [column for column in needed if column not in obs]
+    if absent:
+        raise ValueError(f"obs lacks the column {absent[0]!r}; it has: {', '.join(map(str, obs.columns))}")
+    for column in needed:
+        holes = int(obs[column].isna().sum())
+        if holes:
+            raise ValueError(f"obs[{column!r}] is missing for {holes:,} of {len(obs):,} cells; every cell needs one")
+    duplicates = obs.index[obs.index.duplicated()]
+    if len(duplicates):
+        raise ValueError(f"{len(duplicates):,} duplicate cell names, e.g. {duplicates[0]!r}")

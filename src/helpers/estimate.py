@@ -1,0 +1,76 @@
+"""What a design will cost, before anything runs: its runs, their time on one core, and the disk they fill."""
+
+import argparse
+import sys
+from dataclasses import dataclass
+
+from helpers.design import UNTRAINED, Design, DesignError, load_design, n_cells
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of a family: cell-views per second on one core at 2,000 genes, seconds to start a stage, megabytes per model."""
+
+    views_per_second: float
+    startup: float
+    megabytes: float
+
+
+# Measured on one core of a 2.3 GHz Xeon with the demo's presets (`make demo`, cost tables of 20_pretrain and provenance of the notebooks).
+COSTS = {"pca": Cost(12_000, 4, 2), "scvi": Cost(4_500, 12, 7)}
+OTHER = Cost(1_000, 15, 20)
+EVALUATION_SECONDS = 2.0  # embedding, neighbours and losses of one model on the embedded evaluation sets
+CORPUS_MEGABYTES = 130
+
+
+def stage_seconds(design: Design, n_corpus: int, family: str, strategy: str) -> float:
+    """Estimated seconds on one core to train all models of one family and strategy."""
+    cost = COSTS.get(family, OTHER)
+    total = cost.startup
+    for size in design.sizes(strategy):
+        cells = n_cells(size, n_corpus)
+        one_pass = family == "pca"  # closed form: each cell is seen once, whatever the budget
+        views = cells if one_pass else design.budget.amount * (cells if design.budget.kind == "epochs" else 1)
+        total += len(design.seeds) * (0 if strategy == UNTRAINED else views / cost.views_per_second)
+    return total
+
+
+def describe(design: Design, n_corpus: int, cores: int = 2) -> str:
+    """The runs of a design as a table in text, with estimated time and disk."""
+    lines = [f"design {design.name}: corpus of {n_corpus:,} cells, budget {design.budget.amount:,} {design.budget.kind}", ""]
+    lines.append(f"{'family':<12}{'width':>6}  {'strategy':<22}{'sizes':>6}{'seeds':>6}{'runs':>6}  {'cells':<16}{'core-minutes':>12}")
+    seconds = disk = 0.0
+    for family, width, strategy in design.chunks():
+        runs = design.select(family, width, strategy)
+        sizes = [n_cells(size, n_corpus) for size in design.sizes(strategy)]
+        cells = f"{sizes[0]:,}–{sizes[-1]:,}" if len(sizes) > 1 else f"{sizes[0]:,}"
+        own = stage_seconds(design, n_corpus, family, strategy) + len(runs) * EVALUATION_SECONDS
+        lines.append(
+            f"{family:<12}{width:>6g}  {strategy:<22}{len(sizes):>6}{len(design.seeds):>6}{len(runs):>6}  {cells:<16}{own / 60:>12.1f}"
+        )
+        seconds, disk = seconds + own, disk + len(runs) * COSTS.get(family, OTHER).megabytes
+    total = (seconds + 60) / 60 / cores
+    lines += ["", f"{len(design.runs())} runs; about {total:.0f} min on {cores} cores, {(disk + CORPUS_MEGABYTES) / 1000:.1f} GB on disk"]
+    lines.append("(rates measured on one 2.3 GHz core; yours may differ by a factor of two)")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line of ``python -m helpers.design``; exit code 2 for a design that cannot be carried out."""
+    from helpers.corpus import read_obs
+    from helpers.split import check_design
+
+    parser = argparse.ArgumentParser(prog="python -m helpers.design", description="Print the runs of a design; run nothing.")
+    parser.add_argument("design", help="design file, e.g. params/demo.yaml")
+    parser.add_argument("--runs", action="store_true", help="also list every run id")
+    options = parser.parse_args(arguments)
+    try:
+        design = load_design(options.design)
+        n_corpus = check_design(design, read_obs(design))
+    except (DesignError, ValueError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    sys.stdout.write(describe(design, n_corpus) + "\n")
+    if options.runs:
+        sys.stdout.write("\n".join(["", *(run.id for run in design.runs())]) + "\n")
+    return 0

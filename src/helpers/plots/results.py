@@ -1,0 +1,142 @@
+"""The figures of the study: size curves, saturation, held-out loss; drawn from the tidy results alone."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from helpers.plots import style
+from helpers.plots.style import figure
+
+
+def _legend_name(family: str, strategy: str) -> str:
+    name = style.FAMILY_NAMES.get(family, family)
+    return f"{name}, {style.STRATEGY_NAMES.get(strategy, strategy)}"
+
+
+def _draw_runs(axes: Axes, part: pd.DataFrame, families: list[str]) -> None:
+    """Seeds as dots, their mean as a line, for each family and strategy with trained runs."""
+    for (family, strategy), runs in part.groupby(["family", "strategy"], sort=False):
+        marker, line = style.STRATEGY_MARKERS.get(strategy, ("D", "-."))
+        colour = style.family_colour(family, families)
+        axes.plot(runs["n_cells"], runs["value"], marker, color=colour, ms=2.5, alpha=0.55, mew=0)
+        means = runs.groupby("n_cells")["value"].mean()
+        axes.plot(means.index, means, ls=line, marker=marker, ms=4, color=colour, label=_legend_name(family, strategy))
+
+
+def _trained(results: pd.DataFrame) -> pd.DataFrame:
+    return results[(results["percentage"] > 0) & (results["strategy"] != "none")]
+
+
+def _sizes(trained: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    sizes = trained.drop_duplicates("percentage").sort_values("percentage")
+    return sizes["n_cells"].to_numpy(), sizes["percentage"].to_numpy()
+
+
+def _seeds(trained: pd.DataFrame) -> str:
+    return f"{trained['subset_seed'].nunique()} seeds (dots), mean (line)"
+
+
+@figure
+def size_curves(results: pd.DataFrame, *, metric: str, title: str) -> Figure:
+    """Score against corpus size, a panel per evaluation set; untrained models and baselines as horizontal lines."""
+    scores = results[results["metric"] == metric]
+    trained, names = _trained(scores), list(dict.fromkeys(scores["dataset"]))
+    families = list(dict.fromkeys(trained["family"]))
+    fig, panels = plt.subplots(1, len(names), figsize=(2.35 * len(names), 3.1), sharey=True, squeeze=False)
+    for axes, name in zip(panels[0], names, strict=True):
+        part = scores[scores["dataset"] == name]
+        _draw_runs(axes, trained[trained["dataset"] == name], families)
+        for family in families:
+            floor = part.loc[(part["family"] == family) & (part["strategy"] == "untrained"), "value"]
+            label = f"{style.FAMILY_NAMES.get(family, family)}, untrained"
+            axes.axhline(floor.mean(), color=style.family_colour(family, families), lw=0.9, ls=(0, (1, 2)), label=label)
+        for baseline, line in style.BASELINE_LINES.items():
+            value = part.loc[part["family"] == baseline, "value"]
+            if len(value):
+                axes.axhline(value.iloc[0], color=style.GREY, lw=0.9, ls=line, label=style.BASELINE_NAMES[baseline])
+        style.size_axis(axes, *_sizes(trained))
+        axes.set_xlabel("cells in the corpus")
+        axes.set_title(f"{name}\n{part['seen'].iloc[0]}", pad=16)
+    panels[0][0].set(ylabel=title, ylim=(0, 1.02))
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside lower center", ncols=3, title=_seeds(trained))
+    return fig
+
+
+@figure
+def heldout_loss(results: pd.DataFrame, *, units: dict[str, str]) -> Figure:
+    """Held-out loss against corpus size, a row per family (never compared across rows) and a column per evaluation set."""
+    scores = results[results["metric"] == "heldout_loss"]
+    trained, names = _trained(scores), list(dict.fromkeys(scores["dataset"]))
+    families = list(dict.fromkeys(trained["family"]))
+    fig, panels = plt.subplots(len(families), len(names), figsize=(2.35 * len(names), 2.1 * len(families) + 0.7), squeeze=False)
+    for row, family in zip(panels, families, strict=True):
+        for axes, name in zip(row, names, strict=True):
+            part = trained[(trained["dataset"] == name) & (trained["family"] == family)]
+            _draw_runs(axes, part, families)
+            axes.axhline(part["null"].iloc[0], color=style.GREY, lw=0.9, ls=":", label="gene-mean null")
+            axes.axhline(part["ceiling"].iloc[0], color=style.GREY, lw=0.9, label="floor, no model of its kind is below")
+            style.size_axis(axes, *_sizes(trained), name_percentages=row is panels[0])
+            if row is panels[0]:
+                axes.set_title(f"{name}\n{part['seen'].iloc[0]}", pad=16)
+            if row is panels[-1]:
+                axes.set_xlabel("cells in the corpus")
+        row[0].set_ylabel(f"{style.FAMILY_NAMES.get(family, family)}\n{units[family]}")
+    entries = {}
+    for row in panels:
+        entries |= dict(zip(*reversed(row[0].get_legend_handles_labels()), strict=True))
+    fig.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=3, title=_seeds(trained))
+    return fig
+
+
+@figure
+def saturation_heatmap(points: pd.DataFrame, *, title: str) -> Figure:
+    """Learning saturation points in per cent of the corpus: evaluation sets × (family, strategy), in the study's form."""
+    labels = [_legend_name(family, strategy) for family, strategy in zip(points["family"], points["strategy"], strict=True)]
+    table = points.assign(column=labels).pivot_table(index="dataset", columns="column", values="percentage", sort=False)
+    fig, axes = plt.subplots(figsize=(1.4 + 1.35 * table.shape[1], 1.0 + 0.42 * table.shape[0]))
+    sns.heatmap(
+        np.log10(table),
+        annot=table.map(lambda value: f"{value:g} %").to_numpy(),
+        fmt="",
+        vmin=0,
+        vmax=2,
+        cmap="cividis",
+        linewidths=1,
+        linecolor="white",
+        cbar=False,
+        ax=axes,
+    )
+    axes.set(xlabel="", ylabel="", title=title)
+    axes.set_xticks(axes.get_xticks(), [label.replace(", ", "\n") for label in table.columns], rotation=0)
+    axes.tick_params(length=0)
+    axes.tick_params(axis="y", rotation=0)
+    return fig
+
+
+@figure
+def loss_against_metric(pairs: pd.DataFrame, *, dataset: str, metric_name: str, units: dict[str, str]) -> Figure:
+    """Downstream score against held-out loss of the same run on the same set, a panel per family; colour is corpus size.
+
+    `pairs` has one row per run with family, strategy, n_cells, score, loss.
+    """
+    families = list(dict.fromkeys(pairs["family"]))
+    fig, panels = plt.subplots(1, len(families), figsize=(3.3 * len(families) + 0.5, 2.8), sharey=True, squeeze=False)
+    for axes, family in zip(panels[0], families, strict=True):
+        for strategy, part in pairs[pairs["family"] == family].groupby("strategy", sort=False):
+            marker = style.STRATEGY_MARKERS.get(strategy, ("D", "-"))[0]
+            norm = plt.matplotlib.colors.LogNorm(pairs["n_cells"].min(), pairs["n_cells"].max())
+            colours = dict(c=part["n_cells"], cmap="viridis_r", norm=norm)
+            dots = axes.scatter(
+                part["loss"], part["score"], s=16, marker=marker, lw=0, label=style.STRATEGY_NAMES.get(strategy, strategy), **colours
+            )
+        axes.invert_xaxis()
+        axes.set(title=style.FAMILY_NAMES.get(family, family), xlabel=f"held-out loss on {dataset}\n({units[family]}; better →)")
+    panels[0][0].set_ylabel(f"{metric_name} on {dataset}")
+    panels[0][0].legend(loc="lower right")
+    bar = fig.colorbar(dots, ax=panels[0].tolist(), shrink=0.9)
+    bar.set_label("cells in the corpus")
+    return fig

@@ -1,0 +1,164 @@
+"""Pictures of single stages: what is in the corpus, how a training went, where cells lie."""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from helpers.design import Run
+from helpers.plots.style import figure
+
+N_SHOWN_TYPES = 9
+
+
+@figure
+def composition(obs: pd.DataFrame, *, by: str, label: str) -> Figure:
+    """Cells of each `label` (rows) in each `by` (columns), counts in the fields, colour on a logarithmic scale."""
+    counts = pd.crosstab(obs[label].astype(str), obs[by].astype(str))
+    counts = counts.loc[counts.sum(axis=1).sort_values(ascending=False).index]
+    fig, axes = plt.subplots(figsize=(1.6 + 0.75 * counts.shape[1], 0.9 + 0.19 * counts.shape[0]))
+    text = counts.map(lambda value: f"{value:,}" if value else "").to_numpy()
+    sns.heatmap(
+        np.log10(counts.where(counts > 0)),
+        annot=text,
+        fmt="",
+        cmap="Blues",
+        cbar=False,
+        linewidths=0.5,
+        linecolor="white",
+        annot_kws={"size": 6.5},
+        yticklabels=True,
+        ax=axes,
+    )
+    axes.set(xlabel="", ylabel="", title=f"Cells per type and {by} (n = {len(obs):,})")
+    axes.tick_params(axis="x", rotation=30, length=0)
+    axes.tick_params(axis="y", length=0)
+    return fig
+
+
+@figure
+def evaluation_sets(sets: pd.DataFrame) -> Figure:
+    """Cells per label in each evaluation set; `sets` has dataset, label, seen, train."""
+    names = list(dict.fromkeys(sets["dataset"]))
+    fig, panels = plt.subplots(1, len(names), figsize=(2.6 * len(names), 3.2), squeeze=False)
+    for axes, name in zip(panels[0], names, strict=True):
+        part = sets[sets["dataset"] == name]
+        counts = part["label"].value_counts()[::-1]
+        axes.barh(counts.index, counts, color="#0072B2", height=0.7)
+        for at, count in enumerate(counts):
+            axes.text(count, at, f" {count:,}", va="center", size=6)
+        axes.set(xscale="log", xlim=(1, counts.max() * 4), title=f"{name}\n{part['seen'].iloc[0]}, n = {len(part):,}", xlabel="cells")
+        axes.tick_params(axis="y", labelsize=6.5)
+    return fig
+
+
+@figure
+def subset_composition(subsets: Mapping[float, np.ndarray], corpus_labels: pd.Series) -> Figure:
+    """Share of each cell type in one subset per size; `subsets` maps percentage to the subset's labels, (n_cells,)."""
+    order = corpus_labels.value_counts()
+    shown = list(order.index[:N_SHOWN_TYPES])
+    colours = [*sns.color_palette("colorblind", len(shown)), (0.75, 0.75, 0.75)]
+    columns = [f"{percentage:g} %\n{len(labels):,}" for percentage, labels in subsets.items()]
+    shares = pd.DataFrame(
+        {
+            column: pd.Series(labels).where(lambda values: values.isin(shown), "all others").value_counts(normalize=True)
+            for column, labels in zip(columns, subsets.values(), strict=True)
+        }
+    )
+    fig, axes = plt.subplots(figsize=(7.2, 3))
+    shares = shares.reindex([*shown, "all others"]).fillna(0)
+    shares.T.plot.bar(stacked=True, width=0.85, color=colours, ax=axes, rot=0)
+    axes.set(ylabel="share of cells", xlabel="size of the subset, in per cent of the corpus and cells", ylim=(0, 1))
+    axes.set_title(f"Cell types of one subset per size ({len(order)} types in the corpus)")
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
+@figure
+def loss_curves(histories: Mapping[Run, pd.DataFrame], *, unit: str) -> Figure:
+    """Training and validation loss of all sizes and seeds; against cell-views, or against size where training is one step."""
+    sizes = sorted({run.percentage for run in histories})
+    colours = dict(zip(sizes, sns.color_palette("viridis_r", len(sizes)), strict=True))
+    stepwise = any(len(history) > 1 for history in histories.values())
+    fig, panels = plt.subplots(1, 2, figsize=(7.2, 2.8), sharey=True)
+    for axes, column in zip(panels, ("train_loss", "validation_loss"), strict=True):
+        for run, history in histories.items():
+            first = run.seed == min(other.seed for other in histories)
+            name = f"{run.percentage:g} %" if first else None
+            if stepwise:
+                axes.plot(history["cell_views"], history[column], color=colours[run.percentage], lw=0.9, alpha=0.8, label=name)
+            else:
+                axes.plot(run.percentage, history[column].iloc[-1], "o", ms=3.5, color=colours[run.percentage], label=name)
+        axes.set(title=column.replace("_", " "), xlabel="cell-views" if stepwise else "percentage of the corpus")
+        if not stepwise and min(sizes) > 0:
+            axes.set_xscale("log")
+            axes.set_xticks([1, 10, 100], ["1", "10", "100"])
+    panels[0].set_ylabel(unit)
+    panels[1].legend(title="size", loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
+@figure
+def embeddings(embedding: np.ndarray, sets: pd.DataFrame, *, title: str) -> Figure:
+    """First two principal components of an embedding, (n_cells, n_latent), one panel per evaluation set."""
+    names = list(dict.fromkeys(sets["dataset"]))
+    rows = (len(names) + 1) // 2
+    fig, panels = plt.subplots(rows, 2, figsize=(8.6, 2.9 * rows), squeeze=False)
+    for axes in panels.flat[len(names) :]:
+        axes.remove()
+    for axes, name in zip(panels.flat, names, strict=False):
+        part = sets[sets["dataset"] == name]
+        centred = embedding[part["row"]] - embedding[part["row"]].mean(axis=0)
+        axis = np.linalg.svd(centred, full_matrices=False)[2][:2].T
+        labels = part["label"].to_numpy()
+        order = list(pd.Series(labels).value_counts().index)
+        colours = sns.husl_palette(len(order), s=0.8, l=0.55)
+        for label, colour in zip(order, colours, strict=True):
+            points = (centred @ axis)[labels == label]
+            axes.scatter(*points.T, s=3, lw=0, color=colour, label=label, rasterized=True)
+        axes.set(xticks=[], yticks=[], xlabel="PC 1 of the embedding", ylabel="PC 2", title=f"{name} (n = {len(part):,})")
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=3, fontsize=6, handletextpad=0.1)
+    fig.suptitle(title, size=9)
+    return fig
+
+
+@figure
+def type_scores(scores: pd.DataFrame, *, title: str) -> Figure:
+    """F1 of every scored type; open dots are types with too few cells for the headline macro F1."""
+    names = list(dict.fromkeys(scores["dataset"]))
+    fig, panels = plt.subplots(1, len(names), figsize=(2.6 * len(names), 3.2), squeeze=False)
+    for axes, name in zip(panels[0], names, strict=True):
+        part = scores[scores["dataset"] == name].sort_values("n")
+        axes.hlines(part["label"], 0, part["f1"], color="#BBBBBB", lw=1)
+        axes.scatter(part["f1"], part["label"], s=16, facecolors=np.where(part["headline"], "#0072B2", "white"), edgecolors="#0072B2")
+        axes.set(xlim=(-0.03, 1.05), title=name, xlabel="F1 on the test half")
+        axes.tick_params(axis="y", labelsize=6.5)
+    fig.suptitle(f"{title}: F1 per cell type (open: under 20 cells, not in macro F1)", size=9)
+    return fig
+
+
+@figure
+def loss_by_cell(losses: Mapping[Run, pd.DataFrame], *, unit: str) -> Figure:
+    """Median and 10–90 % range over cells of the held-out loss, per size and evaluation set, seed by seed."""
+    first = next(iter(losses.values()))
+    names = list(dict.fromkeys(first["dataset"]))
+    fig, panels = plt.subplots(1, len(names), figsize=(2.3 * len(names), 2.6), squeeze=False)
+    sizes = sorted({run.percentage for run in losses})
+    for axes, name in zip(panels[0], names, strict=True):
+        for run, table in losses.items():
+            low, middle, high = table.loc[table["dataset"] == name, "loss"].quantile([0.1, 0.5, 0.9])
+            at = sizes.index(run.percentage) + 0.15 * (run.seed - 1)
+            axes.plot([at, at], [low, high], color="#9DB9CE", lw=1.2)
+            axes.plot(at, middle, "o", ms=2.5, color="#0072B2")
+        controls = first.loc[first["dataset"] == name, ["null", "floor"]].median()
+        axes.axhline(controls["null"], color="#5A5A5A", ls=":", lw=1)
+        axes.axhline(controls["floor"], color="#5A5A5A", ls="-", lw=1)
+        axes.set(title=f"{name} (n = {(first['dataset'] == name).sum():,})", xlabel="size, % of the corpus")
+        axes.set_xticks(range(len(sizes)), [f"{size:g}" for size in sizes], rotation=45)
+    panels[0][0].set_ylabel(f"loss of a cell\n({unit})")
+    fig.suptitle("Median and 10–90 % of cells; dotted: gene-mean null, solid: floor (medians)", size=8)
+    return fig

@@ -1,0 +1,82 @@
+"""Colours, markers and figure settings shared by all figures; colours are those of Okabe and Ito, safe for colour-blind readers."""
+
+from collections.abc import Callable
+from functools import wraps
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+FAMILY_COLOURS = {
+    "pca": "#0072B2",
+    "scvi": "#D55E00",
+    "ssl": "#009E73",
+    "geneformer": "#CC79A7",
+    "scimilarity": "#E69F00",
+}
+OTHER_COLOURS = ("#56B4E9", "#7A5C3E", "#6A3D9A", "#F0E442")  # families of users, in order of appearance
+FAMILY_NAMES = {"pca": "PCA", "scvi": "scVI", "ssl": "SSL", "geneformer": "Geneformer", "scimilarity": "SCimilarity"}
+STRATEGY_MARKERS = {"random": ("o", "-"), "celltype_reweighted": ("s", "--"), "geometric_sketching": ("^", ":")}
+STRATEGY_NAMES = {"random": "random", "celltype_reweighted": "cell type reweighted", "geometric_sketching": "geometric sketching"}
+BASELINE_NAMES = {
+    "hvg": "HVGs",
+    "own_pca": "own PCA",
+    "logistic": "logistic regression (supervised)",
+    "majority": "majority class (floor)",
+}
+BASELINE_LINES = {"hvg": (0, (1, 1)), "own_pca": (0, (4, 2)), "logistic": "-", "majority": (0, (1, 3))}
+GREY = "#5A5A5A"
+
+RC = {
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 90,
+    "savefig.dpi": 200,
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.2,
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "cellscale",  # the same figure gives the same file
+}
+
+
+def figure(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Draw in the project's style and close the figure, so that a notebook shows it once, as the cell's value."""
+
+    @wraps(draw)
+    def styled(*arguments, **options) -> Figure:
+        with mpl.rc_context(RC):
+            drawn = draw(*arguments, **options)
+            drawn.canvas.draw()
+        plt.close(drawn)
+        return drawn
+
+    return styled
+
+
+def family_colour(family: str, families: list[str]) -> str:
+    """Colour of a family; families beyond the built-in ones take further colours in their order among `families`."""
+    others = [name for name in families if name not in FAMILY_COLOURS]
+    return FAMILY_COLOURS.get(family) or OTHER_COLOURS[others.index(family) % len(OTHER_COLOURS)]
+
+
+def size_axis(axes: Axes, cells: np.ndarray, percentages: np.ndarray, *, name_percentages: bool = True) -> None:
+    """Cells on a logarithmic axis, the percentages of the corpus above it; both (n_sizes,)."""
+    axes.set_xscale("log")
+    every = slice(None) if len(cells) <= 6 else slice(None, None, 2)
+    axes.set_xticks(cells[every], [f"{value:,.0f}" for value in cells[every]])
+    axes.set_xticks([], minor=True)
+    if name_percentages:
+        above = axes.secondary_xaxis("top")
+        above.set_xticks(cells[every], [f"{value:g} %" for value in percentages[every]])
+        above.set_xticks([], minor=True)
+        above.tick_params(length=2)
+        above.spines["top"].set_visible(False)

@@ -1,0 +1,124 @@
+"""Which cells may be learned from, and which judge: drawn once per design, before anything else."""
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from helpers.design import Design, DesignError, n_cells
+
+ROLES = ("corpus", "validation", "evaluation", "unused")
+
+
+def assign_roles(obs: pd.DataFrame, design: Design) -> pd.Series:
+    """Role of each cell, (n_cells,): corpus, validation, evaluation or unused.
+
+    Of the held-out cells of the pretraining pool, the design's shares go to validation and evaluation at random; all other cells of
+    the pool are the corpus; cells outside the pool that an evaluation set names are evaluation. Raises DesignError for `where`
+    entries that no cell has, and for an evaluation set that overlaps corpus or validation without saying ``seen: transductive``.
+    """
+    pool = match(obs, design.corpus.pretraining, "corpus.pretraining")
+    held = pool & match(obs, design.held_out.where, "held_out.where")
+    if not held.any():
+        raise DesignError("held_out.where names no cell of corpus.pretraining: nothing would be held out")
+    roles = pd.Series("unused", index=obs.index)
+    roles[pool] = "corpus"
+    order = design.rng("split").permutation(np.flatnonzero(held))
+    n_validation, n_evaluation = (round(share * len(order)) for share in (design.held_out.validation, design.held_out.evaluation))
+    roles.iloc[order[:n_validation]] = "validation"
+    roles.iloc[order[n_validation : n_validation + n_evaluation]] = "evaluation"
+    for name in design.evaluation_sets:
+        chosen = evaluation_mask(obs, roles, design, name)
+        roles[chosen & (roles == "unused")] = "evaluation"
+    return roles
+
+
+def evaluation_mask(obs: pd.DataFrame, roles: pd.Series, design: Design, name: str) -> np.ndarray:
+    """Cells of one evaluation set, (n_cells,) bool; refuses an overlap with cells that models learn from."""
+    entry = design.evaluation_sets[name]
+    chosen = match(obs, entry.where, f"evaluation_sets.{name}.where")
+    if entry.part == "evaluation":
+        chosen &= (roles == "evaluation").to_numpy()
+    overlap = int((chosen & roles.isin(["corpus", "validation"]).to_numpy()).sum())
+    if overlap and entry.seen != "transductive":
+        raise DesignError(
+            f"evaluation_sets.{name}.seen = {entry.seen!r}, but {overlap:,} of its {int(chosen.sum()):,} cells are in the corpus "
+            "or validate: say 'part: evaluation' to take held-out cells only, or 'seen: transductive'"
+        )
+    return chosen
+
+
+def evaluation_table(obs: pd.DataFrame, roles: pd.Series, design: Design) -> pd.DataFrame:
+    """One row per evaluation set and cell: dataset, position, cell, seen, label, and the stored half for classification.
+
+    Half of each label's cells train the nearest-neighbour classifier (`train` True), the others test it; the same for every model.
+    """
+    tables = []
+    for name, entry in design.evaluation_sets.items():
+        positions = np.flatnonzero(evaluation_mask(obs, roles, design, name))
+        labels = obs[entry.label].astype(str).to_numpy()[positions]
+        columns = {"dataset": name, "position": positions, "cell": obs.index[positions], "seen": entry.seen, "label": labels}
+        tables.append(pd.DataFrame({**columns, "train": half_split(labels, rng=design.rng("half", name))}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def check_design(design: Design, obs: pd.DataFrame) -> int:
+    """Check a design against the cells it names, before any compute; returns the number of corpus cells.
+
+    Raises DesignError for unknown datasets, overlaps, and percentages that leave fewer cells than a family can train on.
+    """
+    from helpers.models import min_cells
+
+    n_corpus = int((assign_roles(obs, design) == "corpus").sum())
+    for family in design.families:
+        for percentage in design.percentages:
+            if n_cells(percentage, n_corpus) < min_cells(family):
+                raise DesignError(
+                    f"percentages = {percentage:g} leaves {n_cells(percentage, n_corpus)} of {n_corpus:,} cells; {family} needs at least "
+                    f"{min_cells(family)}: use {np.ceil(1000 * min_cells(family) / n_corpus) / 10:g} or more"
+                )
+    return n_corpus
+
+
+def match(obs: pd.DataFrame, where: dict[str, list[str]], key: str) -> np.ndarray:
+    """Cells whose columns hold accepted values, (n_cells,) bool. DesignError names values that no cell has."""
+    chosen = np.ones(len(obs), dtype=bool)
+    for column, values in where.items():
+        if column not in obs:
+            raise DesignError(f"{key}.{column}: no such column; obs has: {', '.join(map(str, obs.columns))}")
+        present = obs[column].astype(str)
+        known = sorted(present.unique())
+        for value in values:
+            if value not in known:
+                raise DesignError(f"{key}.{column} = {value!r} matches no cell; there are: {', '.join(known[:20])}")
+        chosen &= present.isin(values).to_numpy()
+    if not chosen.any():
+        raise DesignError(f"{key} = {where} matches no cell")
+    return chosen
+
+
+def half_split(labels: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
+    """Stratified halves, (n_cells,) bool, True to train; the odd cell of a type falls to either side at random."""
+    train = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        cells = rng.permutation(np.flatnonzero(labels == label))
+        train[cells[: (len(cells) + int(rng.integers(2))) // 2]] = True
+    return train
+
+
+def select_genes(corpus: AnnData, n_genes: int | None) -> pd.DataFrame:
+    """The models' gene space: the `n_genes` most variable genes of the corpus cells (all, if None).
+
+    `corpus` holds raw counts, (n_cells, n_genes). Returns one row per gene with `gene` and `selected`. Variability is the
+    normalised dispersion of log1p CP10k (scanpy, flavor "seurat").
+    """
+    if n_genes is not None and n_genes > corpus.n_vars:
+        raise DesignError(f"corpus.genes = {n_genes} but the cells have {corpus.n_vars:,} genes: use that many or fewer")
+    selected = np.ones(corpus.n_vars, dtype=bool)
+    if n_genes is not None:
+        import scanpy as sc
+
+        normalised = AnnData(corpus.X.copy(), var=pd.DataFrame(index=corpus.var_names))
+        sc.pp.normalize_total(normalised, target_sum=1e4)
+        sc.pp.log1p(normalised)
+        selected = sc.pp.highly_variable_genes(normalised, n_top_genes=n_genes, inplace=False)["highly_variable"].to_numpy()
+    return pd.DataFrame({"gene": corpus.var_names.astype(str), "selected": selected})

@@ -1,0 +1,97 @@
+"""The pieces of work of a design: which notebook, with which parameters, what makes it run again, and how long it takes."""
+
+from dataclasses import dataclass
+
+from helpers import models, subset
+from helpers.design import NO_STRATEGY, UNTRAINED, Design
+from helpers.estimate import EVALUATION_SECONDS, stage_seconds
+from helpers.provenance import display_hash, digest
+
+# The parts of a design that each stage reads; a change elsewhere does not run it again.
+READS = {
+    "00_corpus": ("corpus",),
+    "05_split": ("seed", "corpus", "held_out", "evaluation_sets"),
+    "10_subset": ("seed", "percentages", "seeds"),
+    "20_pretrain": ("seed", "percentages", "seeds", "budget"),
+    "25_embed": ("percentages", "seeds"),
+    "30_classify": ("seed", "percentages", "seeds"),
+    "34_heldout_loss": ("percentages", "seeds"),
+}
+TASKS = {"30_classify": "classification", "34_heldout_loss": "heldout_loss"}
+BASELINES = "baselines"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One execution of one notebook; stages of the whole design have neither model nor strategy."""
+
+    stage: str
+    family: str = ""
+    width: float = 1.0
+    strategy: str = ""
+
+    @property
+    def model(self) -> str:
+        """Family, with its width where that is not 1: ``scvi`` or ``scvi-w2``."""
+        return self.family if self.width == 1 else f"{self.family}-w{self.width:g}"
+
+    @property
+    def name(self) -> str:
+        """Name of the executed notebook, e.g. ``20_pretrain--scvi--random``."""
+        return "--".join(part for part in (self.stage, self.model, self.strategy) if part)
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """Parameters beside design and results."""
+        model = {"family": self.family, "width": self.width} if self.family else {}
+        return model | ({"strategy": self.strategy} if self.strategy else {})
+
+
+def pieces(design: Design) -> list[Piece]:
+    """All pieces of work of a design, in order."""
+    done = [Piece("00_corpus"), Piece("05_split"), *(Piece("10_subset", strategy=name) for name in design.strategies)]
+    tasks = [stage for stage, task in TASKS.items() if getattr(design.evaluations, task)]
+    done += [Piece(stage, *chunk) for stage in ("20_pretrain", "25_embed", *tasks) for chunk in design.chunks()]
+    if "30_classify" in tasks:
+        done.append(Piece("30_classify", BASELINES, 1.0, NO_STRATEGY))
+    return [*done, *(Piece(stage) for stage in ("50_collect", "60_saturation", "90_figures"))]
+
+
+def upstream(design: Design, piece: Piece) -> list[Piece]:
+    """The pieces whose artifacts a piece reads."""
+    own = (piece.family, piece.width, piece.strategy)
+    tasks = [other for other in pieces(design) if other.stage in TASKS]
+    needs = {
+        "00_corpus": [],
+        "05_split": [Piece("00_corpus")],
+        "10_subset": [Piece("05_split")],
+        "20_pretrain": [Piece("05_split") if piece.strategy == UNTRAINED else Piece("10_subset", strategy=piece.strategy)],
+        "25_embed": [Piece("20_pretrain", *own)],
+        "30_classify": [Piece("05_split") if piece.strategy == NO_STRATEGY else Piece("25_embed", *own)],
+        "34_heldout_loss": [Piece("20_pretrain", *own)],
+        "50_collect": tasks,
+        "60_saturation": [Piece("50_collect")],
+        "90_figures": [Piece("60_saturation")],
+    }
+    return needs[piece.stage]
+
+
+def stamp(design: Design, piece: Piece) -> str:
+    """Hash of all that an execution depends on beside earlier artifacts: notebook, helper modules, its part of the design."""
+    modules = [models.module_of(piece.family)] if piece.family in design.families else []
+    modules += [subset.module_of(piece.strategy)] if piece.stage == "10_subset" else []
+    reads = design.model_dump(include=set(READS[piece.stage])) if piece.stage in READS else design.model_dump()
+    if piece.family in design.families:
+        reads["family"] = design.families[piece.family].model_dump(exclude={"widths"})
+    if piece.stage in TASKS:
+        reads["task"] = design.model_dump()["evaluations"][TASKS[piece.stage]]
+    return digest({"code": display_hash(piece.stage, modules), "reads": reads, "parameters": piece.parameters})
+
+
+def seconds(design: Design, piece: Piece, n_corpus: int) -> float:
+    """Rough time of a piece on one core, to tell how much is left."""
+    if piece.stage == "20_pretrain":
+        return stage_seconds(design, n_corpus, piece.family, piece.strategy)
+    if piece.family in design.families:
+        return 5 + EVALUATION_SECONDS / 3 * len(design.select(piece.family, piece.width, piece.strategy))
+    return 8.0

@@ -1,0 +1,279 @@
+"""Where artifacts live: written atomically, checksummed, made anew only if their inputs, settings or code changed.
+
+An artifact is a file or a folder below ``results/<design>/``. Beside it lies a record, ``.<name>.record.json``, with the key
+(hash of inputs, settings and code), the checksum of the content, the stage that made it and the seconds it took. An artifact is
+valid if its record is there and the checksum holds, and fresh if the key holds too. A crash at any moment leaves either
+the old artifact, the new one, or none.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from helpers.design import Design, Run, load_design
+from helpers.provenance import code_hash, digest, file_sha256, project_path
+
+logger = logging.getLogger(__name__)
+
+MAKERS = {
+    "corpus": "00_corpus",
+    "split.parquet": "05_split",
+    "genes.parquet": "05_split",
+    "evaluation_sets.parquet": "05_split",
+    "subsets": "10_subset",
+    "models": "20_pretrain",
+    "embeddings": "25_embed",
+    "results.parquet": "50_collect",
+    "saturation.parquet": "60_saturation",
+}
+RUNNER_FOLDERS = {"notebooks", ".lock"}  # may be there before the first artifact is
+FORMAT = 1
+
+
+class StoreError(ValueError):
+    """Base of what can be wrong with stored artifacts."""
+
+
+class MissingArtifactError(StoreError, FileNotFoundError):
+    """An artifact that an earlier notebook makes is not there."""
+
+
+class CorruptArtifactError(StoreError):
+    """An artifact whose content does not match its checksum."""
+
+
+class ForeignResultsError(StoreError):
+    """A results folder that belongs to another design."""
+
+
+class Store:
+    """Artifacts of one design, as one stage reads and writes them."""
+
+    def __init__(self, design: Design, root: Path, stage: str, modules: Iterable[str] = ()):
+        self.design, self.root, self.stage, self._modules = design, Path(root), stage, tuple(modules)
+        self._verified: set[str] = set()
+        check_owner(design, self.root)
+
+    @cached_property
+    def code(self) -> str:
+        """Hash of the stage's code: its notebook's cells, the modules they import and those named by the caller."""
+        return code_hash(self.stage, self._modules)
+
+    def path(self, relative: str) -> Path:
+        """Absolute path below the results folder; a path that leaves it is refused."""
+        pure = PurePosixPath(relative)
+        if pure.is_absolute() or ".." in pure.parts or not pure.parts:
+            raise StoreError(f"{relative!r} leaves the results folder")
+        return self.root / pure
+
+    def artifact(self, relative: str, *, inputs: Iterable[str] = (), settings: Mapping | None = None) -> "Artifact":
+        """An artifact of this stage; its key covers `inputs` (earlier artifacts, by content), `settings` and code.
+
+        Raises MissingArtifactError, naming the notebook to run, if an input is not there.
+        """
+        sums = {name: self._record(name)["sha256"] for name in inputs}
+        parts = {"format": FORMAT, "inputs": sums, "settings": dict(settings or {}), "code": self.code}
+        return Artifact(self, relative, digest(parts))
+
+    def read(self, relative: str) -> Path:
+        """Path of a verified artifact.
+
+        Raises MissingArtifactError (naming the notebook that makes it) or CorruptArtifactError (the artifact is set aside, so
+        that the next run rebuilds it).
+        """
+        if relative not in self._verified:
+            record = self._record(relative)
+            if checksum(self.path(relative)) != record["sha256"]:
+                discard(self.path(relative))
+                maker = maker_of(relative)
+                raise CorruptArtifactError(f"{relative} is corrupt and was removed: run notebooks/{maker}.ipynb to rebuild it")
+            self._verified.add(relative)
+        return self.path(relative)
+
+    def has(self, relative: str) -> bool:
+        """Whether an artifact with a record is there; content is checked when it is read."""
+        return _read_record(self.path(relative)) is not None and self.path(relative).exists()
+
+    def _record(self, relative: str) -> dict:
+        record = _read_record(self.path(relative))
+        if record is None or not self.path(relative).exists():
+            maker = maker_of(relative)
+            raise MissingArtifactError(f"{relative} is missing in {self.root}: run notebooks/{maker}.ipynb first")
+        return record
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One artifact about to be written, or found fresh."""
+
+    store: Store
+    relative: str
+    key: str
+
+    @property
+    def path(self) -> Path:
+        """Where the artifact lies once written."""
+        return self.store.path(self.relative)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it is there, unharmed and made from the same inputs, settings and code; a corrupt one is named."""
+        record = _read_record(self.path)
+        if record is None or record["key"] != self.key or not self.path.exists():
+            return False
+        if checksum(self.path) != record["sha256"]:
+            logger.warning("%s is corrupt and will be rebuilt", self.relative)
+            return False
+        return True
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Path]:
+        """A temporary path to write the file or folder to; it becomes the artifact when the block ends without error."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.parent / f".{uuid.uuid4().hex[:8]}.tmp{self.path.suffix}"
+        start = time.perf_counter()
+        try:
+            yield temporary
+            seconds = round(time.perf_counter() - start, 3)
+            record = {"key": self.key, "sha256": checksum(temporary), "stage": self.store.stage, "seconds": seconds}
+            discard(self.path)
+            temporary.rename(self.path)
+            write_text(_record_path(self.path), json.dumps(record))
+            self.store._verified.add(self.relative)
+        finally:
+            _remove(temporary)
+
+
+def open_store(design: str | Path, results: str | Path, *, stage: str, modules: Iterable[str] = ()) -> tuple[Design, Store]:
+    """Design and store of a stage; `modules` are those that the stage finds by name at run time (family, strategy).
+
+    Raises ForeignResultsError if the folder holds another design's results.
+    """
+    loaded = load_design(design)
+    return loaded, Store(loaded, project_path(results), stage, modules)
+
+
+def check_owner(design: Design, root: Path) -> None:
+    """Raise ForeignResultsError if `root` holds the results of another design, StoreError if it is no folder of results."""
+    owner = root / "design.json"
+    if owner.exists():
+        name = json.loads(owner.read_text())["name"]
+        if name != design.name:
+            hint = f"use results/{design.name}, or the design {name!r}"
+            raise ForeignResultsError(f"results = {str(root)!r} holds the design {name!r}, not {design.name!r}: {hint}")
+    elif root.exists() and any(entry.name not in RUNNER_FOLDERS for entry in root.iterdir()):
+        raise ForeignResultsError(f"results = {str(root)!r} is not empty and holds no results: use an empty or new folder")
+
+
+def claim(design: Design, root: Path) -> None:
+    """Mark `root` as the results folder of this design; the first stage does it."""
+    check_owner(design, root)
+    root.mkdir(parents=True, exist_ok=True)
+    write_text(root / "design.json", json.dumps({"name": design.name, "design": design.model_dump()}, indent=1))
+
+
+def model_path(run: Run) -> str:
+    """Folder of a trained model: weights, model.json, history.parquet."""
+    return f"models/{run.id}"
+
+
+def subset_path(run: Run) -> str:
+    """Positions of the cells that a run learns from."""
+    return f"subsets/{run.subset}.parquet"
+
+
+def embedding_path(run: Run) -> str:
+    """Embeddings of all evaluation cells by a run."""
+    return f"embeddings/{run.id}.npz"
+
+
+def evaluation_path(task: str, run: Run | str) -> str:
+    """Tidy rows of one evaluation of a run, or of a named baseline."""
+    return f"evaluations/{_flat(task, run)}.parquet"
+
+
+def prediction_path(task: str, run: Run | str) -> str:
+    """Per-cell predictions or losses of one evaluation of a run, or of a named baseline."""
+    return f"predictions/{_flat(task, run)}.parquet"
+
+
+def _flat(task: str, run: Run | str) -> str:
+    name = run if isinstance(run, str) else run.id
+    return f"{task}--{name.replace('/', '--')}"
+
+
+def maker_of(relative: str) -> str:
+    """The notebook that makes an artifact."""
+    first = PurePosixPath(relative).parts[0]
+    if first in ("evaluations", "predictions"):
+        task = PurePosixPath(relative).name.split("--")[0]
+        return {"classification": "30_classify", "heldout_loss": "34_heldout_loss"}[task]
+    return MAKERS[first]
+
+
+def verify(root: Path) -> list[str]:
+    """Remove every artifact below `root` that does not match its record, and leftovers of crashes; return their names."""
+    removed = []
+    for path in [*root.rglob(".*.tmp"), *root.rglob(".*.tmp.*")]:
+        _remove(path)
+    for record_path in sorted(root.rglob(".*.record.json")):
+        path = record_path.parent / record_path.name.removeprefix(".").removesuffix(".record.json")
+        record = _read_record(path)
+        if record is None or not path.exists() or checksum(path) != record["sha256"]:
+            discard(path)
+            removed.append(path.relative_to(root).as_posix())
+    return removed
+
+
+def checksum(path: Path) -> str:
+    """Hex SHA-256 of a file, or of the names and contents of all files of a folder."""
+    if path.is_file():
+        return file_sha256(path)
+    total = hashlib.sha256()
+    for file in sorted(entry for entry in path.rglob("*") if entry.is_file()):
+        total.update(f"{file.relative_to(path).as_posix()}:{file_sha256(file)}\n".encode())
+    return total.hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file atomically and durably."""
+    temporary = path.parent / f".{uuid.uuid4().hex[:8]}.tmp"
+    with temporary.open("w") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+    temporary.replace(path)
+
+
+def discard(path: Path) -> None:
+    """Remove an artifact, its record first, so that a half-removed one never counts as valid."""
+    _record_path(path).unlink(missing_ok=True)
+    _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _record_path(path: Path) -> Path:
+    return path.parent / f".{path.name}.record.json"
+
+
+def _read_record(path: Path) -> dict | None:
+    try:
+        record = json.loads(_record_path(path).read_text())
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        return None  # none, or harmed: the artifact then counts as absent and is rebuilt
+    return record if isinstance(record, dict) and {"key", "sha256", "stage", "seconds"} <= record.keys() else None

@@ -1,0 +1,20 @@
+wildcard_constraints:
+    name="|".join(PIECES),
+
+
+rule notebook:
+    """Execute one notebook. A change of its cells, of a helper it imports or of its part of the design changes `stamp`."""
+    input:
+        earlier,
+    output:
+        f"{RESULTS}/notebooks/{{name}}.ipynb",
+    params:
+        stage=lambda wildcards: PIECES[wildcards.name].stage,
+        stamp=lambda wildcards: stamp(STUDY, PIECES[wildcards.name]),
+        options=options,
+        design=DESIGN,
+        results=RESULTS,
+    retries: 0
+    shell:
+        "exec python -m helpers.run notebooks/{params.stage}.py {output} "
+        "-p design {params.design} -p results {params.results} {params.options}"
