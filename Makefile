@@ -4,6 +4,7 @@
 # make readings   refresh the tracked reading copies (notebooks/executed/, figures/) from results/demo/
 # make figures    draw the figures again from the results alone
 # make lab        open JupyterLab with pairing on
+# make pairs      write notebooks/*.ipynb from notebooks/*.py
 # make lock       resolve requirements.lock anew from pyproject.toml
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -11,6 +12,7 @@ SHELL := bash
 DESIGN ?= params/demo.yaml
 UV := uv==0.13.9
 BIN := .venv/bin
+LOCKED := .venv/.locked
 INSTALLED := .venv/.installed
 
 export OMP_NUM_THREADS ?= 1
@@ -18,37 +20,42 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # No name of the results folder is asked for: a design's results lie under its name.
 NAME = $(shell sed -n 's/^name: *\([a-z0-9_]*\).*/\1/p' $(DESIGN))
 
-.PHONY: help env demo test readings figures lab lock
+.PHONY: help env demo test readings figures lab pairs lock
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
 env: $(INSTALLED)
 
-$(INSTALLED): requirements.lock pyproject.toml
-	@python=$$(bash workflow/find_python) && "$$python" -m venv --clear .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(UV)
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock
+$(INSTALLED): $(LOCKED) pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $(INSTALLED)
 
+$(LOCKED): requirements.lock
+	@python=$$(bash workflow/find_python) && "$$python" -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(UV)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock
+	@touch $(LOCKED)
+
 demo: env
 	@python -m helpers.design $(DESIGN)
-	@python -m helpers.store results/$(NAME)
 	@snakemake --snakefile workflow/Snakefile --profile workflow/profiles/default --config design=$(DESIGN)
-	@python -m helpers.summary $(DESIGN) results/$(NAME)
+	@echo "Open results/$(NAME)/notebooks/60_saturation.ipynb for the answer, results/$(NAME)/figures/ for the figures."
 
 test: env
 	@python -m pytest
 
 readings: env
-	@python -m helpers.readings results/$(NAME)
+	@python -m helpers.notebooks readings results/$(NAME)
 
 figures: env
 	@python -m helpers.run notebooks/90_figures.py results/$(NAME)/notebooks/90_figures.ipynb -p design $(DESIGN) -p results results/$(NAME)
 
 lab: env
 	@jupyter lab notebooks
+
+pairs: env
+	@python -m helpers.notebooks pair
 
 lock:
 	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.12 --generate-hashes --no-header \

@@ -1,10 +1,19 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
 # %% [markdown]
 # # 00 · Which cells is there to learn from?
 #
 # **Finding.** *Written from the numbers when the notebook is executed.*
 #
-# **Method.** The cells of the design's source are read and checked: raw integer counts, unique genes, complete labels. They are
-# written once to `corpus/`, with a manifest, in a form that every later stage reads quickly. Nothing is filtered or normalised here.
+# **Method.** The cells of the design's source are read and checked: raw integer counts, unique genes, complete
+# labels. They are written once to `corpus/`, with a manifest, in a form that every later stage reads quickly. Nothing
+# is filtered or normalised here.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -64,8 +73,8 @@ plots.composition(cells.obs, by="batch", label="cell_type_harmonised")
 
 # %% tags=["show"]
 finding(
-    f"{cells.n_obs:,} cells of {cells.obs['batch'].nunique()} libraries and {cells.obs['tissue'].nunique()} tissues share "
-    f"{cells.n_vars:,} genes; {n_corpus:,} of them may be learned from, the rest judges. A median cell has "
+    f"{cells.n_obs:,} cells of {cells.obs['batch'].nunique()} libraries and {cells.obs['tissue'].nunique()} tissues "
+    f"share {cells.n_vars:,} genes; {n_corpus:,} of them may be learned from, the rest judges. A median cell has "
     f"{counts['umis'].median():,.0f} UMIs, from {overview['median_umis'].min():,.0f} in the shallowest library to "
     f"{overview['median_umis'].max():,.0f} in the deepest."
 )

@@ -1,11 +1,19 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
 # %% [markdown]
 # # 05 · Which cells judge, and did any model see them?
 #
 # **Finding.** *Written from the numbers when the notebook is executed.*
 #
-# **Method.** The split comes first and is stored: every later stage reads it and no stage redraws it. Part of one library is held out at
-# random for validation and evaluation; whole libraries, studies and tissues are held out beside it. The gene space is
-# chosen on the corpus cells alone.
+# **Method.** The split comes first and is stored: every later stage reads it and no stage redraws it. Part of one
+# library is held out at random for validation and evaluation; whole libraries, studies and tissues are held out
+# beside it. The gene space is chosen on the corpus cells alone.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -73,5 +81,6 @@ finding(
     f"{sizes['corpus']:,} cells may be learned from and {sizes['validation']:,} stop the training; "
     f"{sizes['evaluation']:,} cells judge ("
     + ", ".join(f"{count:,} {seen}" for seen, count in by_seen.items())
-    + f"), none of them in the corpus. Models see {int(genes['selected'].sum()):,} of {len(genes):,} genes, chosen on the corpus alone."
+    + f"), none of them in the corpus. Models see {int(genes['selected'].sum()):,} of {len(genes):,} genes, "
+    "chosen on the corpus alone."
 )

@@ -1,11 +1,19 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
 # %% [markdown]
 # # 10 · What does a smaller corpus look like?
 #
 # **Finding.** *Written from the numbers when the notebook is executed.*
 #
-# **Method.** Each strategy draws subsets of the corpus at every size and seed; all families learn from the same subsets.
-# `random` is uniform over cells. `celltype_reweighted` gives each cell type the same quota, keeps smaller types whole and shares out what they
-# leave over.
+# **Method.** Each strategy draws subsets of the corpus at every size and seed; all families learn from the same
+# subsets. `random` is uniform over cells. `celltype_reweighted` gives each cell type the same quota, keeps smaller
+# types whole and shares out what they leave over.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -59,16 +67,22 @@ table = pd.DataFrame(
         "Shannon (bits)": [diversity.shannon(labels[rows]) for rows in drawn.values()],
     }
 )
-summary = table.groupby("percentage").agg({"cells": "first", "cell types": ["min", "max"], "Shannon (bits)": ["min", "max"]})
+summary = table.groupby("percentage").agg(
+    {"cells": "first", "cell types": ["min", "max"], "Shannon (bits)": ["min", "max"]}
+)
 summary.round(2)
 
 # %% tags=["show"]
-plots.subset_composition({run.percentage: labels[rows] for run, rows in drawn.items() if run.seed == study.seeds[0]}, labels)
+plots.subset_composition(
+    {run.percentage: labels[rows] for run, rows in drawn.items() if run.seed == study.seeds[0]}, labels
+)
 
 # %% tags=["show"]
 first, last = summary.iloc[0], summary.iloc[-1]
+bits = "Shannon (bits)"
 finding(
     f"`{strategy}` subsets hold {first['cells', 'first']:,} to {last['cells', 'first']:,} cells. The smallest keep "
-    f"{first['cell types', 'min']} to {first['cell types', 'max']} of {labels.nunique()} cell types, with a Shannon index of "
-    f"{first['Shannon (bits)', 'min']:.2f} to {first['Shannon (bits)', 'max']:.2f} bits beside {diversity.shannon(labels):.2f} in the whole corpus."
+    f"{first['cell types', 'min']} to {first['cell types', 'max']} of {labels.nunique()} cell types, with a Shannon "
+    f"index of {first[bits, 'min']:.2f} to {first[bits, 'max']:.2f} bits beside {diversity.shannon(labels):.2f} in the "
+    "whole corpus."
 )

@@ -1,11 +1,19 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
 # %% [markdown]
 # # 20 · How does the loss fall as the corpus grows?
 #
 # **Finding.** *Written from the numbers when the notebook is executed.*
 #
-# **Method.** One model family learns from every subset of one strategy, each model from its own initial weights and with the same budget of
-# cell-views. The same validation cells stop every run; the weights with the lowest validation loss are kept. A model that is
-# already there, made from the same cells, settings and code, is not trained again.
+# **Method.** One model family learns from every subset of one strategy, each model from its own initial weights and
+# with the same budget of cell-views. The same validation cells stop every run; the weights with the lowest validation
+# loss are kept. A model that is already there, made from the same cells, settings and code, is not trained again.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -79,17 +87,23 @@ plots.loss_curves(histories, unit=cards[runs[0]]["loss_unit"])
 cost = pd.DataFrame([{"percentage": run.percentage, "seed": run.seed, **card["cost"]} for run, card in cards.items()])
 cost["validation_loss"] = [history["validation_loss"].min() for history in histories.values()]
 columns = ["unique_cells", "steps", "cell_views", "flops", "seconds", "validation_loss"]
-summary = cost.groupby("percentage")[columns].mean().assign(stopped_early=cost.groupby("percentage")["stopped_early"].sum())
+summary = (
+    cost.groupby("percentage")[columns].mean().assign(stopped_early=cost.groupby("percentage")["stopped_early"].sum())
+)
 summary.style.format("{:,.0f}").format({"seconds": "{:.2f}", "validation_loss": "{:.4f}", "flops": "{:.2e}"})
 
 # %% tags=["show"]
 small, large = summary.iloc[0], summary.iloc[-1]
-parameters = cards[runs[0]]["n_parameters"]["total"]
+unit, parameters = cards[runs[0]]["loss_unit"], cards[runs[0]]["n_parameters"]["total"]
 if strategy == UNTRAINED:
-    finding(f"{len(runs)} untrained {family} models of {parameters:,} parameters: the floor that every trained model must leave behind.")
+    finding(
+        f"{len(runs)} untrained {family} models of {parameters:,} parameters: the floor that every trained model must "
+        "leave behind."
+    )
 else:
     finding(
-        f"The validation loss of {family} goes from {small['validation_loss']:.4f} with {small['unique_cells']:,.0f} cells to "
-        f"{large['validation_loss']:.4f} with {large['unique_cells']:,.0f} ({cards[runs[0]]['loss_unit']}, mean of {len(set(cost['seed']))} seeds). "
-        f"{int(summary['stopped_early'].sum())} of {len(runs)} runs stopped before their budget was used."
+        f"The validation loss of {family} goes from {small['validation_loss']:.4f} with {small['unique_cells']:,.0f} "
+        f"cells to {large['validation_loss']:.4f} with {large['unique_cells']:,.0f} ({unit}, mean of "
+        f"{cost['seed'].nunique()} seeds). {int(summary['stopped_early'].sum())} of {len(runs)} runs stopped before "
+        "their budget was used."
     )

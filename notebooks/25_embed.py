@@ -1,10 +1,19 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
 # %% [markdown]
 # # 25 · Where does each model put cells it never saw?
 #
 # **Finding.** *Written from the numbers when the notebook is executed.*
 #
-# **Method.** Every trained model embeds all evaluation cells once; all later evaluations share these embeddings. Nothing is fitted here.
-# The picture shows the first two principal components of one embedding per evaluation set, a view for the eye and not a score.
+# **Method.** Every trained model embeds all evaluation cells once; all later evaluations share these embeddings.
+# Nothing is fitted here. The picture shows the first two principal components of one embedding per evaluation set, a
+# view for the eye and not a score.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -48,6 +57,6 @@ plots.embeddings(embedding, sets, title=shown.id)
 
 # %% tags=["show"]
 finding(
-    f"{len(runs)} models of {family} ({strategy}) embed {len(positions):,} cells of {sets['dataset'].nunique()} evaluation sets in "
-    f"{embedding.shape[1]} dimensions. The picture shows `{shown.id}`."
+    f"{len(runs)} models of {family} ({strategy}) embed {len(positions):,} cells of {sets['dataset'].nunique()} "
+    f"evaluation sets in {embedding.shape[1]} dimensions. The picture shows `{shown.id}`."
 )

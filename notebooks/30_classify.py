@@ -1,11 +1,20 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
 # %% [markdown]
 # # 30 · Can a neighbour in the embedding tell the cell type?
 #
 # **Finding.** *Written from the numbers when the notebook is executed.*
 #
-# **Method.** Half of each evaluation set's cells, stratified and stored, lend their labels to their nearest neighbours in the other half. Micro F1
-# counts all cells of scored types, macro F1 averages over types with enough cells. The majority class is the floor, a supervised
-# logistic regression the reference; labels come from clusterings, which favours PCA.
+# **Method.** Half of each evaluation set's cells, stratified and stored, lend their labels to their nearest
+# neighbours in the other half. Micro F1 counts all cells of scored types, macro F1 averages over types with enough
+# cells. The majority class is the floor, a supervised logistic regression the reference; labels come from
+# clusterings, which favours PCA.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -27,7 +36,9 @@ from helpers.reading import finding, track
 
 study, artifacts = store.open_store(design, results, stage="30_classify")
 task = study.evaluations.classification
-runs = study.select(family, width, strategy, percentages, seeds) if strategy != NO_STRATEGY else list(baselines.BASELINES)
+runs = (
+    study.select(family, width, strategy, percentages, seeds) if strategy != NO_STRATEGY else list(baselines.BASELINES)
+)
 cells, sets = corpus.read_evaluation_cells(artifacts, gene_space=False)
 scored = {
     name: classification.scored_types(part["label"], min_cells=task.min_cells, headline_min=task.headline_min_cells)
@@ -45,7 +56,7 @@ def predict(run, part: pd.DataFrame) -> np.ndarray:
     rows, train = part["row"].to_numpy(), part["train"].to_numpy()
     labels = part["label"].to_numpy()
     if isinstance(run, str) and run in baselines.PREDICTORS:
-        return baselines.predict(run, cells[rows], labels, train, rng=study.rng("baseline", run))
+        return baselines.predict(run, cells[rows], labels, train)
     if isinstance(run, str):
         embedding = baselines.embed(run, cells[rows])
     else:
@@ -85,7 +96,9 @@ for run in track(runs, "evaluations"):
 from helpers import plots
 
 names = {run: run if isinstance(run, str) else run.percentage for run in runs}
-tables = [pd.read_parquet(artifacts.read(store.evaluation_path("classification", run))).assign(run=names[run]) for run in runs]
+tables = [
+    pd.read_parquet(artifacts.read(store.evaluation_path("classification", run))).assign(run=names[run]) for run in runs
+]
 scores = pd.concat(tables)
 overview = scores[scores["metric"].isin(["micro_f1", "macro_f1"])].pivot_table(
     index="run", columns=["dataset", "metric"], values="value", sort=False
@@ -108,7 +121,13 @@ ends = overview.xs("macro_f1", axis=1, level="metric")
 unscored = sum(int((~types["scored"]).sum()) for types in scored.values())
 if strategy == NO_STRATEGY:
     told = "; ".join(f"{name} {ends.loc[name].min():.2f} to {ends.loc[name].max():.2f}" for name in ends.index)
-    finding(f"Macro F1 of the baselines over the evaluation sets: {told}. {unscored} types with under {task.min_cells} cells are not scored.")
+    finding(
+        f"Macro F1 of the baselines over the evaluation sets: {told}. {unscored} types with under {task.min_cells} cells "
+        "are not scored."
+    )
 else:
     told = ", ".join(f"{name} {ends[name].iloc[0]:.2f} → {ends[name].iloc[-1]:.2f}" for name in ends.columns)
-    finding(f"Macro F1 of {family} ({strategy}) from its smallest to its largest size: {told}. These are means over seeds, on half of each set.")
+    finding(
+        f"Macro F1 of {family} ({strategy}) from its smallest to its largest size: {told}. These are means over seeds, "
+        "on half of each set."
+    )

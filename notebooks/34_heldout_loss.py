@@ -1,11 +1,19 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
 # %% [markdown]
 # # 34 · Does the held-out loss keep falling?
 #
 # **Finding.** *Written from the numbers when the notebook is executed.*
 #
-# **Method.** Every run of a family scores the same frozen test cells, each cell by itself, with genes and scaling fixed once. Beside it stand
-# the gene means of the corpus, which know no cell (null), and a bound that no model of this kind can pass (floor). Losses are
-# compared within a family only.
+# **Method.** Every run of a family scores the same frozen test cells, each cell by itself, with genes and scaling
+# fixed once. Beside it stand the gene means of the corpus, which know no cell (null), and a bound that no model of
+# this kind can pass (floor). Losses are compared within a family only.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -17,7 +25,6 @@ percentages: list = []  # sizes to evaluate, in per cent of the corpus; empty fo
 seeds: list = []  # seeds to evaluate; empty for all of the design
 
 # %%
-import numpy as np
 import pandas as pd
 
 from helpers import corpus, models, store
@@ -37,7 +44,9 @@ def control_losses() -> pd.DataFrame:
     """Null and floor loss of each cell of each evaluation set."""
     roles = pd.read_parquet(artifacts.read("split.parquet"))["role"].to_numpy()
     everything = corpus.read_cells(artifacts)
-    known = models.TrainingCells(train=everything[roles == "corpus"].copy(), validation=everything[roles == "validation"].copy())
+    known = models.TrainingCells(
+        train=everything[roles == "corpus"].copy(), validation=everything[roles == "validation"].copy()
+    )
     model = models.load(artifacts.read(store.model_path(runs[-1])))
     parts = []
     for _, part in sets.groupby("dataset", sort=False):
@@ -54,7 +63,8 @@ controls = None
 for run in track(runs, "evaluations"):
     inputs = ["corpus", "split.parquet", "evaluation_sets.parquet", "genes.parquet", store.model_path(run)]
     files = [
-        artifacts.artifact(path("heldout_loss", run), inputs=inputs) for path in (store.evaluation_path, store.prediction_path)
+        artifacts.artifact(path("heldout_loss", run), inputs=inputs)
+        for path in (store.evaluation_path, store.prediction_path)
     ]
     if not all(file.fresh for file in files):
         with files[0].write() as scores_path, files[1].write() as losses_path:
@@ -73,7 +83,9 @@ for run in track(runs, "evaluations"):
 from helpers import plots
 
 tables = [
-    pd.read_parquet(artifacts.read(store.evaluation_path("heldout_loss", run))).assign(percentage=run.percentage, seed=run.seed)
+    pd.read_parquet(artifacts.read(store.evaluation_path("heldout_loss", run))).assign(
+        percentage=run.percentage, seed=run.seed
+    )
     for run in runs
 ]
 scores = pd.concat(tables)
@@ -82,16 +94,23 @@ bounds = scores.groupby("dataset", sort=False)[["null", "ceiling"]].first().T
 pd.concat([overview, bounds.set_axis(["null (gene means)", "floor"])])[list(overview)].style.format("{:.4f}")
 
 # %% tags=["show"]
+unit = models.family_class(family).loss_unit
 plots.loss_by_cell(
-    {run: pd.read_parquet(artifacts.read(store.prediction_path("heldout_loss", run))) for run in runs}, unit=models.loss_unit(family)
+    {run: pd.read_parquet(artifacts.read(store.prediction_path("heldout_loss", run))) for run in runs},
+    unit=unit,
 )
 
 # %% tags=["show"]
 name = study.evaluations.heldout_loss.headline
 head = overview[name]
 spread = scores[scores["dataset"] == name].groupby("percentage")["value"].std().mean()
-told = f"{head.iloc[0]:.4f}" if len(head) == 1 else f"{head.iloc[0]:.4f} → {head.iloc[-1]:.4f} from the smallest to the largest size"
+told = (
+    f"{head.iloc[0]:.4f}"
+    if len(head) == 1
+    else f"{head.iloc[0]:.4f} → {head.iloc[-1]:.4f} from the smallest to the largest size"
+)
+null, floor = bounds.loc["null", name], bounds.loc["ceiling", name]
 finding(
-    f"Held-out loss of {family} ({strategy}) on {name}: {told} ({models.loss_unit(family)}), between the null {bounds.loc['null', name]:.4f} "
-    f"and the floor {bounds.loc['ceiling', name]:.4f}. Seeds of one size differ by {spread:.4f} (SD)."
+    f"Held-out loss of {family} ({strategy}) on {name}: {told} ({unit}), between the null {null:.4f} and the floor "
+    f"{floor:.4f}. Seeds of one size differ by {spread:.4f} (SD)."
 )

@@ -1,11 +1,19 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
 # %% [markdown]
 # # 50 · What came out, in one table?
 #
 # **Finding.** *Written from the numbers when the notebook is executed.*
 #
-# **Method.** One row per run, evaluation set and metric, with what the run learned from and what it cost. Every value has its null and its ceiling or
-# reference beside it: majority class and logistic regression for classification, gene means and a bound for the held-out loss. Runs
-# or evaluations that are not there are listed, never filled in.
+# **Method.** One row per run, evaluation set and metric, with what the run learned from and what it cost. Every value
+# has its null and its ceiling or reference beside it: majority class and logistic regression for classification, gene
+# means and a bound for the held-out loss. Runs or evaluations that are not there are listed, never filled in.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -39,7 +47,11 @@ table = pd.read_parquet(artifacts.read("results.parquet"))
 # %% tags=["show"]
 trained = table[table["strategy"] != "none"]
 overview = trained.groupby(["family", "strategy", "task"], sort=False).agg(
-    runs=("run_id", "nunique"), sets=("dataset", "nunique"), rows=("value", "size"), smallest=("n_cells", "min"), largest=("n_cells", "max")
+    runs=("run_id", "nunique"),
+    sets=("dataset", "nunique"),
+    rows=("value", "size"),
+    smallest=("n_cells", "min"),
+    largest=("n_cells", "max"),
 )
 overview.style.format("{:,.0f}")
 
@@ -52,8 +64,9 @@ table.sample(8, random_state=1).sort_index()[
 if missing:
     print("Not there:", *missing, sep="\n  ")
 runs_there = trained["run_id"].nunique()
+n_baselines = table.loc[table["strategy"] == "none", "family"].nunique()
+minutes = trained.drop_duplicates("run_id")["seconds"].sum() / 60
 finding(
-    f"{len(table):,} rows of {runs_there} of {len(study.runs())} runs and {table.loc[table['strategy'] == 'none', 'family'].nunique()} baselines; "
-    f"{len(missing)} evaluations are missing. All models together took {trained.drop_duplicates('run_id')['seconds'].sum() / 60:.1f} minutes "
-    f"of training on one core each."
+    f"{len(table):,} rows of {runs_there} of {len(study.runs())} runs and {n_baselines} baselines; {len(missing)} "
+    f"evaluations are missing. Training all models took {minutes:.1f} core-minutes."
 )

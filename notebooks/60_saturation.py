@@ -1,11 +1,20 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
 # %% [markdown]
 # # 60 · Where does learning saturate, by the study's own rule?
 #
 # **Finding.** *Written from the numbers when the notebook is executed.*
 #
-# **Method.** The published rule: per family, strategy and evaluation set, the saturation point is the smallest size at which any seed scores above
-# 0.95 × the best score of all runs. The rule takes a maximum, lets one lucky seed pass and has no interval: a small
-# saturation point says that the metric is near its best, not that scale cannot help. Read it beside the held-out loss.
+# **Method.** The published rule: per family, strategy and evaluation set, the saturation point is the smallest size
+# at which any seed scores above 0.95 × the best score of all runs. The rule takes a maximum, lets one lucky seed pass
+# and has no interval: a small saturation point says that the metric is near its best, not that scale cannot help.
+# Read it beside the held-out loss.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -24,7 +33,10 @@ file = artifacts.artifact("saturation.parquet", inputs=["results.parquet"])
 
 # %%
 points = pd.concat(
-    [saturation_points(scores, metric=metric, rule="published").assign(metric=metric) for metric in ("micro_f1", "macro_f1")],
+    [
+        saturation_points(scores, metric=metric, rule="published").assign(metric=metric)
+        for metric in ("micro_f1", "macro_f1")
+    ],
     ignore_index=True,
 )
 if not file.fresh:
@@ -62,18 +74,18 @@ plots.size_curves(table, metric="macro_f1", title="macro F1 (zero-shot, 5-NN)")
 # ## The same runs by their held-out loss
 
 # %% tags=["show"]
-units = {name: models.loss_unit(name) for name in study.families}
+units = {name: models.family_class(name).loss_unit for name in study.families}
 plots.heldout_loss(table, units=units)
 
 # %% tags=["show"]
+headline = study.evaluations.heldout_loss.headline
 smallest, micro = min(study.percentages), points[points["metric"] == "micro_f1"]
-at_once = int((micro["percentage"] == smallest).sum())
-low = int((micro["percentage"] <= 10).sum())
-means = table[(table["metric"] == "heldout_loss") & (table["strategy"] == "random")]
-means = means[means["dataset"] == study.evaluations.heldout_loss.headline].groupby(["family", "percentage"])["value"].mean().unstack()
+losses = table.query("metric == 'heldout_loss' and strategy == 'random' and dataset == @headline")
+means = losses.pivot_table(index="family", columns="percentage", values="value")
 falls = ", ".join(f"{name} {100 * (1 - row.iloc[-1] / row.iloc[0]):.1f} %" for name, row in means.iterrows())
 finding(
-    f"By the published rule {at_once} of {len(micro)} curves (micro F1) saturate at the smallest size, {smallest:g} % of the corpus, and {low} at or "
-    f"below 10 %. The held-out loss of the same models on {study.evaluations.heldout_loss.headline} falls from the smallest to the largest size by: {falls}. "
-    f"The rule has no interval, and {n_seeds} seeds on a small corpus say nothing about 22 million cells."
+    f"By the published rule {int((micro['percentage'] == smallest).sum())} of {len(micro)} curves (micro F1) saturate at "
+    f"the smallest size, {smallest:g} % of the corpus, and {int((micro['percentage'] <= 10).sum())} at or below 10 %. From "
+    f"there to the whole corpus the held-out loss of the same models on {headline} falls by: {falls}. The rule has no "
+    f"interval, and {n_seeds} seeds on a small corpus say nothing about 22 million cells."
 )

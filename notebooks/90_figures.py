@@ -1,10 +1,18 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
 # %% [markdown]
 # # 90 · The figures
 #
 # **Finding.** *Written from the numbers when the notebook is executed.*
 #
-# **Method.** Every figure is drawn from `results.parquet` and `saturation.parquet` alone and computes nothing new. Each is written as svg and png,
-# with the numbers behind it in `source_data/`.
+# **Method.** Every figure is drawn from `results.parquet` and `saturation.parquet` alone and computes nothing new.
+# Each is written as svg and png, with the numbers behind it in `source_data/`.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -20,7 +28,7 @@ study, artifacts = store.open_store(design, results, stage="90_figures")
 table = pd.read_parquet(artifacts.read("results.parquet"))
 points = pd.read_parquet(artifacts.read("saturation.parquet"))
 folder = artifacts.artifact("figures", inputs=["results.parquet", "saturation.parquet"], settings={"name": study.name})
-units = {name: models.loss_unit(name) for name in study.families}
+units = {name: models.family_class(name).loss_unit for name in study.families}
 figures, sources = {}, {}
 
 # %% [markdown]
@@ -82,7 +90,8 @@ from helpers.reading import finding
 
 runs = table[table["percentage"] > 0]
 finding(
-    f"{len(figures)} figures of {runs['run_id'].nunique()} trained models ({', '.join(sorted(runs['family'].unique()))}; {runs['percentage'].nunique()} sizes from "
-    f"{runs['n_cells'].min():,.0f} to {runs['n_cells'].max():,.0f} cells, {runs['subset_seed'].nunique()} seeds). The corpus is small: the figures show "
-    f"that the method works, and claim nothing about larger ones."
+    f"{len(figures)} figures of {runs['run_id'].nunique()} trained models ({', '.join(sorted(runs['family'].unique()))}; "
+    f"{runs['percentage'].nunique()} sizes from {runs['n_cells'].min():,.0f} to {runs['n_cells'].max():,.0f} cells, "
+    f"{runs['subset_seed'].nunique()} seeds). The corpus is small: the figures show that the method works, and claim "
+    "nothing about larger ones."
 )

@@ -43,7 +43,10 @@ class Corpus(Strict):
 
 
 class HeldOut(Strict):
-    """Cells of the pretraining pool that no model learns from, drawn once for all runs; shares of the cells in `where`."""
+    """Cells of the pretraining pool that no model learns from, drawn once for all runs; shares of the.
+
+    cells in `where`.
+    """
 
     where: Where
     validation: Annotated[float, Field(gt=0, lt=1)]
@@ -52,7 +55,9 @@ class HeldOut(Strict):
     @model_validator(mode="after")
     def _leaves_cells(self):
         if self.validation + self.evaluation >= 1:
-            raise ValueError(f"validation + evaluation = {self.validation + self.evaluation:g} leaves nothing to learn from")
+            raise ValueError(
+                f"validation + evaluation = {self.validation + self.evaluation:g} leaves nothing to learn from"
+            )
         return self
 
 
@@ -102,7 +107,10 @@ class Evaluations(Strict):
 
 
 class Design(Strict):
-    """A whole study: corpus, held-out cells, sampling strategies × percentages × seeds, families, budget, evaluations."""
+    """A whole study: corpus, held-out cells, sampling strategies × percentages × seeds, families, budget,.
+
+    evaluations.
+    """
 
     name: Name
     seed: Annotated[int, Field(ge=0)]
@@ -155,7 +163,9 @@ class Design(Strict):
     def _headline_is_a_set(self):
         task = self.evaluations.heldout_loss
         if task and task.headline not in self.evaluation_sets:
-            raise ValueError("evaluations.heldout_loss.headline: " + unknown("dataset", task.headline, self.evaluation_sets))
+            raise ValueError(
+                "evaluations.heldout_loss.headline: " + unknown("dataset", task.headline, self.evaluation_sets)
+            )
         return self
 
     def runs(self) -> list["Run"]:

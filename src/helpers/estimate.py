@@ -1,25 +1,32 @@
 """What a design will cost, before anything runs: its runs, their time on one core, and the disk they fill."""
 
 import argparse
+import os
 import sys
 from dataclasses import dataclass
+
+import pandas as pd
 
 from helpers.design import UNTRAINED, Design, DesignError, load_design, n_cells
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of a family: cell-views per second on one core at 2,000 genes, seconds to start a stage, megabytes per model."""
+    """Cost of a family: cell-views per second on one core at 2,000 genes, seconds to start a stage,.
+
+    megabytes per model.
+    """
 
     views_per_second: float
     startup: float
     megabytes: float
 
 
-# Measured on one core of a 2.3 GHz Xeon with the demo's presets (`make demo`, cost tables of 20_pretrain and provenance of the notebooks).
+# Measured on one core of a 2.3 GHz Xeon with the demo's presets: cost tables of 20_pretrain after `make demo`.
 COSTS = {"pca": Cost(12_000, 4, 2), "scvi": Cost(4_500, 12, 7)}
 OTHER = Cost(1_000, 15, 20)
 EVALUATION_SECONDS = 2.0  # embedding, neighbours and losses of one model on the embedded evaluation sets
+OTHER_MINUTES = 1.5  # stages that are run once
 CORPUS_MEGABYTES = 130
 
 
@@ -35,24 +42,27 @@ def stage_seconds(design: Design, n_corpus: int, family: str, strategy: str) -> 
     return total
 
 
-def describe(design: Design, n_corpus: int, cores: int = 2) -> str:
+def describe(design: Design, n_corpus: int, cores: int) -> str:
     """The runs of a design as a table in text, with estimated time and disk."""
-    lines = [f"design {design.name}: corpus of {n_corpus:,} cells, budget {design.budget.amount:,} {design.budget.kind}", ""]
-    lines.append(f"{'family':<12}{'width':>6}  {'strategy':<22}{'sizes':>6}{'seeds':>6}{'runs':>6}  {'cells':<16}{'core-minutes':>12}")
-    seconds = disk = 0.0
+    rows = []
     for family, width, strategy in design.chunks():
         runs = design.select(family, width, strategy)
         sizes = [n_cells(size, n_corpus) for size in design.sizes(strategy)]
-        cells = f"{sizes[0]:,}–{sizes[-1]:,}" if len(sizes) > 1 else f"{sizes[0]:,}"
-        own = stage_seconds(design, n_corpus, family, strategy) + len(runs) * EVALUATION_SECONDS
-        lines.append(
-            f"{family:<12}{width:>6g}  {strategy:<22}{len(sizes):>6}{len(design.seeds):>6}{len(runs):>6}  {cells:<16}{own / 60:>12.1f}"
-        )
-        seconds, disk = seconds + own, disk + len(runs) * COSTS.get(family, OTHER).megabytes
-    total = (seconds + 60) / 60 / cores
-    lines += ["", f"{len(design.runs())} runs; about {total:.0f} min on {cores} cores, {(disk + CORPUS_MEGABYTES) / 1000:.1f} GB on disk"]
-    lines.append("(rates measured on one 2.3 GHz core; yours may differ by a factor of two)")
-    return "\n".join(lines)
+        minutes = (stage_seconds(design, n_corpus, family, strategy) + len(runs) * EVALUATION_SECONDS) / 60
+        row = {"family": family, "width": f"{width:g}", "strategy": strategy, "sizes": len(sizes)}
+        row |= {"cells": f"{sizes[0]:,} to {sizes[-1]:,}", "seeds": len(design.seeds), "runs": len(runs)}
+        rows.append(row | {"core-minutes": minutes, "MB": len(runs) * COSTS.get(family, OTHER).megabytes})
+    table = pd.DataFrame(rows)
+    total, gigabytes = table["core-minutes"].sum() + OTHER_MINUTES, (table["MB"].sum() + CORPUS_MEGABYTES) / 1000
+    budget = f"{design.budget.amount:,} {design.budget.kind.replace('_', '-')} per model"
+    return "\n".join(
+        [
+            f"Design {design.name}: a corpus of {n_corpus:,} cells, {budget}, {len(design.runs())} runs",
+            table.to_string(index=False, float_format="{:.1f}".format),
+            f"About {total / cores:.0f} min on {cores} cores and {gigabytes:.1f} GB on disk (rates measured on one 2.3 GHz "
+            "core; yours may differ by a factor of two).",
+        ]
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,7 +70,9 @@ def main(arguments: list[str] | None = None) -> int:
     from helpers.corpus import read_obs
     from helpers.split import check_design
 
-    parser = argparse.ArgumentParser(prog="python -m helpers.design", description="Print the runs of a design; run nothing.")
+    parser = argparse.ArgumentParser(
+        prog="python -m helpers.design", description="Print the runs of a design; run nothing."
+    )
     parser.add_argument("design", help="design file, e.g. params/demo.yaml")
     parser.add_argument("--runs", action="store_true", help="also list every run id")
     options = parser.parse_args(arguments)
@@ -70,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (DesignError, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    sys.stdout.write(describe(design, n_corpus) + "\n")
+    sys.stdout.write(describe(design, n_corpus, os.cpu_count() or 1) + "\n")
     if options.runs:
         sys.stdout.write("\n".join(["", *(run.id for run in design.runs())]) + "\n")
     return 0

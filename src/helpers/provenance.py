@@ -63,8 +63,8 @@ def notebook_hash(path: Path) -> str:
 def code_hash(stage: str, modules: Iterable[str] = ()) -> str:
     """SHA-256 of the code that makes the artifacts of a stage.
 
-    It covers the notebook's code cells, but for the parameters and for cells tagged ``show`` (they only display), and every
-    ``helpers`` module that these cells import, directly or through another, also inside functions. Modules that
+    It covers the notebook's code cells, but for the parameters and for cells tagged ``show`` (they only display), and
+    every ``helpers`` module that these cells import, directly or through another, also inside functions. Modules that
     are found by name at run time (a family, a strategy) are passed in `modules`. Comments and docstrings do not count.
     """
     cells = [
@@ -78,7 +78,10 @@ def code_hash(stage: str, modules: Iterable[str] = ()) -> str:
 
 
 def display_hash(stage: str, modules: Iterable[str] = ()) -> str:
-    """SHA-256 of all that an executed notebook shows: every cell, text included, and all modules that its cells import."""
+    """SHA-256 of all that an executed notebook shows: every cell, text included, and all modules that its.
+
+    cells import.
+    """
     path = notebook_source(stage)
     cells = [cell.source for cell in read_notebook(path).cells if cell.cell_type == "code"]
     tree = ast.parse("\n".join(_without_magics(cell) for cell in cells))

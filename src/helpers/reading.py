@@ -11,14 +11,20 @@ PROGRESS_FILE = "CELLSCALE_PROGRESS"  # environment variable: where the runner r
 
 
 def finding(text: str) -> None:
-    """Show the finding of a notebook, at most a few sentences made from its numbers; the runner puts it under the question."""
+    """Show the finding of a notebook, at most a few sentences made from its numbers; the runner puts it.
+
+    under the question.
+    """
     from IPython.display import Markdown, display
 
     display(Markdown(f"**Finding.** {text}"), metadata={FINDING: True})
 
 
 def track[T](items: Iterable[T], what: str) -> Iterator[T]:
-    """Iterate over sized `items` and report progress: to the runner if there is one, else nowhere, so that notebooks stay clean."""
+    """Iterate over sized `items` and report progress: to the runner if there is one, else nowhere, so.
+
+    that notebooks stay clean.
+    """
     assert isinstance(items, Sized)
     target, total, start = os.environ.get(PROGRESS_FILE), len(items), time.monotonic()
     for done, item in enumerate(items):

@@ -2,9 +2,9 @@
 
 ``python -m helpers.run NOTEBOOK OUT.ipynb [-f params.yaml] [-p key value]…``
 
-Parameters are checked against the notebook's parameters cell, and the choice of runs against the design, before a kernel starts. The
-kernel talks over private sockets, so that many notebooks can run side by side. OUT appears whole and only on success; after a failure
-the notebook with its traceback lies beside it as OUT.failed.ipynb.
+Parameters are checked against the notebook's parameters cell, and the choice of runs against the design, before a
+kernel starts. The kernel talks over private sockets, so that many notebooks can run side by side. OUT appears whole and
+only on success; after a failure the notebook with its traceback lies beside it as OUT.failed.ipynb.
 """
 
 import argparse
@@ -56,7 +56,10 @@ class NotebookFailedError(RuntimeError):
 
 
 def declared_parameters(notebook) -> dict[str, tuple[str, object]]:
-    """Name -> (type, default) from the cell tagged ``parameters``: lines of the form ``name: type = literal  # help``."""
+    """Name -> (type, default) from the cell tagged ``parameters``: lines of the form ``name: type =.
+
+    literal  # help``.
+    """
     cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     declared = {}
     for node in ast.parse("\n".join(cell.source for cell in cells)).body:
@@ -77,7 +80,10 @@ def check_parameters(declared: dict[str, tuple[str, object]], given: dict[str, o
 
 
 def check_choice(parameters: dict[str, object]) -> None:
-    """Check design, results folder and chosen runs before anything starts; DesignError or StoreError says what is wrong."""
+    """Check design, results folder and chosen runs before anything starts; DesignError or StoreError says.
+
+    what is wrong.
+    """
     if "design" not in parameters:
         return
     design = load_design(str(parameters["design"]))
@@ -87,11 +93,13 @@ def check_choice(parameters: dict[str, object]) -> None:
         design.select(*(parameters[key] for key in ("family", "width", "strategy", "percentages", "seeds")))
 
 
-def execute(notebook: Path, out: Path, parameters: dict[str, object], *, report: Callable[[str], None] = logger.info) -> Path:
+def execute(
+    notebook: Path, out: Path, parameters: dict[str, object], *, report: Callable[[str], None] = logger.info
+) -> Path:
     """Execute `notebook` (.ipynb or .py) with `parameters` and write the executed copy to `out`.
 
-    `report` gets a line when the stage has come further. Raises ParameterError, DesignError or StoreError before anything starts,
-    NotebookFailedError after a failed execution.
+    `report` gets a line when the stage has come further. Raises ParameterError, DesignError or StoreError before
+    anything starts, NotebookFailedError after a failed execution.
     """
     source = read_notebook(notebook)
     declared = declared_parameters(source)
@@ -122,23 +130,35 @@ def _execute_in_kernel(source, parameters: dict, label: str, report: Callable[[s
     """Run the cells in a fresh kernel; returns the executed notebook and the error in one line, or None."""
     import nbformat
     import papermill
-    from jupyter_client import AsyncKernelManager
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
 
     # A short folder: Unix socket paths are limited to about 100 characters.
     with tempfile.TemporaryDirectory(prefix="cs", dir="/tmp" if os.path.isdir("/tmp") else None) as folder:
         settings = dict.fromkeys(ONE_THREAD, "1") | {PROGRESS_FILE: f"{folder}/progress", "JUPYTER_RUNTIME_DIR": folder}
-        os.environ.update({key: value for key, value in settings.items() if key not in os.environ or key == PROGRESS_FILE})
-        manager = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{folder}/k")
+        os.environ.update(
+            {key: value for key, value in settings.items() if key not in os.environ or key == PROGRESS_FILE}
+        )
+        private = Config(AsyncKernelManager={"transport": "ipc", "ip": f"{folder}/k"})
         temporary, failure, done = Path(folder, "out.ipynb"), None, threading.Event()
         watcher = threading.Thread(target=_watch, args=(Path(folder, "progress"), label, report, done), daemon=True)
         watcher.start()
         try:
             papermill.execute_notebook(
-                source, temporary, parameters, kernel_name="python3", km=manager, progress_bar=False, autosave_cell_every=0
+                source,
+                temporary,
+                parameters,
+                kernel_name="python3",
+                language="python",
+                config=private,
+                progress_bar=False,
+                autosave_cell_every=0,
             )
         except PapermillExecutionError as error:
             failure = f"{error.ename}: {error.evalue}"
+        except DeadKernelError:
+            failure = "the kernel died, most often for want of memory"
         finally:
             done.set()
             watcher.join()

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from helpers import models
 from helpers.design import Design, DesignError, n_cells
 
 ROLES = ("corpus", "validation", "evaluation", "unused")
@@ -12,9 +13,10 @@ ROLES = ("corpus", "validation", "evaluation", "unused")
 def assign_roles(obs: pd.DataFrame, design: Design) -> pd.Series:
     """Role of each cell, (n_cells,): corpus, validation, evaluation or unused.
 
-    Of the held-out cells of the pretraining pool, the design's shares go to validation and evaluation at random; all other cells of
-    the pool are the corpus; cells outside the pool that an evaluation set names are evaluation. Raises DesignError for `where`
-    entries that no cell has, and for an evaluation set that overlaps corpus or validation without saying ``seen: transductive``.
+    Of the held-out cells of the pretraining pool, the design's shares go to validation and evaluation at random; all
+    other cells of the pool are the corpus; cells outside the pool that an evaluation set names are evaluation. Raises
+    DesignError for `where` entries that no cell has, and for an evaluation set that overlaps corpus or validation
+    without saying ``seen: transductive``.
     """
     pool = match(obs, design.corpus.pretraining, "corpus.pretraining")
     held = pool & match(obs, design.held_out.where, "held_out.where")
@@ -23,7 +25,9 @@ def assign_roles(obs: pd.DataFrame, design: Design) -> pd.Series:
     roles = pd.Series("unused", index=obs.index)
     roles[pool] = "corpus"
     order = design.rng("split").permutation(np.flatnonzero(held))
-    n_validation, n_evaluation = (round(share * len(order)) for share in (design.held_out.validation, design.held_out.evaluation))
+    n_validation, n_evaluation = (
+        round(share * len(order)) for share in (design.held_out.validation, design.held_out.evaluation)
+    )
     roles.iloc[order[:n_validation]] = "validation"
     roles.iloc[order[n_validation : n_validation + n_evaluation]] = "evaluation"
     for name in design.evaluation_sets:
@@ -41,22 +45,30 @@ def evaluation_mask(obs: pd.DataFrame, roles: pd.Series, design: Design, name: s
     overlap = int((chosen & roles.isin(["corpus", "validation"]).to_numpy()).sum())
     if overlap and entry.seen != "transductive":
         raise DesignError(
-            f"evaluation_sets.{name}.seen = {entry.seen!r}, but {overlap:,} of its {int(chosen.sum()):,} cells are in the corpus "
-            "or validate: say 'part: evaluation' to take held-out cells only, or 'seen: transductive'"
+            f"evaluation_sets.{name}.seen = {entry.seen!r}, but {overlap:,} of its {int(chosen.sum()):,} cells are in the "
+            "corpus or validate: say 'part: evaluation' to take held-out cells only, or 'seen: transductive'"
         )
     return chosen
 
 
 def evaluation_table(obs: pd.DataFrame, roles: pd.Series, design: Design) -> pd.DataFrame:
-    """One row per evaluation set and cell: dataset, position, cell, seen, label, and the stored half for classification.
+    """One row per evaluation set and cell: dataset, position, cell, seen, label, and the stored half for
+    classification.
 
-    Half of each label's cells train the nearest-neighbour classifier (`train` True), the others test it; the same for every model.
+    Half of each label's cells train the nearest-neighbour classifier (`train` True), the others test it; the same for
+    every model.
     """
     tables = []
     for name, entry in design.evaluation_sets.items():
         positions = np.flatnonzero(evaluation_mask(obs, roles, design, name))
         labels = obs[entry.label].astype(str).to_numpy()[positions]
-        columns = {"dataset": name, "position": positions, "cell": obs.index[positions], "seen": entry.seen, "label": labels}
+        columns = {
+            "dataset": name,
+            "position": positions,
+            "cell": obs.index[positions],
+            "seen": entry.seen,
+            "label": labels,
+        }
         tables.append(pd.DataFrame({**columns, "train": half_split(labels, rng=design.rng("half", name))}))
     return pd.concat(tables, ignore_index=True)
 
@@ -64,17 +76,18 @@ def evaluation_table(obs: pd.DataFrame, roles: pd.Series, design: Design) -> pd.
 def check_design(design: Design, obs: pd.DataFrame) -> int:
     """Check a design against the cells it names, before any compute; returns the number of corpus cells.
 
-    Raises DesignError for unknown datasets, overlaps, and percentages that leave fewer cells than a family can train on.
+    Raises DesignError for unknown datasets, overlaps, and percentages that leave fewer cells than a family can train
+    on.
     """
-    from helpers.models import min_cells
-
     n_corpus = int((assign_roles(obs, design) == "corpus").sum())
     for family in design.families:
+        needed = models.family_class(family).min_cells
         for percentage in design.percentages:
-            if n_cells(percentage, n_corpus) < min_cells(family):
+            if (left := n_cells(percentage, n_corpus)) < needed:
+                enough = np.ceil(1000 * needed / n_corpus) / 10
                 raise DesignError(
-                    f"percentages = {percentage:g} leaves {n_cells(percentage, n_corpus)} of {n_corpus:,} cells; {family} needs at least "
-                    f"{min_cells(family)}: use {np.ceil(1000 * min_cells(family) / n_corpus) / 10:g} or more"
+                    f"percentages = {percentage:g} leaves {left} of {n_corpus:,} cells; {family} needs at least {needed}: "
+                    f"use {enough:g} or more"
                 )
     return n_corpus
 
@@ -108,11 +121,13 @@ def half_split(labels: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
 def select_genes(corpus: AnnData, n_genes: int | None) -> pd.DataFrame:
     """The models' gene space: the `n_genes` most variable genes of the corpus cells (all, if None).
 
-    `corpus` holds raw counts, (n_cells, n_genes). Returns one row per gene with `gene` and `selected`. Variability is the
-    normalised dispersion of log1p CP10k (scanpy, flavor "seurat").
+    `corpus` holds raw counts, (n_cells, n_genes). Returns one row per gene with `gene` and `selected`. Variability is
+    the normalised dispersion of log1p CP10k (scanpy, flavor "seurat").
     """
     if n_genes is not None and n_genes > corpus.n_vars:
-        raise DesignError(f"corpus.genes = {n_genes} but the cells have {corpus.n_vars:,} genes: use that many or fewer")
+        raise DesignError(
+            f"corpus.genes = {n_genes} but the cells have {corpus.n_vars:,} genes: use that many or fewer"
+        )
     selected = np.ones(corpus.n_vars, dtype=bool)
     if n_genes is not None:
         import scanpy as sc
@@ -120,5 +135,7 @@ def select_genes(corpus: AnnData, n_genes: int | None) -> pd.DataFrame:
         normalised = AnnData(corpus.X.copy(), var=pd.DataFrame(index=corpus.var_names))
         sc.pp.normalize_total(normalised, target_sum=1e4)
         sc.pp.log1p(normalised)
-        selected = sc.pp.highly_variable_genes(normalised, n_top_genes=n_genes, inplace=False)["highly_variable"].to_numpy()
+        selected = sc.pp.highly_variable_genes(normalised, n_top_genes=n_genes, inplace=False)[
+            "highly_variable"
+        ].to_numpy()
     return pd.DataFrame({"gene": corpus.var_names.astype(str), "selected": selected})

@@ -1,11 +1,16 @@
-"""The pieces of work of a design: which notebook, with which parameters, what makes it run again, and how long it takes."""
+"""The pieces of work of a design: which notebook, with which parameters, what makes it run again, and.
+
+how long it takes.
+"""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from helpers import models, subset
-from helpers.design import NO_STRATEGY, UNTRAINED, Design
+from helpers import models, store, subset
+from helpers.design import NO_STRATEGY, UNTRAINED, Design, Run
 from helpers.estimate import EVALUATION_SECONDS, stage_seconds
-from helpers.provenance import display_hash, digest
+from helpers.evaluate.baselines import BASELINES as BASELINE_NAMES
+from helpers.provenance import digest, display_hash
 
 # The parts of a design that each stage reads; a change elsewhere does not run it again.
 READS = {
@@ -57,6 +62,45 @@ def pieces(design: Design) -> list[Piece]:
     return [*done, *(Piece(stage) for stage in ("50_collect", "60_saturation", "90_figures"))]
 
 
+def outputs(design: Design, piece: Piece) -> list[str]:
+    """The artifacts that a piece makes."""
+    if piece.stage in TASKS:
+        task = TASKS[piece.stage]
+        owners = BASELINE_NAMES if piece.strategy == NO_STRATEGY else _runs(design, piece)
+        return [path(task, owner) for owner in owners for path in (store.evaluation_path, store.prediction_path)]
+    paths = {"20_pretrain": store.model_path, "25_embed": store.embedding_path}
+    if piece.stage in paths:
+        return [paths[piece.stage](run) for run in _runs(design, piece)]
+    if piece.stage == "10_subset":
+        sizes = design.sizes(piece.strategy)
+        return [store.subset_path(Run("", 1.0, piece.strategy, size, seed)) for size in sizes for seed in design.seeds]
+    return [name for name, stage in store.MAKERS.items() if stage == piece.stage]
+
+
+def repair(design: Design, root: Path) -> list[str]:
+    """Find artifacts that should be there and are missing or corrupt; remove them and the executed notebooks that made
+    them.
+
+    What is removed is made again by the next run. Returns one line per artifact.
+    """
+    lines = []
+    store.sweep(root)
+    for piece in pieces(design):
+        executed = root / "notebooks" / f"{piece.name}.ipynb"
+        wrong = [name for name in outputs(design, piece) if not store.valid(root / name)] if executed.exists() else []
+        for name in wrong:
+            state = "corrupt" if (root / name).exists() else "missing"
+            store.discard(root / name)
+            lines.append(f"{root / name} is {state}: {piece.name} makes it again")
+        if wrong:
+            executed.unlink()
+    return lines
+
+
+def _runs(design: Design, piece: Piece) -> list[Run]:
+    return design.select(piece.family, piece.width, piece.strategy)
+
+
 def upstream(design: Design, piece: Piece) -> list[Piece]:
     """The pieces whose artifacts a piece reads."""
     own = (piece.family, piece.width, piece.strategy)
@@ -65,7 +109,9 @@ def upstream(design: Design, piece: Piece) -> list[Piece]:
         "00_corpus": [],
         "05_split": [Piece("00_corpus")],
         "10_subset": [Piece("05_split")],
-        "20_pretrain": [Piece("05_split") if piece.strategy == UNTRAINED else Piece("10_subset", strategy=piece.strategy)],
+        "20_pretrain": [
+            Piece("05_split") if piece.strategy == UNTRAINED else Piece("10_subset", strategy=piece.strategy)
+        ],
         "25_embed": [Piece("20_pretrain", *own)],
         "30_classify": [Piece("05_split") if piece.strategy == NO_STRATEGY else Piece("25_embed", *own)],
         "34_heldout_loss": [Piece("20_pretrain", *own)],
@@ -77,7 +123,10 @@ def upstream(design: Design, piece: Piece) -> list[Piece]:
 
 
 def stamp(design: Design, piece: Piece) -> str:
-    """Hash of all that an execution depends on beside earlier artifacts: notebook, helper modules, its part of the design."""
+    """Hash of all that an execution depends on beside earlier artifacts: notebook, helper modules, its.
+
+    part of the design.
+    """
     modules = [models.module_of(piece.family)] if piece.family in design.families else []
     modules += [subset.module_of(piece.strategy)] if piece.stage == "10_subset" else []
     reads = design.model_dump(include=set(READS[piece.stage])) if piece.stage in READS else design.model_dump()

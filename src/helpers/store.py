@@ -1,9 +1,9 @@
 """Where artifacts live: written atomically, checksummed, made anew only if their inputs, settings or code changed.
 
-An artifact is a file or a folder below ``results/<design>/``. Beside it lies a record, ``.<name>.record.json``, with the key
-(hash of inputs, settings and code), the checksum of the content, the stage that made it and the seconds it took. An artifact is
-valid if its record is there and the checksum holds, and fresh if the key holds too. A crash at any moment leaves either
-the old artifact, the new one, or none.
+An artifact is a file or a folder below ``results/<design>/``. Beside it lies a record, ``.<name>.record.json``, with
+the key (hash of inputs, settings and code), the checksum of the content, the stage that made it and the seconds it
+took. An artifact is valid if its record is there and the checksum holds, and fresh if the key holds too. A crash at any
+moment leaves either the old artifact, the new one, or none.
 """
 
 import contextlib
@@ -34,6 +34,7 @@ MAKERS = {
     "embeddings": "25_embed",
     "results.parquet": "50_collect",
     "saturation.parquet": "60_saturation",
+    "figures": "90_figures",
 }
 RUNNER_FOLDERS = {"notebooks", ".lock"}  # may be there before the first artifact is
 FORMAT = 1
@@ -87,15 +88,17 @@ class Store:
     def read(self, relative: str) -> Path:
         """Path of a verified artifact.
 
-        Raises MissingArtifactError (naming the notebook that makes it) or CorruptArtifactError (the artifact is set aside, so
-        that the next run rebuilds it).
+        Raises MissingArtifactError (naming the notebook that makes it) or CorruptArtifactError (the artifact is set
+        aside, so that the next run rebuilds it).
         """
         if relative not in self._verified:
             record = self._record(relative)
             if checksum(self.path(relative)) != record["sha256"]:
                 discard(self.path(relative))
                 maker = maker_of(relative)
-                raise CorruptArtifactError(f"{relative} is corrupt and was removed: run notebooks/{maker}.ipynb to rebuild it")
+                raise CorruptArtifactError(
+                    f"{relative} is corrupt and was removed: run notebooks/{maker}.ipynb to rebuild it"
+                )
             self._verified.add(relative)
         return self.path(relative)
 
@@ -137,7 +140,10 @@ class Artifact:
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Path]:
-        """A temporary path to write the file or folder to; it becomes the artifact when the block ends without error."""
+        """A temporary path to write the file or folder to; it becomes the artifact when the block ends.
+
+        without error.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.parent / f".{uuid.uuid4().hex[:8]}.tmp{self.path.suffix}"
         start = time.perf_counter()
@@ -153,7 +159,9 @@ class Artifact:
             _remove(temporary)
 
 
-def open_store(design: str | Path, results: str | Path, *, stage: str, modules: Iterable[str] = ()) -> tuple[Design, Store]:
+def open_store(
+    design: str | Path, results: str | Path, *, stage: str, modules: Iterable[str] = ()
+) -> tuple[Design, Store]:
     """Design and store of a stage; `modules` are those that the stage finds by name at run time (family, strategy).
 
     Raises ForeignResultsError if the folder holds another design's results.
@@ -163,7 +171,10 @@ def open_store(design: str | Path, results: str | Path, *, stage: str, modules: 
 
 
 def check_owner(design: Design, root: Path) -> None:
-    """Raise ForeignResultsError if `root` holds the results of another design, StoreError if it is no folder of results."""
+    """Raise ForeignResultsError if `root` holds the results of another design, StoreError if it is no.
+
+    folder of results.
+    """
     owner = root / "design.json"
     if owner.exists():
         name = json.loads(owner.read_text())["name"]
@@ -171,7 +182,9 @@ def check_owner(design: Design, root: Path) -> None:
             hint = f"use results/{design.name}, or the design {name!r}"
             raise ForeignResultsError(f"results = {str(root)!r} holds the design {name!r}, not {design.name!r}: {hint}")
     elif root.exists() and any(entry.name not in RUNNER_FOLDERS for entry in root.iterdir()):
-        raise ForeignResultsError(f"results = {str(root)!r} is not empty and holds no results: use an empty or new folder")
+        raise ForeignResultsError(
+            f"results = {str(root)!r} is not empty and holds no results: use an empty or new folder"
+        )
 
 
 def claim(design: Design, root: Path) -> None:
@@ -220,18 +233,16 @@ def maker_of(relative: str) -> str:
     return MAKERS[first]
 
 
-def verify(root: Path) -> list[str]:
-    """Remove every artifact below `root` that does not match its record, and leftovers of crashes; return their names."""
-    removed = []
+def valid(path: Path) -> bool:
+    """Whether an artifact and its record are there and the content matches its checksum."""
+    record = _read_record(path)
+    return record is not None and path.exists() and checksum(path) == record["sha256"]
+
+
+def sweep(root: Path) -> None:
+    """Remove what crashes left behind: temporary files and folders."""
     for path in [*root.rglob(".*.tmp"), *root.rglob(".*.tmp.*")]:
         _remove(path)
-    for record_path in sorted(root.rglob(".*.record.json")):
-        path = record_path.parent / record_path.name.removeprefix(".").removesuffix(".record.json")
-        record = _read_record(path)
-        if record is None or not path.exists() or checksum(path) != record["sha256"]:
-            discard(path)
-            removed.append(path.relative_to(root).as_posix())
-    return removed
 
 
 def checksum(path: Path) -> str:

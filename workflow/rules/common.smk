@@ -1,5 +1,4 @@
 import fcntl
-import json
 import logging
 import os
 import sys
@@ -10,10 +9,9 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from helpers import store
 from helpers.corpus import read_obs
-from helpers.design import n_cells
 from helpers.reading import duration
 from helpers.split import check_design
-from helpers.stages import seconds, stamp, upstream
+from helpers.stages import repair, seconds, stamp, upstream
 
 
 def executed(name):
@@ -64,5 +62,9 @@ if workflow.is_main_process and not workflow.dryrun:
     except BlockingIOError:
         sys.stderr.write(f"{RESULTS}: another run of this design is going on; waiting for it to end\n")
         fcntl.flock(LOCK, fcntl.LOCK_EX)
+    for line in repair(STUDY, Path(RESULTS)):
+        sys.stderr.write(line + "\n")
+    for handler in logger.handlers:
+        handler.addFilter(lambda record: record.levelno >= logging.WARNING)
     logger.addHandler(Progress(n_corpus))
     os.environ["CELLSCALE_PARENT"] = str(os.getpid())

@@ -16,5 +16,5 @@ rule notebook:
         results=RESULTS,
     retries: 0
     shell:
-        "exec python -m helpers.run notebooks/{params.stage}.py {output} "
-        "-p design {params.design} -p results {params.results} {params.options}"
+        "exec python -m helpers.run notebooks/{params.stage}.py {output:q} "
+        "-p design {params.design:q} -p results {params.results:q} {params.options}"

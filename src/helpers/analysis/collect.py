@@ -92,7 +92,11 @@ def baseline_rows(store: Store, present: Mapping[str, Run | str]) -> pd.DataFram
         for path, owner in present.items()
         if isinstance(owner, str)
     ]
-    return _finish(pd.concat(tables, ignore_index=True), store, present) if tables else pd.DataFrame(columns=RESULT_COLUMNS)
+    return (
+        _finish(pd.concat(tables, ignore_index=True), store, present)
+        if tables
+        else pd.DataFrame(columns=RESULT_COLUMNS)
+    )
 
 
 def _read(store: Store, path: str) -> pd.DataFrame:

@@ -14,7 +14,8 @@ OBS_COLUMNS = ("dataset_id", "cell_type", "batch")
 def read_source(design: Design) -> AnnData:
     """All cells of the design's source, (n_cells, n_genes) raw integer counts as CSR, checked.
 
-    Raises ValueError for counts that are negative, NaN or not integer, duplicate genes, missing or incomplete `obs` columns.
+    Raises ValueError for counts that are negative, NaN or not integer, duplicate genes, missing or incomplete `obs`
+    columns.
     """
     from helpers.corpus import embedded
 
@@ -62,6 +63,10 @@ def read_evaluation_cells(store: Store, *, gene_space: bool = True) -> tuple[Ann
 
 
 def _needed_columns(design: Design) -> list[str]:
-    wheres = [design.corpus.pretraining, design.held_out.where, *(item.where for item in design.evaluation_sets.values())]
+    wheres = [
+        design.corpus.pretraining,
+        design.held_out.where,
+        *(item.where for item in design.evaluation_sets.values()),
+    ]
     labels = [item.label for item in design.evaluation_sets.values()]
     return list(dict.fromkeys([*OBS_COLUMNS, *(key for where in wheres for key in where), *labels]))

@@ -8,7 +8,10 @@ import scipy.sparse as sp
 
 
 def check_counts(X: sp.csr_matrix) -> None:
-    """Raise ValueError unless the stored values of `X`, (n_cells, n_genes), are finite non-negative integers, in each cell some."""
+    """Raise ValueError unless the stored values of `X`, (n_cells, n_genes), are finite non-negative.
+
+    integers, in each cell some.
+    """
     offences = {
         "NaN or infinite": ~np.isfinite(X.data),
         "negative": X.data < 0,
@@ -32,7 +35,9 @@ def check_genes(genes: pd.Index) -> None:
     duplicates = genes[genes.duplicated()].unique()
     if len(duplicates):
         named = ", ".join(map(str, duplicates[:5]))
-        raise ValueError(f"var_names holds {len(duplicates)} duplicate gene names ({named}): make them unique, or sum them")
+        raise ValueError(
+            f"var_names holds {len(duplicates)} duplicate gene names ({named}): make them unique, or sum them"
+        )
 
 
 def check_shared_genes(genes: pd.Index, needed: pd.Index) -> None:
@@ -40,7 +45,8 @@ def check_shared_genes(genes: pd.Index, needed: pd.Index) -> None:
     missing = needed.difference(genes)
     if len(missing) == len(needed):
         raise ValueError(
-            f"no gene is shared: cells have names like {genes[0]!r}, the corpus like {needed[0]!r}; use the same identifiers"
+            f"no gene is shared: cells have names like {genes[0]!r}, the corpus like {needed[0]!r}; "
+            "use the same identifiers"
         )
     if len(missing):
         raise ValueError(f"{len(missing)} of {len(needed)} genes of the gene space are missing, e.g. {missing[0]!r}")

@@ -1,4 +1,7 @@
-"""Figures in one style: a colour per family, a marker per sampling strategy, cells on a logarithmic axis with percentages beside."""
+"""Figures in one style: a colour per family, a marker per sampling strategy, cells on a logarithmic.
+
+axis with percentages beside.
+"""
 
 from helpers.plots.results import heldout_loss, loss_against_metric, saturation_heatmap, size_curves
 from helpers.plots.stages import (

@@ -68,17 +68,24 @@ def size_curves(results: pd.DataFrame, *, metric: str, title: str) -> Figure:
 
 @figure
 def heldout_loss(results: pd.DataFrame, *, units: dict[str, str]) -> Figure:
-    """Held-out loss against corpus size, a row per family (never compared across rows) and a column per evaluation set."""
+    """Held-out loss against corpus size, a row per family (never compared across rows) and a column per.
+
+    evaluation set.
+    """
     scores = results[results["metric"] == "heldout_loss"]
     trained, names = _trained(scores), list(dict.fromkeys(scores["dataset"]))
     families = list(dict.fromkeys(trained["family"]))
-    fig, panels = plt.subplots(len(families), len(names), figsize=(2.35 * len(names), 2.1 * len(families) + 0.7), squeeze=False)
+    fig, panels = plt.subplots(
+        len(families), len(names), figsize=(2.35 * len(names), 2.1 * len(families) + 0.7), squeeze=False
+    )
     for row, family in zip(panels, families, strict=True):
         for axes, name in zip(row, names, strict=True):
             part = trained[(trained["dataset"] == name) & (trained["family"] == family)]
             _draw_runs(axes, part, families)
             axes.axhline(part["null"].iloc[0], color=style.GREY, lw=0.9, ls=":", label="gene-mean null")
-            axes.axhline(part["ceiling"].iloc[0], color=style.GREY, lw=0.9, label="floor, no model of its kind is below")
+            axes.axhline(
+                part["ceiling"].iloc[0], color=style.GREY, lw=0.9, label="floor, no model of its kind is below"
+            )
             style.size_axis(axes, *_sizes(trained), name_percentages=row is panels[0])
             if row is panels[0]:
                 axes.set_title(f"{name}\n{part['seen'].iloc[0]}", pad=16)
@@ -94,8 +101,13 @@ def heldout_loss(results: pd.DataFrame, *, units: dict[str, str]) -> Figure:
 
 @figure
 def saturation_heatmap(points: pd.DataFrame, *, title: str) -> Figure:
-    """Learning saturation points in per cent of the corpus: evaluation sets × (family, strategy), in the study's form."""
-    labels = [_legend_name(family, strategy) for family, strategy in zip(points["family"], points["strategy"], strict=True)]
+    """Learning saturation points in per cent of the corpus: evaluation sets × (family, strategy), in the.
+
+    study's form.
+    """
+    labels = [
+        _legend_name(family, strategy) for family, strategy in zip(points["family"], points["strategy"], strict=True)
+    ]
     table = points.assign(column=labels).pivot_table(index="dataset", columns="column", values="percentage", sort=False)
     fig, axes = plt.subplots(figsize=(1.4 + 1.35 * table.shape[1], 1.0 + 0.42 * table.shape[0]))
     sns.heatmap(
@@ -119,7 +131,8 @@ def saturation_heatmap(points: pd.DataFrame, *, title: str) -> Figure:
 
 @figure
 def loss_against_metric(pairs: pd.DataFrame, *, dataset: str, metric_name: str, units: dict[str, str]) -> Figure:
-    """Downstream score against held-out loss of the same run on the same set, a panel per family; colour is corpus size.
+    """Downstream score against held-out loss of the same run on the same set, a panel per family; colour is corpus
+    size.
 
     `pairs` has one row per run with family, strategy, n_cells, score, loss.
     """
@@ -131,10 +144,19 @@ def loss_against_metric(pairs: pd.DataFrame, *, dataset: str, metric_name: str, 
             norm = plt.matplotlib.colors.LogNorm(pairs["n_cells"].min(), pairs["n_cells"].max())
             colours = dict(c=part["n_cells"], cmap="viridis_r", norm=norm)
             dots = axes.scatter(
-                part["loss"], part["score"], s=16, marker=marker, lw=0, label=style.STRATEGY_NAMES.get(strategy, strategy), **colours
+                part["loss"],
+                part["score"],
+                s=16,
+                marker=marker,
+                lw=0,
+                label=style.STRATEGY_NAMES.get(strategy, strategy),
+                **colours,
             )
         axes.invert_xaxis()
-        axes.set(title=style.FAMILY_NAMES.get(family, family), xlabel=f"held-out loss on {dataset}\n({units[family]}; better →)")
+        axes.set(
+            title=style.FAMILY_NAMES.get(family, family),
+            xlabel=f"held-out loss on {dataset}\n({units[family]}; better →)",
+        )
     panels[0][0].set_ylabel(f"{metric_name} on {dataset}")
     panels[0][0].legend(loc="lower right")
     bar = fig.colorbar(dots, ax=panels[0].tolist(), shrink=0.9)

@@ -50,7 +50,12 @@ def evaluation_sets(sets: pd.DataFrame) -> Figure:
         axes.barh(counts.index, counts, color="#0072B2", height=0.7)
         for at, count in enumerate(counts):
             axes.text(count, at, f" {count:,}", va="center", size=6)
-        axes.set(xscale="log", xlim=(1, counts.max() * 4), title=f"{name}\n{part['seen'].iloc[0]}, n = {len(part):,}", xlabel="cells")
+        axes.set(
+            xscale="log",
+            xlim=(1, counts.max() * 4),
+            title=f"{name}\n{part['seen'].iloc[0]}, n = {len(part):,}",
+            xlabel="cells",
+        )
         axes.tick_params(axis="y", labelsize=6.5)
     return fig
 
@@ -64,7 +69,9 @@ def subset_composition(subsets: Mapping[float, np.ndarray], corpus_labels: pd.Se
     columns = [f"{percentage:g} %\n{len(labels):,}" for percentage, labels in subsets.items()]
     shares = pd.DataFrame(
         {
-            column: pd.Series(labels).where(lambda values: values.isin(shown), "all others").value_counts(normalize=True)
+            column: pd.Series(labels)
+            .where(lambda values: values.isin(shown), "all others")
+            .value_counts(normalize=True)
             for column, labels in zip(columns, subsets.values(), strict=True)
         }
     )
@@ -80,7 +87,10 @@ def subset_composition(subsets: Mapping[float, np.ndarray], corpus_labels: pd.Se
 
 @figure
 def loss_curves(histories: Mapping[Run, pd.DataFrame], *, unit: str) -> Figure:
-    """Training and validation loss of all sizes and seeds; against cell-views, or against size where training is one step."""
+    """Training and validation loss of all sizes and seeds; against cell-views, or against size where.
+
+    training is one step.
+    """
     sizes = sorted({run.percentage for run in histories})
     colours = dict(zip(sizes, sns.color_palette("viridis_r", len(sizes)), strict=True))
     stepwise = any(len(history) > 1 for history in histories.values())
@@ -90,9 +100,13 @@ def loss_curves(histories: Mapping[Run, pd.DataFrame], *, unit: str) -> Figure:
             first = run.seed == min(other.seed for other in histories)
             name = f"{run.percentage:g} %" if first else None
             if stepwise:
-                axes.plot(history["cell_views"], history[column], color=colours[run.percentage], lw=0.9, alpha=0.8, label=name)
+                axes.plot(
+                    history["cell_views"], history[column], color=colours[run.percentage], lw=0.9, alpha=0.8, label=name
+                )
             else:
-                axes.plot(run.percentage, history[column].iloc[-1], "o", ms=3.5, color=colours[run.percentage], label=name)
+                axes.plot(
+                    run.percentage, history[column].iloc[-1], "o", ms=3.5, color=colours[run.percentage], label=name
+                )
         axes.set(title=column.replace("_", " "), xlabel="cell-views" if stepwise else "percentage of the corpus")
         if not stepwise and min(sizes) > 0:
             axes.set_xscale("log")
@@ -120,7 +134,9 @@ def embeddings(embedding: np.ndarray, sets: pd.DataFrame, *, title: str) -> Figu
         for label, colour in zip(order, colours, strict=True):
             points = (centred @ axis)[labels == label]
             axes.scatter(*points.T, s=3, lw=0, color=colour, label=label, rasterized=True)
-        axes.set(xticks=[], yticks=[], xlabel="PC 1 of the embedding", ylabel="PC 2", title=f"{name} (n = {len(part):,})")
+        axes.set(
+            xticks=[], yticks=[], xlabel="PC 1 of the embedding", ylabel="PC 2", title=f"{name} (n = {len(part):,})"
+        )
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=3, fontsize=6, handletextpad=0.1)
     fig.suptitle(title, size=9)
     return fig
@@ -134,7 +150,13 @@ def type_scores(scores: pd.DataFrame, *, title: str) -> Figure:
     for axes, name in zip(panels[0], names, strict=True):
         part = scores[scores["dataset"] == name].sort_values("n")
         axes.hlines(part["label"], 0, part["f1"], color="#BBBBBB", lw=1)
-        axes.scatter(part["f1"], part["label"], s=16, facecolors=np.where(part["headline"], "#0072B2", "white"), edgecolors="#0072B2")
+        axes.scatter(
+            part["f1"],
+            part["label"],
+            s=16,
+            facecolors=np.where(part["headline"], "#0072B2", "white"),
+            edgecolors="#0072B2",
+        )
         axes.set(xlim=(-0.03, 1.05), title=name, xlabel="F1 on the test half")
         axes.tick_params(axis="y", labelsize=6.5)
     fig.suptitle(f"{title}: F1 per cell type (open: under 20 cells, not in macro F1)", size=9)

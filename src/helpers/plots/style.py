@@ -1,4 +1,7 @@
-"""Colours, markers and figure settings shared by all figures; colours are those of Okabe and Ito, safe for colour-blind readers."""
+"""Colours, markers and figure settings shared by all figures; colours are those of Okabe and Ito,.
+
+safe for colour-blind readers.
+"""
 
 from collections.abc import Callable
 from functools import wraps
@@ -19,7 +22,11 @@ FAMILY_COLOURS = {
 OTHER_COLOURS = ("#56B4E9", "#7A5C3E", "#6A3D9A", "#F0E442")  # families of users, in order of appearance
 FAMILY_NAMES = {"pca": "PCA", "scvi": "scVI", "ssl": "SSL", "geneformer": "Geneformer", "scimilarity": "SCimilarity"}
 STRATEGY_MARKERS = {"random": ("o", "-"), "celltype_reweighted": ("s", "--"), "geometric_sketching": ("^", ":")}
-STRATEGY_NAMES = {"random": "random", "celltype_reweighted": "cell type reweighted", "geometric_sketching": "geometric sketching"}
+STRATEGY_NAMES = {
+    "random": "random",
+    "celltype_reweighted": "cell type reweighted",
+    "geometric_sketching": "geometric sketching",
+}
 BASELINE_NAMES = {
     "hvg": "HVGs",
     "own_pca": "own PCA",

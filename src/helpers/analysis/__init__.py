@@ -1,0 +1,1 @@
+"""From the tidy results to statements: tables, saturation points, scaling."""

@@ -1,0 +1,73 @@
+"""The tidy table of results: one row per run × evaluation × metric."""
+
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from helpers.design import unknown
+
+RUN_COLUMNS = [
+    *("run_id", "family", "width", "weight_decay", "strategy", "percentage", "subset_seed", "init_seed", "budget"),
+    *("n_cells", "n_unique", "n_donors", "n_datasets", "umis_per_cell", "shannon", "vendi"),
+    *("n_parameters", "cell_views", "flops", "seconds", "status"),
+]
+EVALUATION_COLUMNS = ["task", "dataset", "seen", "metric", "value", "null", "ceiling"]
+RESULT_COLUMNS = RUN_COLUMNS + EVALUATION_COLUMNS
+
+
+def wide(results: pd.DataFrame, metrics: Mapping[str, tuple[str, str, str]] | Iterable[str]) -> pd.DataFrame:
+    """One row per run, with a column per metric beside what describes the run.
+
+    Parameters
+    ----------
+    results
+        Tidy results; of the columns that describe a run, those that are there are kept.
+    metrics
+        Name of the new column -> (task, dataset, metric), or texts ``task/dataset/metric``, which then name the
+        columns.
+
+    Returns
+    -------
+    (n_runs, …) in the order of `results`; NaN where a run lacks a metric.
+
+    Raises
+    ------
+    ValueError
+        Needed columns are absent, a metric is not in the results or is named like a column of the run, a run has two
+        values of one metric or two descriptions.
+    """
+    require(results, ["run_id", "task", "dataset", "metric", "value"])
+    mapped = isinstance(metrics, Mapping)
+    wanted = {column: "/".join(key) for column, key in metrics.items()} if mapped else {name: name for name in metrics}
+    names = results["task"].astype(str) + "/" + results["dataset"].astype(str) + "/" + results["metric"].astype(str)
+    runs = _runs(results)
+    for column, name in wanted.items():
+        chosen = results[names == name]
+        if chosen.empty:
+            raise ValueError(unknown("metric", name, names.unique()))
+        if column in runs:
+            raise ValueError(f"metrics: the name {column!r} is taken by a column of the run; choose another")
+        twice = chosen.loc[chosen["run_id"].duplicated(), "run_id"]
+        if len(twice):
+            raise ValueError(f"{len(twice)} runs have two values of {name}, e.g. {twice.iloc[0]}: keep one of them")
+        runs[column] = runs["run_id"].map(chosen.set_index("run_id")["value"])
+    return runs
+
+
+def require(results: pd.DataFrame, columns: Iterable[str]) -> None:
+    """Raise ValueError unless all `columns` are there."""
+    absent = [column for column in columns if column not in results]
+    if absent:
+        there = ", ".join(map(str, results.columns)) or "none"
+        raise ValueError(f"results lacks the columns {', '.join(absent)}; it has: {there}")
+
+
+def _runs(results: pd.DataFrame) -> pd.DataFrame:
+    """What describes each run, one row per run."""
+    runs = results[[column for column in RUN_COLUMNS if column in results]].drop_duplicates(ignore_index=True)
+    twice = runs.loc[runs["run_id"].duplicated(), "run_id"]
+    if len(twice):
+        both = runs[runs["run_id"] == twice.iloc[0]]
+        differing = [column for column in both if len(both[column].unique()) > 1]
+        raise ValueError(f"run {twice.iloc[0]} is described in two ways; its rows differ in: {', '.join(differing)}")
+    return runs

@@ -1,0 +1,1 @@
+"""How models are judged: one file per evaluation, arrays in, numbers out."""

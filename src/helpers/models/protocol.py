@@ -1,0 +1,251 @@
+"""What a model family is: the cells and the budget it is given, and a base class that does what all families share.
+
+A family sets `presets`, `loss_unit` and implements `_fit`, `_embed` and `_losses` on a sparse matrix of counts; what it
+learnt lies in the dict of arrays `self.weights`. Checks, files and records are done here, once.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from pydantic import BaseModel
+from safetensors.numpy import load_file, save_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anndata import AnnData
+
+FORMAT_VERSION = 1
+HISTORY_COLUMNS = ["step", "epoch", "cell_views", "train_loss", "validation_loss"]
+
+
+@dataclass(frozen=True)
+class TrainingCells:
+    """Cells to train on and cells that decide when to stop, over the same genes in the same order."""
+
+    train: AnnData
+    validation: AnnData
+
+    def __post_init__(self) -> None:
+        check_genes(self.train.var_names, self.validation, what="the training cells have")
+        for name in ("train", "validation"):
+            if getattr(self, name).n_obs == 0:
+                raise ValueError(f"{name} has 0 cells; at least 1 is needed")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to train: `amount` cell-views (a cell seen once) or epochs; 0 keeps the initial weights, "untrained"."""
+
+    kind: Literal["cell_views", "epochs"]
+    amount: int
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("cell_views", "epochs"):
+            raise ValueError(f"budget kind is {self.kind!r}; accepted: 'cell_views', 'epochs'")
+        if isinstance(self.amount, bool) or not isinstance(self.amount, int) or self.amount < 0:
+            raise ValueError(f"budget amount is {self.amount!r}; accepted: a whole number, 0 or more")
+
+    def cell_views(self, n_cells: int) -> int:
+        """Cell-views that this budget grants to a corpus of `n_cells`."""
+        return self.amount * (n_cells if self.kind == "epochs" else 1)
+
+
+class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
+    """Settings of a family: a subclass lists its fields with defaults and ranges; they are checked on construction."""
+
+
+class Family(ABC):
+    """A model family; an instance is one model, unfitted until `fit` or `load`.
+
+    Attributes
+    ----------
+    presets
+        Named settings; every family has ``paper`` and ``demo``.
+    min_cells
+        Fewest training cells; under ten, components and batch statistics are those of single cells.
+    loss_unit
+        What `heldout_loss` returns, as text for an axis.
+    genes
+        Fitted genes, in order; None before.
+    history
+        After `fit`: one row per validation with step, epoch, cell_views, train_loss, validation_loss.
+    cost
+        After `fit`: steps, cell_views, unique_cells, flops, seconds, cells_per_second, device, stopped_early,
+        best_step.
+    """
+
+    name: ClassVar[str] = ""
+    presets: ClassVar[Mapping[str, Settings]] = {"paper": Settings(), "demo": Settings()}
+    min_cells: ClassVar[int] = 10
+    loss_unit: ClassVar[str] = "loss"
+
+    def __init__(self, n_genes: int, *, preset: str = "paper", width: float = 1.0, **settings: Any) -> None:
+        if n_genes < 1:
+            raise ValueError(f"n_genes is {n_genes!r}; accepted: 1 or more")
+        if not 0 < width < np.inf:
+            raise ValueError(f"width is {width!r}; accepted: a number above 0")
+        self.n_genes, self.preset, self.width = int(n_genes), preset, float(width)
+        self.settings = type(self.presets[preset])(**(self.presets[preset].model_dump() | settings))
+        self.genes: list[str] | None = None
+        self.weights: dict[str, np.ndarray] = {}
+        self.history = pd.DataFrame(columns=HISTORY_COLUMNS, dtype=float)
+        self.cost: dict[str, Any] = {}
+
+    @abstractmethod
+    def _fit(
+        self, train: sp.csr_array, validation: sp.csr_array, budget: Budget, rng: np.random.Generator
+    ) -> tuple[pd.DataFrame, dict[str, Any]]:
+        """Learn from counts (n_cells, n_genes); return `history`, and what in `cost` is not that of one pass."""
+
+    @abstractmethod
+    def _embed(self, counts: sp.csr_array) -> np.ndarray:
+        """Embedding (n_cells, n_latent) of counts (n_cells, n_genes)."""
+
+    @abstractmethod
+    def _losses(self, counts: sp.csr_array) -> np.ndarray:
+        """Loss (n_cells,) of counts (n_cells, n_genes), in `loss_unit`."""
+
+    def _bounds(self, corpus: sp.csr_array, counts: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
+        """Null and floor (n_cells,) of counts; a family without a known bound leaves them NaN."""
+        return np.full(counts.shape[0], np.nan), np.full(counts.shape[0], np.nan)
+
+    @property
+    def n_parameters(self) -> dict[str, int]:
+        """Number of parameters: of the whole model (total) and of the part that `embed` uses (encoder)."""
+        total = sum(array.size for array in self.weights.values())
+        return {"total": total, "encoder": total}
+
+    def fit(self, cells: TrainingCells, *, budget: Budget, rng: np.random.Generator) -> None:
+        """Train from initial weights on `cells.train`.
+
+        Raises
+        ------
+        ValueError
+            For fewer than `min_cells` cells, another number of genes, or cells that are not raw counts.
+        FloatingPointError
+            When a loss is no longer finite; names the step.
+        """
+        n_cells = cells.train.n_obs
+        if n_cells < self.min_cells:
+            raise ValueError(f"train has {n_cells} cells; {self.name} needs at least {self.min_cells}")
+        if cells.train.n_vars != self.n_genes:
+            raise ValueError(f"train has {cells.train.n_vars} genes; this model was created for {self.n_genes}")
+        train, validation = raw_counts(cells.train), raw_counts(cells.validation)
+        started = time.perf_counter()
+        history, cost = self._fit(train, validation, budget, rng)
+        seconds = time.perf_counter() - started
+        self.genes = list(cells.train.var_names)
+        self.history = history[HISTORY_COLUMNS]
+        one_pass = {"steps": 1, "best_step": 1, "stopped_early": False, "cell_views": n_cells, "flops": 0}
+        self.cost = one_pass | {"device": "cpu", "seconds": seconds} | cost
+        views = self.cost["cell_views"]
+        self.cost |= {"unique_cells": min(n_cells, views), "cells_per_second": views / seconds}
+
+    def embed(self, adata: AnnData) -> np.ndarray:
+        """Embedding of cells, float32 (n_cells, n_latent).
+
+        Raises
+        ------
+        ValueError
+            For other genes than the fitted ones, in their order, or cells that are not raw counts.
+        """
+        return self._embed(self._checked(adata)).astype(np.float32, copy=False)
+
+    def heldout_loss(self, adata: AnnData) -> np.ndarray:
+        """Loss of each cell in `loss_unit`, float64 (n_cells,), lower is better; errors as `embed`."""
+        return self._losses(self._checked(adata)).astype(np.float64, copy=False)
+
+    def loss_bounds(self, cells: TrainingCells, adata: AnnData) -> tuple[np.ndarray, np.ndarray]:
+        """Losses of each cell, float64 (n_cells,), between which a model moves; needs no fitted model.
+
+        Returns
+        -------
+        null
+            Loss of predicting the gene means of `cells.train`, for which pass the whole corpus, not a subset.
+        floor
+            A lower bound on the mean over these cells, for any model of this family; see the family. NaN if unknown.
+        """
+        check_genes(cells.train.var_names, adata, what="the corpus has")
+        return self._bounds(raw_counts(cells.train), raw_counts(adata))
+
+    def save(self, folder: str | Path) -> None:
+        """Write weights.safetensors, model.json and history.parquet; equal trainings differ in the timings of `cost` only."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        description = {"format_version": FORMAT_VERSION} | self._identity() | {"n_parameters": self.n_parameters}
+        description |= {"loss_unit": self.loss_unit, "cost": self.cost, "genes": self._fitted_genes()}
+        (folder / "model.json").write_text(json.dumps(description, indent=1, allow_nan=False) + "\n")
+        save_file(
+            {key: np.ascontiguousarray(self.weights[key]) for key in self.weights}, folder / "weights.safetensors"
+        )
+        self.history.to_parquet(folder / "history.parquet", index=False)
+
+    def load(self, folder: str | Path) -> None:
+        """Take over a model that `save` wrote.
+
+        Raises
+        ------
+        ValueError
+            Unless family, number of genes, width and settings are this model's.
+        """
+        folder = Path(folder)
+        description = json.loads((folder / "model.json").read_text())
+        for key, own in ({"format_version": FORMAT_VERSION} | self._identity()).items():
+            if description.get(key) != own:
+                raise ValueError(f"{folder}: {key} is {description.get(key)!r}; this model has {own!r}")
+        if len(description["genes"]) != self.n_genes:
+            raise ValueError(f"{folder}: {len(description['genes'])} genes listed; expected n_genes = {self.n_genes}")
+        self.weights = load_file(folder / "weights.safetensors")
+        self.history = pd.read_parquet(folder / "history.parquet")
+        self.cost, self.genes = description["cost"], description["genes"]
+
+    def _identity(self) -> dict[str, Any]:
+        own = {key: getattr(self, key) for key in ("n_genes", "preset", "width")}
+        return {"family": self.name} | own | {"settings": self.settings.model_dump()}
+
+    def _fitted_genes(self) -> list[str]:
+        if self.genes is None:
+            raise RuntimeError(f"this {self.name} model is not fitted; call fit or load first")
+        return self.genes
+
+    def _checked(self, adata: AnnData) -> sp.csr_array:
+        check_genes(self._fitted_genes(), adata, what="the model was fitted on")
+        return raw_counts(adata)
+
+
+def check_genes(expected: Any, adata: AnnData, *, what: str) -> None:
+    """Raise ValueError unless `adata` has exactly the expected genes in their order; says how many are missing."""
+    expected, found = pd.Index(expected), adata.var_names
+    if found.equals(expected):
+        return
+    missing = expected.difference(found, sort=False)
+    if len(missing):
+        raise ValueError(
+            f"{len(missing)} of the {len(expected)} genes {what} are missing in the {len(found)} of these cells, "
+            f"such as {', '.join(missing[:3])}"
+        )
+    raise ValueError(f"these cells have the genes {what} in another order, or more ({len(found)} vs {len(expected)})")
+
+
+def raw_counts(adata: AnnData) -> sp.csr_array:
+    """Counts as float32 CSR (n_cells, n_genes); ValueError for a cell without counts, negative or fractional values."""
+    counts = sp.csr_array(adata.X, dtype=np.float32)
+    if not np.isfinite(counts.data).all() or (counts.data < 0).any() or (counts.data % 1).any():
+        raise ValueError("X holds values that are no counts; accepted: raw integer counts, 0 or more")
+    empty = np.flatnonzero(counts.sum(axis=1) == 0)
+    if len(empty):
+        first = adata.obs_names[empty[0]]
+        raise ValueError(
+            f"{len(empty)} of {adata.n_obs} cells have no counts in these genes (first: {first}); drop them"
+        )
+    return counts

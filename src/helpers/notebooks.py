@@ -1,0 +1,120 @@
+"""Keep the notebooks in step: each .py with its .ipynb, the tracked reading copies with what they were made from.
+
+``python -m helpers.notebooks pair`` writes the .ipynb of every .py, ``check`` says which pairs differ, ``readings
+results/demo`` copies executed notebooks and figures of a finished design to ``notebooks/executed/`` and ``figures/``.
+"""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+import nbformat
+
+from helpers.provenance import find_project, notebook_hash, read_notebook
+from helpers.store import discard, write_text
+
+MAX_BYTES = 1_000_000
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+
+
+def sources() -> list[Path]:
+    """Percent-format sources of all stages, in order."""
+    return sorted((find_project() / "notebooks").glob("[0-9]*.py"))
+
+
+def differences() -> list[str]:
+    """What is wrong with the pairs, a line each; empty if every .ipynb has the cells of its .py and no outputs."""
+    wrong = []
+    for source in sources():
+        pair = source.with_suffix(".ipynb")
+        if not pair.exists():
+            wrong.append(f"{pair.name} is missing")
+        elif notebook_hash(pair) != notebook_hash(source):
+            wrong.append(f"{pair.name} has other cells than {source.name}")
+        elif any(cell.get("outputs") or cell.get("execution_count") for cell in read_notebook(pair).cells):
+            wrong.append(f"{pair.name} holds outputs")
+    lone = {path.stem for path in (find_project() / "notebooks").glob("[0-9]*.ipynb")} - {
+        path.stem for path in sources()
+    }
+    return wrong + [f"{name}.ipynb has no {name}.py" for name in sorted(lone)]
+
+
+def pair() -> list[Path]:
+    """Write the .ipynb of every .py whose pair differs; the .py is the source. Returns what was written."""
+    written = []
+    for source in sources():
+        path = source.with_suffix(".ipynb")
+        if f"{path.name} " in " ".join(differences()):
+            notebook = read_notebook(source)
+            notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL})
+            for number, cell in enumerate(notebook.cells):
+                cell["id"] = f"cell-{number:02d}"  # stable, so that a diff shows cells and not ids
+            write_text(path, nbformat.writes(notebook) + "\n")
+            written.append(path)
+    return written
+
+
+def update_readings(results: Path) -> list[Path]:
+    """Replace the tracked reading copies by the executed notebooks and figures of `results`.
+
+    Raises ValueError if a notebook there was executed from another source than the present one, holds an error, or is
+    too large.
+    """
+    project = find_project()
+    executed = sorted((results / "notebooks").glob("*.ipynb"))
+    if not executed or not (results / "figures").is_dir():
+        raise ValueError(f"{results} holds no executed notebooks and figures: run make demo first")
+    for path in executed:
+        problem = stale(path)
+        if problem:
+            raise ValueError(f"{path.name}: {problem}")
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"{path.name}: {path.stat().st_size:,} bytes, more than {MAX_BYTES:,}")
+    for source, target in (
+        (results / "notebooks", project / "notebooks" / "executed"),
+        (results / "figures", project / "figures"),
+    ):
+        discard(target)
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns(".*"))
+    return executed
+
+
+def stale(path: Path) -> str | None:
+    """Why an executed notebook is not a faithful reading copy, or None."""
+    notebook = read_notebook(path)
+    stamp = notebook.metadata.get("cellscale")
+    if stamp is None:
+        return "was not executed by helpers.run"
+    if notebook_hash(find_project() / stamp["notebook"]) != stamp["source_sha256"]:
+        return f"was executed from another version of {stamp['notebook']}"
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return "holds an error" if any(output.output_type == "error" for output in outputs) else None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; exit code 1 if pairs differ or readings cannot be updated."""
+    parser = argparse.ArgumentParser(prog="python -m helpers.notebooks", description=__doc__.splitlines()[0])
+    actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("pair", help="write the .ipynb of every .py")
+    actions.add_parser("check", help="say which pairs differ")
+    actions.add_parser("readings", help="refresh the tracked reading copies").add_argument("results", type=Path)
+    options = parser.parse_args(arguments)
+    if options.action == "pair":
+        sys.stdout.writelines(f"wrote {path.name}\n" for path in pair())
+        return 0
+    if options.action == "check":
+        wrong = differences()
+        sys.stderr.writelines(f"{line}: run 'python -m helpers.notebooks pair'\n" for line in wrong)
+        return int(bool(wrong))
+    try:
+        copied = update_readings(options.results)
+    except ValueError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    sys.stdout.write(f"{len(copied)} executed notebooks and the figures are in notebooks/executed/ and figures/\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

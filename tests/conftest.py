@@ -1,0 +1,77 @@
+"""Small designs and cells that the tests share."""
+
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def demo() -> dict:
+    """The demo design as plain values, to be changed and written."""
+    return yaml.safe_load((PROJECT / "params" / "demo.yaml").read_text())
+
+
+@pytest.fixture
+def write_design(tmp_path):
+    """Write values as a design file and return its path."""
+
+    def write(values: dict, name: str = "design.yaml") -> Path:
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump(values))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def small_cells() -> anndata.AnnData:
+    """240 cells × 60 genes of four batches and three types, raw counts."""
+    rng = np.random.default_rng(0)
+    types = np.array(["a", "b", "c"])[np.arange(240) % 3]
+    rates = np.where(np.arange(60)[None] % 3 == np.arange(240)[:, None] % 3, 6.0, 1.0)
+    obs = pd.DataFrame(
+        {
+            "dataset_id": np.repeat(["one", "one", "two", "three"], 60),
+            "batch": np.repeat(["one_a", "one_b", "two", "three"], 60),
+            "tissue": "blood",
+            "cell_type": types,
+            "cell_type_harmonised": types,
+            "donor_id": pd.array([None] * 240, dtype="string"),
+        },
+        index=[f"cell{number}" for number in range(240)],
+    )
+    counts = sp.csr_matrix(rng.poisson(rates).astype(np.float32))
+    return anndata.AnnData(counts, obs=obs, var=pd.DataFrame(index=[f"g{number}" for number in range(60)]))
+
+
+@pytest.fixture
+def small_design(small_cells, tmp_path) -> dict:
+    """A design on `small_cells`, written beside it as h5ad."""
+    path = tmp_path / "cells.h5ad"
+    small_cells.write_h5ad(path)
+    return {
+        "name": "small",
+        "seed": 1,
+        "corpus": {"source": "embedded", "path": str(path), "pretraining": {"dataset_id": ["one"]}},
+        "held_out": {"where": {"batch": ["one_a"]}, "validation": 0.1, "evaluation": 0.3},
+        "evaluation_sets": {
+            "same": {"where": {"batch": ["one_a"]}, "part": "evaluation", "seen": "in distribution"},
+            "other": {"where": {"dataset_id": ["two"]}, "seen": "study unseen"},
+        },
+        "strategies": ["random"],
+        "percentages": [50.0, 100.0],
+        "seeds": [0, 1],
+        "families": {"pca": {"preset": "demo"}},
+        "budget": {"kind": "cell_views", "amount": 100},
+        "evaluations": {
+            "classification": {"min_cells": 4, "headline_min_cells": 8},
+            "heldout_loss": {"headline": "other"},
+        },
+    }

@@ -1,0 +1,120 @@
+"""The smoke design through the real workflow and runner: complete, repeatable, repaired when harmed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.analysis.results import RESULT_COLUMNS, wide
+from helpers.design import load_design
+from helpers.stages import pieces
+
+PROJECT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.chain
+
+
+def run_workflow(results: Path) -> subprocess.CompletedProcess:
+    command = ["snakemake", "--snakefile", "workflow/Snakefile", "--profile", "workflow/profiles/default"]
+    command += ["--config", "design=params/smoke.yaml", f"results={results}"]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return subprocess.run(
+        command, cwd=PROJECT, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False, timeout=600
+    )
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {
+        path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("smoke") / "results of smoke"
+    done = run_workflow(folder)
+    assert done.returncode == 0, done.stderr
+    assert "notebooks, " in done.stderr, "progress is told"
+    return folder
+
+
+@pytest.fixture(scope="module")
+def table(results) -> pd.DataFrame:
+    return pd.read_parquet(results / "results.parquet")
+
+
+def test_every_notebook_is_executed_without_error_or_warning(results):
+    design = load_design("params/smoke.yaml")
+    executed = {path.stem: path for path in (results / "notebooks").glob("*.ipynb")}
+    assert set(executed) == {piece.name for piece in pieces(design)}
+    for path in executed.values():
+        outputs = [out for cell in nbformat.read(path, as_version=4).cells for out in cell.get("outputs", [])]
+        told = [out for out in outputs if out.output_type == "error" or out.get("name") == "stderr"]
+        assert not told, f"{path.name}: {told}"
+
+
+def test_results_are_complete_and_tidy(table):
+    design = load_design("params/smoke.yaml")
+    assert list(table.columns) == list(RESULT_COLUMNS)
+    assert set(table.loc[table["strategy"] != "none", "run_id"]) == {run.id for run in design.runs()}
+    assert set(table.loc[table["strategy"] == "none", "family"]) == {"hvg", "own_pca", "logistic", "majority"}
+    assert set(table["dataset"]) == set(design.evaluation_sets)
+    assert not table.duplicated(["run_id", "task", "dataset", "metric"]).any()
+    assert table[["value", "null", "ceiling", "seen"]].notna().all(axis=None)
+    assert np.isfinite(table["value"]).all()
+    losses = wide(table, {"loss": ("heldout_loss", "pbmc3k", "heldout_loss")})
+    assert losses.loc[losses["strategy"] != "none", "loss"].notna().all()
+
+
+def test_floors_and_ceilings_stand_where_they_must(table):
+    f1 = table[table["metric"] == "micro_f1"].set_index(["dataset", "run_id"])["value"].unstack("dataset")
+    pca = f1.loc[f1.index.str.startswith("pca-w1/random/p100.0")].mean()
+    assert (pca > f1.loc["majority/none"] + 0.05).all()
+    assert (f1.loc["logistic/none"] > f1.loc["majority/none"] + 0.1).all()
+    assert (pca > f1.loc[f1.index.str.startswith("pca-w1/untrained")].mean()).all()
+    losses = table[table["metric"] == "heldout_loss"]
+    assert (losses["value"] > losses["ceiling"]).all(), "nothing is better than its bound"
+
+
+def test_nothing_evaluated_on_was_learned_from(results):
+    roles = pd.read_parquet(results / "split.parquet")["role"]
+    judged = pd.read_parquet(results / "evaluation_sets.parquet")["position"]
+    learned = {
+        position for path in (results / "subsets").rglob("*.parquet") for position in pd.read_parquet(path)["position"]
+    }
+    assert not learned & set(judged)
+    assert set(roles.iloc[sorted(learned)]) == {"corpus"}
+
+
+def test_figures_lie_beside_their_numbers(results):
+    names = {path.stem for path in (results / "figures").glob("*.svg")}
+    assert {"size_curves_micro_f1", "heldout_loss", "saturation_micro_f1"} <= names
+    assert names == {path.stem for path in (results / "figures").glob("*.png")}
+    assert names == {path.stem for path in (results / "figures" / "source_data").glob("*.csv")}
+
+
+def test_a_second_run_does_nothing(results, table):
+    before = times(results)
+    done = run_workflow(results)
+    assert done.returncode == 0, done.stderr
+    assert times(results) == before | {".lock": times(results)[".lock"]}
+
+
+def test_a_harmed_artifact_is_named_and_made_again_with_what_depends_on_it(results, table):
+    model = results / "models" / "pca-w1" / "random" / "p032.0" / "s01"
+    weights = model / "weights.safetensors"
+    intact, before = weights.read_bytes(), times(results)
+    weights.write_bytes(intact[:-10])
+    done = run_workflow(results)
+    assert done.returncode == 0, done.stderr
+    assert "models/pca-w1/random/p032.0/s01 is corrupt: 20_pretrain--pca--random makes it again" in done.stderr
+    assert weights.read_bytes() == intact, "the same model again"
+    changed = {name for name, time in times(results).items() if before.get(name) != time}
+    assert not [name for name in changed if name.startswith("models/") and "pca-w1/random/p032.0/" not in name]
+    assert not [name for name in changed if "scvi" in name or "celltype_reweighted" in name]
+    again = pd.read_parquet(results / "results.parquet")
+    pd.testing.assert_frame_equal(again.drop(columns="seconds"), table.drop(columns="seconds"))

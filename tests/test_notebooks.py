@@ -1,0 +1,120 @@
+"""Pairs, reading copies, and what makes a notebook run again."""
+
+import copy
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from helpers import notebooks, stages
+from helpers.design import load_design
+from helpers.provenance import read_notebook
+from helpers.run import declared_parameters
+
+PROJECT = Path(__file__).resolve().parents[1]
+SOURCES = sorted((PROJECT / "notebooks").glob("[0-9]*.py"))
+EXECUTED = sorted((PROJECT / "notebooks" / "executed").glob("*.ipynb"))
+CHOICE = ["design", "results", "family", "width", "strategy", "percentages", "seeds"]
+
+
+def test_pairs_have_the_same_cells_and_no_outputs():
+    assert notebooks.differences() == []
+
+
+def test_a_pair_that_differs_is_told(tmp_path, monkeypatch):
+    shutil.copytree(PROJECT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns("executed"))
+    (tmp_path / "params").mkdir()
+    monkeypatch.chdir(tmp_path)
+    source = tmp_path / "notebooks" / "10_subset.py"
+    source.write_text(source.read_text() + "\n# %%\nx = 1\n")
+    (tmp_path / "notebooks" / "05_split.ipynb").unlink()
+    (tmp_path / "notebooks" / "99_lone.ipynb").write_text(nbformat.writes(nbformat.v4.new_notebook()))
+    told = notebooks.differences()
+    assert told == [
+        "05_split.ipynb is missing",
+        "10_subset.ipynb has other cells than 10_subset.py",
+        "99_lone.ipynb has no 99_lone.py",
+    ]
+    assert [path.name for path in notebooks.pair()] == ["05_split.ipynb", "10_subset.ipynb"]
+    assert notebooks.differences() == ["99_lone.ipynb has no 99_lone.py"]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_notebooks_read_well(source):
+    notebook = read_notebook(source)
+    first = notebook.cells[0].source
+    assert re.match(r"# \d\d · .*(\?|figures)", first.splitlines()[0]), "opens with its question"
+    assert "**Finding.**" in first
+    assert "**Method.**" in first
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(len(cell.source.splitlines()) <= 22 for cell in code), "a long cell belongs to a helper"
+    assert any("finding(" in cell.source for cell in code)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_stages_take_the_parameters_of_the_contract(source):
+    declared = list(declared_parameters(read_notebook(source)))
+    number = int(source.stem[:2])
+    assert declared == (
+        CHOICE if 20 <= number <= 34 else ["design", "results", "strategy"] if number == 10 else CHOICE[:2]
+    )
+
+
+@pytest.mark.parametrize("path", EXECUTED, ids=lambda path: path.stem)
+def test_reading_copies_are_fresh_whole_and_small(path):
+    assert notebooks.stale(path) is None
+    assert path.stat().st_size < notebooks.MAX_BYTES
+    cells = read_notebook(path).cells
+    assert "Written from the numbers" not in cells[0].source, "the finding stands under the question"
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    assert not [output for output in outputs if output.output_type == "stream" and output.name == "stderr"]
+    assert not re.search(r"/(home|work|root|tmp|Users)/", path.read_text()), "a path of some machine stands in it"
+
+
+def test_every_stage_has_a_reading_copy():
+    names = {piece.name for piece in stages.pieces(load_design("params/demo.yaml"))}
+    assert {path.stem for path in EXECUTED} == names
+
+
+def stamps(values: dict, write_design) -> dict[str, str]:
+    design = load_design(write_design(values))
+    return {piece.name: stages.stamp(design, piece) for piece in stages.pieces(design)}
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        ({"evaluations": {"classification": {"n_neighbors": 7}}}, {"30_classify"}),
+        ({"seeds": [0, 1]}, {"10_subset", "20_pretrain", "25_embed", "30_classify", "34_heldout_loss"}),
+        ({"budget": {"kind": "cell_views", "amount": 50}}, {"20_pretrain"}),
+        ({"corpus": {"genes": 1000}}, {"00_corpus", "05_split"}),
+    ],
+)
+def test_a_changed_design_runs_again_what_reads_the_change(demo, write_design, change, again):
+    changed = copy.deepcopy(demo)
+    for key, value in change.items():
+        changed[key] = demo[key] | value if isinstance(value, dict) else value
+    if "evaluations" in change:
+        changed["evaluations"]["classification"] = demo["evaluations"]["classification"] | {"n_neighbors": 7}
+    before, after = stamps(demo, write_design), stamps(changed, write_design)
+    differing = {name.split("--")[0] for name in before if before[name] != after[name]}
+    assert differing - {"50_collect", "60_saturation", "90_figures"} == again
+
+
+def test_a_further_setting_of_one_family_concerns_that_family_alone(demo, write_design):
+    changed = copy.deepcopy(demo)
+    changed["families"]["scvi"]["preset"] = "paper"
+    before, after = stamps(demo, write_design), stamps(changed, write_design)
+    differing = {name for name in before if before[name] != after[name]} - {"50_collect", "60_saturation", "90_figures"}
+    assert differing == {name for name in before if "--scvi--" in name}
+
+
+def test_everything_upstream_is_a_piece_of_the_design(demo, write_design):
+    design = load_design(write_design(demo))
+    known = stages.pieces(design)
+    for piece in known:
+        assert set(stages.upstream(design, piece)) <= set(known)
+    made = [name for piece in known for name in stages.outputs(design, piece)]
+    assert len(made) == len(set(made)), "every artifact has one maker"
