@@ -56,7 +56,7 @@ if not folder.fresh:
 # %% tags=["show"]
 import numpy as np
 
-from helpers import plots
+from helpers.plots import stage_figures as plots
 from helpers.reading import finding
 
 counts = cells.obs.assign(umis=np.asarray(cells.X.sum(axis=1)).ravel(), genes=np.diff(cells.X.indptr))

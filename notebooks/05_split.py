@@ -69,7 +69,7 @@ if not files["genes"].fresh:
 pd.crosstab(cells.obs["batch"], roles.rename("role"), margins=True, margins_name="all").style.format("{:,}")
 
 # %% tags=["show"]
-from helpers import plots
+from helpers.plots import stage_figures as plots
 from helpers.reading import finding
 
 plots.evaluation_sets(sets)

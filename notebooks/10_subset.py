@@ -54,7 +54,8 @@ for run in track(runs, "subsets"):
 # ## Realised sizes and composition
 
 # %% tags=["show"]
-from helpers import diversity, plots
+from helpers import diversity
+from helpers.plots import stage_figures as plots
 
 drawn = {run: pd.read_parquet(artifacts.read(store.subset_path(run)))["position"].to_numpy() for run in runs}
 labels = pd.Series(obs["cell_type"].astype(str).to_numpy(), index=positions)

@@ -74,7 +74,7 @@ for run in track(runs, "models"):
 # %% tags=["show"]
 import json
 
-from helpers import plots
+from helpers.plots import stage_figures as plots
 
 histories, cards = {}, {}
 for run in runs:

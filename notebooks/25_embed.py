@@ -49,7 +49,7 @@ for run in track(runs, "embeddings"):
 # ## One embedding, looked at
 
 # %% tags=["show"]
-from helpers import plots
+from helpers.plots import stage_figures as plots
 
 shown = runs[-1]
 embedding = np.load(artifacts.read(store.embedding_path(shown)))["embedding"]

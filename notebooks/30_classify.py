@@ -93,7 +93,7 @@ for run in track(runs, "evaluations"):
 # ## Scores
 
 # %% tags=["show"]
-from helpers import plots
+from helpers.plots import stage_figures as plots
 
 names = {run: run if isinstance(run, str) else run.percentage for run in runs}
 tables = [
@@ -122,8 +122,8 @@ unscored = sum(int((~types["scored"]).sum()) for types in scored.values())
 if strategy == NO_STRATEGY:
     told = "; ".join(f"{name} {ends.loc[name].min():.2f} to {ends.loc[name].max():.2f}" for name in ends.index)
     finding(
-        f"Macro F1 of the baselines over the evaluation sets: {told}. {unscored} types with under {task.min_cells} cells "
-        "are not scored."
+        f"Macro F1 of the baselines over the evaluation sets: {told}. {unscored} types with under {task.min_cells} "
+        "cells are not scored."
     )
 else:
     told = ", ".join(f"{name} {ends[name].iloc[0]:.2f} → {ends[name].iloc[-1]:.2f}" for name in ends.columns)

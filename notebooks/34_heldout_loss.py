@@ -80,7 +80,7 @@ for run in track(runs, "evaluations"):
 # ## Loss against size
 
 # %% tags=["show"]
-from helpers import plots
+from helpers.plots import stage_figures as plots
 
 tables = [
     pd.read_parquet(artifacts.read(store.evaluation_path("heldout_loss", run))).assign(

@@ -47,7 +47,8 @@ if not file.fresh:
 # ## Saturation points
 
 # %% tags=["show"]
-from helpers import models, plots
+from helpers import models
+from helpers.plots import study_figures as plots
 from helpers.reading import finding
 
 names = {"micro_f1": "micro F1", "macro_f1": "macro F1"}
@@ -83,9 +84,10 @@ smallest, micro = min(study.percentages), points[points["metric"] == "micro_f1"]
 losses = table.query("metric == 'heldout_loss' and strategy == 'random' and dataset == @headline")
 means = losses.pivot_table(index="family", columns="percentage", values="value")
 falls = ", ".join(f"{name} {100 * (1 - row.iloc[-1] / row.iloc[0]):.1f} %" for name, row in means.iterrows())
+at_once, early = int((micro["percentage"] == smallest).sum()), int((micro["percentage"] <= 10).sum())
 finding(
-    f"By the published rule {int((micro['percentage'] == smallest).sum())} of {len(micro)} curves (micro F1) saturate at "
-    f"the smallest size, {smallest:g} % of the corpus, and {int((micro['percentage'] <= 10).sum())} at or below 10 %. From "
+    f"By the published rule {at_once} of {len(micro)} curves (micro F1) saturate at the smallest size, {smallest:g} % of "
+    f"the corpus, and {early} at or below 10 %. From "
     f"there to the whole corpus the held-out loss of the same models on {headline} falls by: {falls}. The rule has no "
     f"interval, and {n_seeds} seeds on a small corpus say nothing about 22 million cells."
 )

@@ -21,8 +21,10 @@ results: str = "results/demo"  # folder of the results, relative to the project
 # %%
 import pandas as pd
 
-from helpers import models, plots, store
+from helpers import models, store
 from helpers.analysis.results import wide
+from helpers.plots import study_figures as plots
+from helpers.plots.style import save
 
 study, artifacts = store.open_store(design, results, stage="90_figures")
 table = pd.read_parquet(artifacts.read("results.parquet"))
@@ -81,16 +83,16 @@ if not folder.fresh:
     with folder.write() as path:
         (path / "source_data").mkdir(parents=True)
         for name, figure in figures.items():
-            figure.savefig(path / f"{name}.svg", metadata={"Date": None})
-            figure.savefig(path / f"{name}.png", metadata={"Software": None})
+            save(figure, path, name)
             sources[name].to_csv(path / "source_data" / f"{name}.csv", index=False, float_format="%.6g")
 
 # %% tags=["show"]
 from helpers.reading import finding
 
 runs = table[table["percentage"] > 0]
+names = ", ".join(sorted(runs["family"].unique()))
 finding(
-    f"{len(figures)} figures of {runs['run_id'].nunique()} trained models ({', '.join(sorted(runs['family'].unique()))}; "
+    f"{len(figures)} figures of {runs['run_id'].nunique()} trained models ({names}; "
     f"{runs['percentage'].nunique()} sizes from {runs['n_cells'].min():,.0f} to {runs['n_cells'].max():,.0f} cells, "
     f"{runs['subset_seed'].nunique()} seeds). The corpus is small: the figures show that the method works, and claim "
     "nothing about larger ones."

@@ -152,6 +152,7 @@ def _execute_in_kernel(source, parameters: dict, label: str, report: Callable[[s
                 kernel_name="python3",
                 language="python",
                 config=private,
+                extra_arguments=["--IPKernelApp.log_level=50"],  # its notices of ending would stand among the progress
                 progress_bar=False,
                 autosave_cell_every=0,
             )

@@ -179,7 +179,7 @@ class Family(ABC):
         return self._bounds(raw_counts(cells.train), raw_counts(adata))
 
     def save(self, folder: str | Path) -> None:
-        """Write weights.safetensors, model.json and history.parquet; equal trainings differ in the timings of `cost` only."""
+        """Write weights.safetensors, model.json and history.parquet; equal trainings differ in timings only."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         description = {"format_version": FORMAT_VERSION} | self._identity() | {"n_parameters": self.n_parameters}

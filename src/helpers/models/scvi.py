@@ -132,14 +132,14 @@ class ScVI(NeuralFamily):
 
 
 def nb_log_likelihood(counts: torch.Tensor, log_mean: torch.Tensor, log_theta: torch.Tensor) -> torch.Tensor:
-    """Log-likelihood (n_cells,) of counts (n_cells, n_genes), means of that shape and inverse dispersions (n_genes,)."""
+    """Log-likelihood (n_cells,) of counts (n_cells, n_genes) with means alike and inverse dispersions (n_genes,)."""
     theta = log_theta.exp()
     log_total = torch.log(theta + log_mean.exp())
-    cell, gene = counts.nonzero(as_tuple=True)  # most counts are 0, and there all terms but one vanish
-    x, theta_x = counts[cell, gene], theta[gene]
-    at_x = x * (log_mean[cell, gene] - log_total[cell, gene])
-    at_x = at_x + torch.lgamma(x + theta_x) - torch.lgamma(theta)[gene] - torch.lgamma(x + 1)
-    return (theta * (log_theta - log_total)).sum(dim=-1).index_add(0, cell, at_x)
+    dense = theta * (log_theta - log_total) + counts * (log_mean - log_total)
+    cell, gene = (counts > 0).nonzero(as_tuple=True)  # most counts are 0, and there the log-gammas cancel
+    x, theta_x = counts[cell, gene], theta.index_select(0, gene)
+    at_x = torch.lgamma(x + theta_x) - torch.lgamma(theta).index_select(0, gene) - torch.lgamma(x + 1)
+    return dense.sum(dim=-1).index_add(0, cell, at_x)
 
 
 def _gene_profile(corpus: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:

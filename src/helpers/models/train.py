@@ -84,7 +84,6 @@ def train(
             progress = (step - 0.5) / steps
             for group in optimizer.param_groups:
                 group["lr"] = settings.lr * lr_factor(progress, settings)
-            module.train()
             loss = batch_loss(next(order), progress)
             since_last.append(_finite(loss.item(), "training", step, steps))
             optimizer.zero_grad()
@@ -150,7 +149,9 @@ def training_device() -> torch.device:
 @torch.no_grad()
 def _evaluate(module: torch.nn.Module, validation_loss: Callable[[], float]) -> float:
     module.eval()
-    return float(validation_loss())
+    loss = float(validation_loss())
+    module.train()
+    return loss
 
 
 def _finite(loss: float, kind: str, step: int, steps: int) -> float:

@@ -5,6 +5,7 @@ safe for colour-blind readers.
 
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -33,7 +34,7 @@ BASELINE_NAMES = {
     "logistic": "logistic regression (supervised)",
     "majority": "majority class (floor)",
 }
-BASELINE_LINES = {"hvg": (0, (1, 1)), "own_pca": (0, (4, 2)), "logistic": "-", "majority": (0, (1, 3))}
+BASELINE_LINES = {"hvg": (0, (4, 1, 1, 1)), "own_pca": (0, (5, 2)), "logistic": "-", "majority": (0, (1, 3))}
 GREY = "#5A5A5A"
 
 RC = {
@@ -67,6 +68,13 @@ def figure(draw: Callable[..., Figure]) -> Callable[..., Figure]:
         return drawn
 
     return styled
+
+
+def save(drawn: Figure, folder: Path, name: str) -> None:
+    """Write a figure as svg and png; the same figure gives the same files."""
+    with mpl.rc_context(RC):
+        drawn.savefig(folder / f"{name}.svg", metadata={"Date": None})
+        drawn.savefig(folder / f"{name}.png", metadata={"Software": None})
 
 
 def family_colour(family: str, families: list[str]) -> str:

@@ -1,5 +1,7 @@
 """The figures of the study: size curves, saturation, held-out loss; drawn from the tidy results alone."""
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -59,7 +61,7 @@ def size_curves(results: pd.DataFrame, *, metric: str, title: str) -> Figure:
                 axes.axhline(value.iloc[0], color=style.GREY, lw=0.9, ls=line, label=style.BASELINE_NAMES[baseline])
         style.size_axis(axes, *_sizes(trained))
         axes.set_xlabel("cells in the corpus")
-        axes.set_title(f"{name}\n{part['seen'].iloc[0]}", pad=16)
+        axes.set_title(f"{name}\n{part['seen'].iloc[0]}", pad=4)
     panels[0][0].set(ylabel=title, ylim=(0, 1.02))
     handles, labels = panels[0][0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower center", ncols=3, title=_seeds(trained))
@@ -78,20 +80,21 @@ def heldout_loss(results: pd.DataFrame, *, units: dict[str, str]) -> Figure:
     fig, panels = plt.subplots(
         len(families), len(names), figsize=(2.35 * len(names), 2.1 * len(families) + 0.7), squeeze=False
     )
-    for row, family in zip(panels, families, strict=True):
-        for axes, name in zip(row, names, strict=True):
+    for row, family in enumerate(families):
+        for axes, name in zip(panels[row], names, strict=True):
             part = trained[(trained["dataset"] == name) & (trained["family"] == family)]
             _draw_runs(axes, part, families)
             axes.axhline(part["null"].iloc[0], color=style.GREY, lw=0.9, ls=":", label="gene-mean null")
             axes.axhline(
-                part["ceiling"].iloc[0], color=style.GREY, lw=0.9, label="floor, no model of its kind is below"
+                part["ceiling"].iloc[0], color=style.GREY, lw=0.9, label="floor: no model of its kind is below"
             )
-            style.size_axis(axes, *_sizes(trained), name_percentages=row is panels[0])
-            if row is panels[0]:
-                axes.set_title(f"{name}\n{part['seen'].iloc[0]}", pad=16)
-            if row is panels[-1]:
+            style.size_axis(axes, *_sizes(trained), name_percentages=row == 0)
+            if row == 0:
+                axes.set_title(f"{name}\n{part['seen'].iloc[0]}", pad=4)
+            if row == len(families) - 1:
                 axes.set_xlabel("cells in the corpus")
-        row[0].set_ylabel(f"{style.FAMILY_NAMES.get(family, family)}\n{units[family]}")
+        unit = "\n".join(textwrap.wrap(units[family], 22))
+        panels[row][0].set_ylabel(f"{style.FAMILY_NAMES.get(family, family)}\n{unit}")
     entries = {}
     for row in panels:
         entries |= dict(zip(*reversed(row[0].get_legend_handles_labels()), strict=True))

@@ -130,7 +130,7 @@ def embeddings(embedding: np.ndarray, sets: pd.DataFrame, *, title: str) -> Figu
         axis = np.linalg.svd(centred, full_matrices=False)[2][:2].T
         labels = part["label"].to_numpy()
         order = list(pd.Series(labels).value_counts().index)
-        colours = sns.husl_palette(len(order), s=0.8, l=0.55)
+        colours = sns.color_palette("tab20", len(order))
         for label, colour in zip(order, colours, strict=True):
             points = (centred @ axis)[labels == label]
             axes.scatter(*points.T, s=3, lw=0, color=colour, label=label, rasterized=True)
