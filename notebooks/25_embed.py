@@ -40,8 +40,9 @@ for run in track(runs, "embeddings"):
     inputs = ["corpus", "evaluation_sets.parquet", "genes.parquet", store.model_path(run)]
     file = artifacts.artifact(store.embedding_path(run), inputs=inputs)
     if not file.fresh:
+        model = models.load(artifacts.read(store.model_path(run)))
         with file.write() as path:
-            embedding = models.load(artifacts.read(store.model_path(run))).embed(cells)
+            embedding = model.embed(cells)
             assert np.isfinite(embedding).all(), f"{run.id} embeds to values that are not finite"
             np.savez(path, positions=positions, embedding=embedding.astype(np.float32))
 

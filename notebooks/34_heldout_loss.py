@@ -67,9 +67,10 @@ for run in track(runs, "evaluations"):
         for path in (store.evaluation_path, store.prediction_path)
     ]
     if not all(file.fresh for file in files):
+        controls = control_losses() if controls is None else controls
+        model = models.load(artifacts.read(store.model_path(run)))
         with files[0].write() as scores_path, files[1].write() as losses_path:
-            controls = control_losses() if controls is None else controls
-            loss = models.load(artifacts.read(store.model_path(run))).heldout_loss(cells)
+            loss = model.heldout_loss(cells)
             losses = controls.assign(loss=loss[sets["row"].to_numpy()])
             losses.to_parquet(losses_path, index=False)
             means = losses.groupby("dataset", sort=False)[["loss", "null", "floor"]].mean().reset_index()

@@ -86,8 +86,8 @@ means = losses.pivot_table(index="family", columns="percentage", values="value")
 falls = ", ".join(f"{name} {100 * (1 - row.iloc[-1] / row.iloc[0]):.1f} %" for name, row in means.iterrows())
 at_once, early = int((micro["percentage"] == smallest).sum()), int((micro["percentage"] <= 10).sum())
 finding(
-    f"By the published rule {at_once} of {len(micro)} curves (micro F1) saturate at the smallest size, {smallest:g} % of "
-    f"the corpus, and {early} at or below 10 %. From "
-    f"there to the whole corpus the held-out loss of the same models on {headline} falls by: {falls}. The rule has no "
-    f"interval, and {n_seeds} seeds on a small corpus say nothing about 22 million cells."
+    f"By the published rule {at_once} of {len(micro)} curves (micro F1) saturate at the smallest size, {smallest:g} % "
+    f"of the corpus, and {early} at or below 10 %. From there to the whole corpus the held-out loss of the same models "
+    f"on {headline} falls by: {falls}. The rule has no interval, and {n_seeds} seeds on a small corpus say nothing about "
+    "22 million cells."
 )

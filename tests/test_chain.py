@@ -1,8 +1,10 @@
 """The smoke design through the real workflow and runner: complete, repeatable, repaired when harmed."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -18,13 +20,18 @@ PROJECT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.chain
 
 
-def run_workflow(results: Path) -> subprocess.CompletedProcess:
+def start_workflow(results: Path) -> subprocess.Popen:
     command = ["snakemake", "--snakefile", "workflow/Snakefile", "--profile", "workflow/profiles/default"]
     command += ["--config", "design=params/smoke.yaml", f"results={results}"]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return subprocess.run(
-        command, cwd=PROJECT, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False, timeout=600
-    )
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=PROJECT, env=os.environ | {"PATH": path}, stdout=pipe, stderr=pipe, text=True)
+
+
+def run_workflow(results: Path) -> subprocess.CompletedProcess:
+    with start_workflow(results) as process:
+        out, err = process.communicate(timeout=900)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def times(folder: Path) -> dict[str, int]:
@@ -33,12 +40,26 @@ def times(folder: Path) -> dict[str, int]:
     }
 
 
+def models_in(folder: Path) -> dict[str, int]:
+    return {name: time for name, time in times(folder).items() if name.endswith("weights.safetensors")}
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> Path:
+    """The smoke design, killed without warning while models are trained and started again."""
     folder = tmp_path_factory.mktemp("smoke") / "results of smoke"
+    with start_workflow(folder) as process:
+        while process.poll() is None and len(models_in(folder / "models")) < 3:
+            time.sleep(0.1)
+        assert process.poll() is None, process.communicate()[1]
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    finished = models_in(folder / "models")
     done = run_workflow(folder)
     assert done.returncode == 0, done.stderr
     assert "notebooks, " in done.stderr, "progress is told"
+    assert models_in(folder / "models").items() >= finished.items(), "no finished model is trained again"
+    assert not [path for path in folder.rglob("*.tmp*")], "no temporary file stays"
     return folder
 
 
@@ -71,7 +92,7 @@ def test_results_are_complete_and_tidy(table):
 
 
 def test_floors_and_ceilings_stand_where_they_must(table):
-    f1 = table[table["metric"] == "micro_f1"].set_index(["dataset", "run_id"])["value"].unstack("dataset")
+    f1 = table[table["metric"] == "micro_f1"].pivot_table(index="run_id", columns="dataset", values="value")
     pca = f1.loc[f1.index.str.startswith("pca-w1/random/p100.0")].mean()
     assert (pca > f1.loc["majority/none"] + 0.05).all()
     assert (f1.loc["logistic/none"] > f1.loc["majority/none"] + 0.1).all()

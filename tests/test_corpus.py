@@ -32,14 +32,14 @@ def test_cells_without_counts_are_refused():
 
 
 def test_duplicate_genes_are_named():
-    with pytest.raises(ValueError, match="1 duplicate gene names \\(b\\)"):
+    with pytest.raises(ValueError, match=r"1 duplicate gene names \\(b\\)"):
         check_genes(pd.Index(["a", "b", "b"]))
 
 
 def test_genes_that_are_not_shared_are_refused():
-    with pytest.raises(ValueError, match="no gene is shared.*ENSG01.*CD3E"):
+    with pytest.raises(ValueError, match=r"no gene is shared.*ENSG01.*CD3E"):
         check_shared_genes(pd.Index(["ENSG01", "ENSG02"]), pd.Index(["CD3E", "LYZ"]))
-    with pytest.raises(ValueError, match="1 of 2 genes .* 'LYZ'"):
+    with pytest.raises(ValueError, match=r"1 of 2 genes .* 'LYZ'"):
         check_shared_genes(pd.Index(["CD3E"]), pd.Index(["CD3E", "LYZ"]))
     check_shared_genes(pd.Index(["CD3E", "LYZ", "NKG7"]), pd.Index(["LYZ"]))
 
@@ -52,7 +52,7 @@ def test_missing_obs_columns_are_named(column):
 
 
 def test_duplicate_cells_are_refused():
-    with pytest.raises(ValueError, match="1 duplicate cell names, e.g. 'x'"):
+    with pytest.raises(ValueError, match=r"1 duplicate cell names, e\.g\. 'x'"):
         check_obs(pd.DataFrame({"batch": ["a", "a"]}, index=["x", "x"]), ["batch"])
 
 

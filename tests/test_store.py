@@ -46,9 +46,14 @@ def test_fresh_only_with_the_same_inputs_settings_and_code(artifacts, design):
 
 def test_a_failure_leaves_the_old_artifact_and_no_temporary_file(artifacts):
     write(artifacts, "corpus", "old")
-    with pytest.raises(RuntimeError), artifacts.artifact("corpus", settings={"new": 1}).write() as path:
-        path.write_text("half")
-        raise RuntimeError
+
+    def fail():
+        with artifacts.artifact("corpus", settings={"new": 1}).write() as path:
+            path.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert artifacts.read("corpus").read_text() == "old"
     assert sorted(entry.name for entry in artifacts.root.iterdir()) == [".corpus.record.json", "corpus", "design.json"]
 

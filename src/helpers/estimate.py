@@ -59,8 +59,8 @@ def describe(design: Design, n_corpus: int, cores: int) -> str:
         [
             f"Design {design.name}: a corpus of {n_corpus:,} cells, {budget}, {len(design.runs())} runs",
             table.to_string(index=False, float_format="{:.1f}".format),
-            f"About {total / cores:.0f} min on {cores} cores and {gigabytes:.1f} GB on disk (rates measured on one 2.3 GHz "
-            "core; yours may differ by a factor of two).",
+            f"About {total / cores:.0f} min on {cores} cores and {gigabytes:.1f} GB on disk (rates measured on one "
+            "2.3 GHz core; yours may differ by a factor of two).",
         ]
     )
 

@@ -45,8 +45,8 @@ def evaluation_mask(obs: pd.DataFrame, roles: pd.Series, design: Design, name: s
     overlap = int((chosen & roles.isin(["corpus", "validation"]).to_numpy()).sum())
     if overlap and entry.seen != "transductive":
         raise DesignError(
-            f"evaluation_sets.{name}.seen = {entry.seen!r}, but {overlap:,} of its {int(chosen.sum()):,} cells are in the "
-            "corpus or validate: say 'part: evaluation' to take held-out cells only, or 'seen: transductive'"
+            f"evaluation_sets.{name}.seen = {entry.seen!r}, but {overlap:,} of its {int(chosen.sum()):,} cells are in "
+            "the corpus or validate: say 'part: evaluation' to take held-out cells only, or 'seen: transductive'"
         )
     return chosen
 
@@ -86,8 +86,8 @@ def check_design(design: Design, obs: pd.DataFrame) -> int:
             if (left := n_cells(percentage, n_corpus)) < needed:
                 enough = np.ceil(1000 * needed / n_corpus) / 10
                 raise DesignError(
-                    f"percentages = {percentage:g} leaves {left} of {n_corpus:,} cells; {family} needs at least {needed}: "
-                    f"use {enough:g} or more"
+                    f"percentages = {percentage:g} leaves {left} of {n_corpus:,} cells; {family} needs at least "
+                    f"{needed}: use {enough:g} or more"
                 )
     return n_corpus
 

@@ -143,4 +143,4 @@ def seconds(design: Design, piece: Piece, n_corpus: int) -> float:
         return stage_seconds(design, n_corpus, piece.family, piece.strategy)
     if piece.family in design.families:
         return 5 + EVALUATION_SECONDS / 3 * len(design.select(piece.family, piece.width, piece.strategy))
-    return 8.0
+    return 15.0 if piece.stage in ("00_corpus", "05_split", "90_figures") else 8.0

@@ -1,4 +1,5 @@
 import fcntl
+import json
 import logging
 import os
 import sys
@@ -29,6 +30,9 @@ def options(wildcards):
     return " ".join(f"-p {key} {value}" for key, value in PIECES[wildcards.name].parameters.items())
 
 
+WORK = ("models", "embeddings", "evaluations")
+
+
 class Progress(logging.Handler):
     """One line for each notebook that is done: how many of how many, time since the start, about how long is left."""
 
@@ -47,9 +51,17 @@ class Progress(logging.Handler):
         elif event == LogEvent.JOB_FINISHED and record.job_id in self.weights:
             self.done.add(record.job_id)
             elapsed = time.monotonic() - self.start
-            share = sum(self.weights[job] for job in self.done) / sum(self.weights.values())
-            left = f", about {duration(elapsed * (1 / share - 1))} left" if share < 1 else ""
+            total, done = sum(self.weights.values()), sum(self.weights[job] for job in self.done)
+            # Core-seconds a second: what the machine has at first, more and more what was seen.
+            rate = (done * (done / elapsed) + (total - done) * workflow.cores) / total
+            left = f", about {duration((total - done) / rate)} left" if done < total else ""
             sys.stderr.write(f"[{len(self.done)} of {len(self.weights)} notebooks, {duration(elapsed)}{left}]\n")
+
+
+def useful_seconds(since):
+    """Seconds spent inside training, embedding and metrics for the artifacts written after `since`."""
+    records = [path for kind in WORK for path in Path(RESULTS, kind).rglob(".*.record.json")]
+    return sum(json.loads(path.read_text())["seconds"] for path in records if path.stat().st_mtime >= since)
 
 
 if workflow.is_main_process and not workflow.dryrun:
@@ -68,3 +80,12 @@ if workflow.is_main_process and not workflow.dryrun:
         handler.addFilter(lambda record: record.levelno >= logging.WARNING)
     logger.addHandler(Progress(n_corpus))
     os.environ["CELLSCALE_PARENT"] = str(os.getpid())
+    START = time.time()
+
+
+onsuccess:
+    spent = (time.time() - START) * workflow.cores
+    share = 100 * useful_seconds(START) / spent
+    sys.stderr.write(
+        f"{share:.0f} % of wall time × cores went into training, embedding and metrics; the rest is overhead\n"
+    )

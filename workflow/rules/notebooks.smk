@@ -8,13 +8,13 @@ rule notebook:
         earlier,
     output:
         f"{RESULTS}/notebooks/{{name}}.ipynb",
+    retries: 0
     params:
         stage=lambda wildcards: PIECES[wildcards.name].stage,
         stamp=lambda wildcards: stamp(STUDY, PIECES[wildcards.name]),
         options=options,
         design=DESIGN,
         results=RESULTS,
-    retries: 0
     shell:
         "exec python -m helpers.run notebooks/{params.stage}.py {output:q} "
         "-p design {params.design:q} -p results {params.results:q} {params.options}"

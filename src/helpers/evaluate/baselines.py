@@ -50,9 +50,9 @@ def majority_labels(adata: AnnData, train: np.ndarray, train_labels: np.ndarray)
 def logistic_labels(adata: AnnData, train: np.ndarray, train_labels: np.ndarray, *, n_top: int = 2000) -> np.ndarray:
     """Types of the test cells by L1 logistic regression (C = 1) on variable genes of the training cells.
 
-    Source: study, baseline of fine-tuned classification: log1p CP10k, not scaled. Its solver, saga on all types at once, stops after 100
-    passes short of the optimum; here liblinear solves one type against the rest to the end, ten times faster and as
-    accurate on the embedded sets. It picks genes by scanpy's cutoffs, not by number.
+    Source: study, baseline of fine-tuned classification: log1p CP10k, not scaled. Its solver, saga on all types at
+    once, stops after 100 passes short of the optimum; here liblinear solves one type against the rest to the end, ten
+    times faster and as accurate on the embedded sets. It picks genes by scanpy's cutoffs, not by number.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.multiclass import OneVsRestClassifier

@@ -58,7 +58,14 @@ class ScVI(NeuralFamily):
     presets: ClassVar = {
         "paper": ScVISettings(validations=40, patience=10),
         "demo": ScVISettings(
-            batch_size=64, lr=0.02, lr_warmup=0.1, schedule="cosine", adam_eps=0.1, batch_norm_momentum=0.1
+            batch_size=64,
+            lr=0.02,
+            lr_warmup=0.1,
+            schedule="cosine",
+            adam_eps=0.1,
+            batch_norm_momentum=0.1,
+            validations=12,
+            patience=3,
         ),
     }
     loss_unit = "negative ELBO, nats per gene"
