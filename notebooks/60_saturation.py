@@ -28,6 +28,7 @@ from helpers.analysis.saturation import saturation_points
 
 study, artifacts = store.open_store(design, results, stage="60_saturation")
 table = pd.read_parquet(artifacts.read("results.parquet"))
+sets = pd.read_parquet(artifacts.read("evaluation_sets.parquet"))
 scores = table[table["task"] == "classification"]
 file = artifacts.artifact("saturation.parquet", inputs=["results.parquet"])
 
@@ -66,17 +67,33 @@ plots.saturation_heatmap(
 # ## Size curves
 
 # %% tags=["show"]
-plots.size_curves(table, metric="micro_f1", title="micro F1 (zero-shot, 5-NN)")
+halves = sets[~sets["train"]].groupby("dataset").size()
+plots.size_curves(table, metric="micro_f1", title="micro F1 (zero-shot, 5-NN)", n_test=halves)
 
 # %% tags=["show"]
-plots.size_curves(table, metric="macro_f1", title="macro F1 (zero-shot, 5-NN)")
+plots.size_curves(table, metric="macro_f1", title="macro F1 (zero-shot, 5-NN)", n_test=halves)
+
+# %% [markdown]
+# ## In numbers
+# Mean micro / macro F1 over seeds, random subsets.
+
+# %% tags=["show"]
+f1 = scores[scores["metric"].isin(["micro_f1", "macro_f1"]) & scores["strategy"].isin(["random", "untrained", "none"])]
+kept = f1["percentage"].isin([0, min(study.percentages), max(study.percentages)]) | (f1["strategy"] == "none")
+rows = f1[kept].assign(size=f1["n_cells"].map("{:,.0f} cells".format).where(f1["strategy"] != "none", "–"))
+means = rows.pivot_table(index=["family", "size"], columns=["dataset", "metric"], values="value", sort=False)
+text = {
+    name: means[name]["micro_f1"].map("{:.2f}".format) + means[name]["macro_f1"].map(" / {:.2f}".format)
+    for name in f1["dataset"].unique()
+}
+pd.DataFrame(text)
 
 # %% [markdown]
 # ## The same runs by their held-out loss
 
 # %% tags=["show"]
 units = {name: models.family_class(name).loss_unit for name in study.families}
-plots.heldout_loss(table, units=units)
+plots.heldout_loss(table, units=units, n_test=sets.groupby("dataset").size())
 
 # %% tags=["show"]
 headline = study.evaluations.heldout_loss.headline
@@ -88,6 +105,6 @@ at_once, early = int((micro["percentage"] == smallest).sum()), int((micro["perce
 finding(
     f"By the published rule {at_once} of {len(micro)} curves (micro F1) saturate at the smallest size, {smallest:g} % "
     f"of the corpus, and {early} at or below 10 %. From there to the whole corpus the held-out loss of the same models "
-    f"on {headline} falls by: {falls}. The rule has no interval, and {n_seeds} seeds on a small corpus say nothing about "
-    "22 million cells."
+    f"on {headline} falls by: {falls}. The rule has no interval, and {n_seeds} seeds on a small corpus say nothing "
+    "about 22 million cells."
 )

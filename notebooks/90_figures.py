@@ -11,8 +11,8 @@
 #
 # **Finding.** *Written from the numbers when the notebook is executed.*
 #
-# **Method.** Every figure is drawn from `results.parquet` and `saturation.parquet` alone and computes nothing new.
-# Each is written as svg and png, with the numbers behind it in `source_data/`.
+# **Method.** Every figure is drawn from the tables of the results alone and computes nothing new. Each is written as
+# svg and png, with the numbers behind it in `source_data/`.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -28,8 +28,13 @@ from helpers.plots.style import save
 
 study, artifacts = store.open_store(design, results, stage="90_figures")
 table = pd.read_parquet(artifacts.read("results.parquet"))
+sets = pd.read_parquet(artifacts.read("evaluation_sets.parquet"))
 points = pd.read_parquet(artifacts.read("saturation.parquet"))
-folder = artifacts.artifact("figures", inputs=["results.parquet", "saturation.parquet"], settings={"name": study.name})
+folder = artifacts.artifact(
+    "figures",
+    inputs=["results.parquet", "saturation.parquet", "evaluation_sets.parquet"],
+    settings={"name": study.name},
+)
 units = {name: models.family_class(name).loss_unit for name in study.families}
 figures, sources = {}, {}
 
@@ -37,9 +42,12 @@ figures, sources = {}, {}
 # ## Scores against corpus size
 
 # %%
+halves = sets[~sets["train"]].groupby("dataset").size()
 for metric, name in (("micro_f1", "micro F1"), ("macro_f1", "macro F1")):
     sources[f"size_curves_{metric}"] = table[table["metric"] == metric]
-    figures[f"size_curves_{metric}"] = plots.size_curves(table, metric=metric, title=f"{name} (zero-shot, 5-NN)")
+    figures[f"size_curves_{metric}"] = plots.size_curves(
+        table, metric=metric, title=f"{name} (zero-shot, 5-NN)", n_test=halves
+    )
 figures["size_curves_micro_f1"]
 
 # %%
@@ -51,7 +59,7 @@ figures["size_curves_macro_f1"]
 
 # %%
 sources["heldout_loss"] = table[table["metric"] == "heldout_loss"]
-figures["heldout_loss"] = plots.heldout_loss(table, units=units)
+figures["heldout_loss"] = plots.heldout_loss(table, units=units, n_test=sets.groupby("dataset").size())
 figures["heldout_loss"]
 
 # %% [markdown]

@@ -8,7 +8,6 @@ rule notebook:
         earlier,
     output:
         f"{RESULTS}/notebooks/{{name}}.ipynb",
-    retries: 0
     params:
         stage=lambda wildcards: PIECES[wildcards.name].stage,
         stamp=lambda wildcards: stamp(STUDY, PIECES[wildcards.name]),

@@ -16,7 +16,7 @@ from helpers.models import register
 from helpers.models.neural import NeuralFamily
 from helpers.models.train import TrainSettings
 
-with warnings.catch_warnings():  # its imports complain about notebook widgets and deprecations, nothing to act on here
+with warnings.catch_warnings():  # in a kernel tqdm complains of missing widgets; other versions of deprecations
     warnings.simplefilter("ignore")
     from scvi.module import VAE
 
@@ -110,7 +110,12 @@ class ScVI(NeuralFamily):
         return self._posterior(batch).loc
 
     def _posterior(self, batch: torch.Tensor) -> Normal:
-        return self.module.z_encoder(torch.log1p(batch))[0]
+        """As the encoder's forward pass, which would also draw from it, and so change torch's generator in `embed`."""
+        encoder = self.module.z_encoder
+        hidden = encoder.encoder(torch.log1p(batch))
+        variance = encoder.var_activation(encoder.var_encoder(hidden)) + encoder.var_eps
+        # unchecked: the loop finds a loss that is not finite, and names the step
+        return Normal(encoder.mean_encoder(hidden), variance.sqrt(), validate_args=False)
 
     def _negative_elbo(self, batch: torch.Tensor, posterior: Normal, z: torch.Tensor, kl_weight: float) -> torch.Tensor:
         """Per gene, (n_cells,): as `VAE.loss`, without the unused heads and with log-gammas of counts above 0 only."""

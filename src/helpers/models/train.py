@@ -109,8 +109,7 @@ def batches(n_cells: int, batch_size: int, rng: np.random.Generator) -> Iterator
     """Endless full batches of row positions: shuffled epochs one after another, cut into equal pieces.
 
     A batch may hold the end of one epoch and the start of the next, and a corpus smaller than a batch is repeated in
-    it, so a step costs the same at every corpus size. At any time, two cells' visits differ by
-    one at most.
+    it, so a step costs the same at every corpus size. At any time two cells' numbers of visits differ by one at most.
     """
     waiting = np.empty(0, dtype=np.int64)
     while True:

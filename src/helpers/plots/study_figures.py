@@ -42,8 +42,11 @@ def _seeds(trained: pd.DataFrame) -> str:
 
 
 @figure
-def size_curves(results: pd.DataFrame, *, metric: str, title: str) -> Figure:
-    """Score against corpus size, a panel per evaluation set; untrained models and baselines as horizontal lines."""
+def size_curves(results: pd.DataFrame, *, metric: str, title: str, n_test: pd.Series) -> Figure:
+    """Score against corpus size, a panel per evaluation set; untrained models and baselines as horizontal lines.
+
+    `n_test` holds the number of test cells of each evaluation set, by its name.
+    """
     scores = results[results["metric"] == metric]
     trained, names = _trained(scores), list(dict.fromkeys(scores["dataset"]))
     families = list(dict.fromkeys(trained["family"]))
@@ -61,7 +64,7 @@ def size_curves(results: pd.DataFrame, *, metric: str, title: str) -> Figure:
                 axes.axhline(value.iloc[0], color=style.GREY, lw=0.9, ls=line, label=style.BASELINE_NAMES[baseline])
         style.size_axis(axes, *_sizes(trained))
         axes.set_xlabel("cells in the corpus")
-        axes.set_title(f"{name}\n{part['seen'].iloc[0]}", pad=4)
+        axes.set_title(f"{name} (n = {n_test[name]:,})\n{part['seen'].iloc[0]}", pad=4)
     panels[0][0].set(ylabel=title, ylim=(0, 1.02))
     handles, labels = panels[0][0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower center", ncols=3, title=_seeds(trained))
@@ -69,10 +72,10 @@ def size_curves(results: pd.DataFrame, *, metric: str, title: str) -> Figure:
 
 
 @figure
-def heldout_loss(results: pd.DataFrame, *, units: dict[str, str]) -> Figure:
-    """Held-out loss against corpus size, a row per family (never compared across rows) and a column per.
+def heldout_loss(results: pd.DataFrame, *, units: dict[str, str], n_test: pd.Series) -> Figure:
+    """Held-out loss against corpus size: families in rows, never compared across, and evaluation sets in columns.
 
-    evaluation set.
+    `n_test` holds the number of test cells of each evaluation set, by its name.
     """
     scores = results[results["metric"] == "heldout_loss"]
     trained, names = _trained(scores), list(dict.fromkeys(scores["dataset"]))
@@ -90,7 +93,7 @@ def heldout_loss(results: pd.DataFrame, *, units: dict[str, str]) -> Figure:
             )
             style.size_axis(axes, *_sizes(trained), name_percentages=row == 0)
             if row == 0:
-                axes.set_title(f"{name}\n{part['seen'].iloc[0]}", pad=4)
+                axes.set_title(f"{name} (n = {n_test[name]:,})\n{part['seen'].iloc[0]}", pad=4)
             if row == len(families) - 1:
                 axes.set_xlabel("cells in the corpus")
         unit = "\n".join(textwrap.wrap(units[family], 22))
