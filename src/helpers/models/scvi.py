@@ -16,12 +16,9 @@ from helpers.models import register
 from helpers.models.neural import NeuralFamily
 from helpers.models.train import TrainSettings
 
-with warnings.catch_warnings():  # in a kernel tqdm complains of missing widgets; other versions of deprecations
-    warnings.simplefilter("ignore")
-    from scvi.module import VAE
-
 if TYPE_CHECKING:
     import scipy.sparse as sp
+    from scvi.module import VAE
 
 SATURATED_THETA = 1e4  # counts of a gene with less than Poisson variance
 
@@ -76,6 +73,9 @@ class ScVI(NeuralFamily):
         return self.n_genes
 
     def _module(self) -> VAE:
+        with warnings.catch_warnings():  # in a kernel tqdm complains of missing widgets; others of deprecations
+            warnings.simplefilter("ignore")
+            from scvi.module import VAE
         settings = self.settings
         module = VAE(
             n_input=self.n_genes,
