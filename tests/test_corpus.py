@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 from helpers.corpus import read_source
-from helpers.corpus.checks import check_counts, check_genes, check_obs, check_shared_genes
+from helpers.corpus.checks import check_counts, check_genes, check_obs
 from helpers.design import load_design
 from helpers.split import assign_roles, evaluation_table, half_split, select_genes
 
@@ -34,14 +34,6 @@ def test_cells_without_counts_are_refused():
 def test_duplicate_genes_are_named():
     with pytest.raises(ValueError, match=r"1 duplicate gene names \\(b\\)"):
         check_genes(pd.Index(["a", "b", "b"]))
-
-
-def test_genes_that_are_not_shared_are_refused():
-    with pytest.raises(ValueError, match=r"no gene is shared.*ENSG01.*CD3E"):
-        check_shared_genes(pd.Index(["ENSG01", "ENSG02"]), pd.Index(["CD3E", "LYZ"]))
-    with pytest.raises(ValueError, match=r"1 of 2 genes .* 'LYZ'"):
-        check_shared_genes(pd.Index(["CD3E"]), pd.Index(["CD3E", "LYZ"]))
-    check_shared_genes(pd.Index(["CD3E", "LYZ", "NKG7"]), pd.Index(["LYZ"]))
 
 
 @pytest.mark.parametrize("column", ["cell_type", "batch"])

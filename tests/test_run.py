@@ -1,6 +1,7 @@
 """The runner: strict parameters, provenance, atomic output, failures kept aside."""
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -200,3 +201,26 @@ def test_yaml_of_parameters_is_loaded_safely(notebook, tmp_path):
     with pytest.raises(yaml.YAMLError):
         run._parse([str(notebook), str(tmp_path / "out.ipynb"), "-f", str(tmp_path / "p.yaml")])
     assert os.listdir(tmp_path)
+
+
+def test_without_a_new_enough_python_one_line_says_what_to_do(tmp_path):
+    for name in ("bash", "env"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    (tmp_path / "python3").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "python3").chmod(0o755)
+    environment = {"PATH": str(tmp_path), "PYENV_ROOT": str(tmp_path), "HOME": str(tmp_path)}
+    done = subprocess.run(
+        ["bash", "workflow/find_python"], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "needs Python 3.12 or newer" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    found = subprocess.run(
+        ["bash", "workflow/find_python"],
+        cwd=PROJECT,
+        env=environment | {"PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(found.stdout.strip()) == Path(sys.executable)

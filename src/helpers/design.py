@@ -203,6 +203,10 @@ class Design(Strict):
             for seed in (sorted(seeds) or self.seeds)
         ]
 
+    def check_strategy(self, strategy: str) -> None:
+        """Raise DesignError for a sampling strategy that the design does not hold."""
+        _check_choice("strategy", [strategy], self.strategies)
+
     def rng(self, *names: object) -> np.random.Generator:
         """Random generator for one purpose, independent of all others: the seed sequence's child of that name."""
         words = np.frombuffer(hashlib.sha256("/".join(map(str, names)).encode()).digest(), dtype=np.uint32)

@@ -89,7 +89,10 @@ def check_choice(parameters: dict[str, object]) -> None:
     design = load_design(str(parameters["design"]))
     if "results" in parameters:
         check_owner(design, project_path(str(parameters["results"])))
-    if "family" in parameters and parameters["strategy"] != NO_STRATEGY:
+    if "family" not in parameters:
+        if "strategy" in parameters:
+            design.check_strategy(str(parameters["strategy"]))
+    elif parameters["strategy"] != NO_STRATEGY:
         design.select(*(parameters[key] for key in ("family", "width", "strategy", "percentages", "seeds")))
 
 

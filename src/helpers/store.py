@@ -177,7 +177,12 @@ def check_owner(design: Design, root: Path) -> None:
     """
     owner = root / "design.json"
     if owner.exists():
-        name = json.loads(owner.read_text())["name"]
+        try:
+            name = json.loads(owner.read_text())["name"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise StoreError(
+                f"{owner} is corrupt: if the folder is of the design {design.name!r}, remove that file"
+            ) from error
         if name != design.name:
             hint = f"use results/{design.name}, or the design {name!r}"
             raise ForeignResultsError(f"results = {str(root)!r} holds the design {name!r}, not {design.name!r}: {hint}")

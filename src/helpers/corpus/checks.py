@@ -40,18 +40,6 @@ def check_genes(genes: pd.Index) -> None:
         )
 
 
-def check_shared_genes(genes: pd.Index, needed: pd.Index) -> None:
-    """Raise ValueError unless all `needed` genes are among `genes`; none shared often means other identifiers."""
-    missing = needed.difference(genes)
-    if len(missing) == len(needed):
-        raise ValueError(
-            f"no gene is shared: cells have names like {genes[0]!r}, the corpus like {needed[0]!r}; "
-            "use the same identifiers"
-        )
-    if len(missing):
-        raise ValueError(f"{len(missing)} of {len(needed)} genes of the gene space are missing, e.g. {missing[0]!r}")
-
-
 def check_obs(obs: pd.DataFrame, needed: Sequence[str]) -> None:
     """Raise ValueError for needed columns that are absent or have missing values, or for duplicate cell names."""
     absent = [column for column in needed if column not in obs]

@@ -67,8 +67,7 @@ class NeuralFamily(Family):
     @property
     def n_parameters(self) -> dict[str, int]:
         """All parameters of the module (total), and those that the embedding needs (encoder)."""
-        with torch.device("meta"):  # shapes without memory
-            module = self._module()
+        module = self.module or self._blank_module()
         parts = {"total": module, "encoder": self._encoder(module)}
         return {key: sum(weight.numel() for weight in part.parameters()) for key, part in parts.items()}
 
@@ -104,13 +103,17 @@ class NeuralFamily(Family):
         chunks = (counts[start : start + EVALUATION_BATCH] for start in starts)
         return np.concatenate([function(self._batch(chunk)).cpu().numpy() for chunk in chunks])
 
+    def _blank_module(self) -> torch.nn.Module:
+        """A module whose weights do not matter, built without using up draws of torch's generator."""
+        with torch_seed(np.random.default_rng(0)):
+            return self._module()
+
     def _collect_weights(self) -> None:
         self.weights = {key: value.cpu().numpy() for key, value in self.module.state_dict().items()}
 
     def load(self, folder: str | Path) -> None:
         super().load(folder)
-        with torch_seed(np.random.default_rng(0)):  # the initial weights are overwritten, but must not use up draws
-            self.module = self._module()
+        self.module = self._blank_module()
         self.module.load_state_dict({key: torch.from_numpy(value) for key, value in self.weights.items()})
         self.module.to(self.device).eval()
 

@@ -149,7 +149,7 @@ class Family(ABC):
         one_pass = {"steps": 1, "best_step": 1, "stopped_early": False, "cell_views": n_cells, "flops": 0}
         self.cost = one_pass | {"device": "cpu", "seconds": seconds} | cost
         views = self.cost["cell_views"]
-        self.cost |= {"unique_cells": min(n_cells, views), "cells_per_second": views / seconds}
+        self.cost |= {"unique_cells": min(n_cells, views), "cells_per_second": views / self.cost["seconds"]}
 
     def embed(self, adata: AnnData) -> np.ndarray:
         """Embedding of cells, float32 (n_cells, n_latent).

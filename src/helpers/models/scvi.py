@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -67,17 +67,18 @@ class ScVI(NeuralFamily):
     }
     loss_unit = "negative ELBO, nats per gene"
 
+    def __init__(self, n_genes: int, **options: Any) -> None:
+        _vae()  # imported before a seed is set, lest the import draw from it
+        super().__init__(n_genes, **options)
+
     @property
     def gradient_scale(self) -> int:
         """The published learning rate and Adam epsilon are for the sum over genes."""
         return self.n_genes
 
     def _module(self) -> VAE:
-        with warnings.catch_warnings():  # in a kernel tqdm complains of missing widgets; others of deprecations
-            warnings.simplefilter("ignore")
-            from scvi.module import VAE
         settings = self.settings
-        module = VAE(
+        module = _vae()(
             n_input=self.n_genes,
             n_hidden=max(1, round(settings.n_hidden * self.width)),
             n_latent=settings.n_latent,
@@ -141,6 +142,15 @@ class ScVI(NeuralFamily):
         x = torch.from_numpy(saturated.data)
         saturated.data = (x + torch.lgamma(x + 1)).numpy() - xlogy(saturated.data, saturated.data)
         return self._by_batch(null_losses, counts), saturated.sum(axis=1) / self.n_genes
+
+
+@functools.cache
+def _vae() -> type[VAE]:
+    """scvi-tools' module; the import takes seconds, so it waits until a model is made."""
+    with warnings.catch_warnings():  # in a kernel tqdm complains of missing widgets; others of deprecations
+        warnings.simplefilter("ignore")
+        from scvi.module import VAE
+    return VAE
 
 
 def nb_log_likelihood(counts: torch.Tensor, log_mean: torch.Tensor, log_theta: torch.Tensor) -> torch.Tensor:

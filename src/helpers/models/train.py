@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import time
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -41,7 +42,7 @@ def train(
     settings: TrainSettings,
     rng: np.random.Generator,
     gradient_scale: float = 1.0,
-) -> tuple[pd.DataFrame, dict[str, int | bool]]:
+) -> tuple[pd.DataFrame, dict[str, int | float | bool]]:
     """Train a module in place with Adam; at the end it holds the weights with the lowest validation loss.
 
     Parameters
@@ -64,13 +65,14 @@ def train(
         One row per validation, the first before training: step, epoch, cell_views, train_loss (mean since the row
         before), validation_loss.
     cost
-        steps, cell_views, best_step, stopped_early.
+        steps, cell_views, best_step, stopped_early, seconds (with validation, without building the module).
 
     Raises
     ------
     FloatingPointError
         When a loss is NaN or infinite; names the step.
     """
+    started = time.perf_counter()
     steps = math.ceil(cell_views / settings.batch_size)
     interval = max(1, math.ceil(steps / settings.validations))
     optimizer = torch.optim.Adam(
@@ -102,7 +104,8 @@ def train(
     module.load_state_dict(best_weights)
     module.eval()
     cost = {"steps": step, "cell_views": step * settings.batch_size, "best_step": best_step}
-    return pd.DataFrame(history, columns=HISTORY_COLUMNS), cost | {"stopped_early": step < steps}
+    cost |= {"stopped_early": step < steps, "seconds": time.perf_counter() - started}
+    return pd.DataFrame(history, columns=HISTORY_COLUMNS), cost
 
 
 def batches(n_cells: int, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
