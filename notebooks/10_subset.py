@@ -82,5 +82,5 @@ small, bits = table[table["percentage"] == table["percentage"].min()], "Shannon 
 finding(
     f"`{strategy}` subsets hold {table['cells'].min():,} to {table['cells'].max():,} cells. The smallest keep "
     f"{small['cell types'].min()} to {small['cell types'].max()} of {labels.nunique()} cell types, with a Shannon "
-    f"index of {small[bits].min():.2f} to {small[bits].max():.2f} bits; the whole corpus has {diversity.shannon(labels):.2f}."
+    f"index of {small[bits].min():.2f} to {small[bits].max():.2f} bits; the corpus has {diversity.shannon(labels):.2f}."
 )

@@ -32,7 +32,7 @@ def test_cells_without_counts_are_refused():
 
 
 def test_duplicate_genes_are_named():
-    with pytest.raises(ValueError, match=r"1 duplicate gene names \\(b\\)"):
+    with pytest.raises(ValueError, match=r"1 duplicate gene names \(b\)"):
         check_genes(pd.Index(["a", "b", "b"]))
 
 

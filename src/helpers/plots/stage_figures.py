@@ -1,5 +1,6 @@
 """Pictures of single stages: what is in the corpus, how a training went, where cells lie."""
 
+import textwrap
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
@@ -100,18 +101,22 @@ def loss_curves(histories: Mapping[Run, pd.DataFrame], *, unit: str) -> Figure:
             first = run.seed == min(other.seed for other in histories)
             name = f"{run.percentage:g} %" if first else None
             if stepwise:
+                later = history[history["step"] > 0]  # before the first step all are untrained
                 axes.plot(
-                    history["cell_views"], history[column], color=colours[run.percentage], lw=0.9, alpha=0.8, label=name
+                    later["cell_views"], later[column], color=colours[run.percentage], lw=0.9, alpha=0.8, label=name
                 )
             else:
-                axes.plot(
-                    run.percentage, history[column].iloc[-1], "o", ms=3.5, color=colours[run.percentage], label=name
-                )
+                at = sizes.index(run.percentage)
+                axes.plot(at, history[column].iloc[-1], "o", ms=3.5, color=colours[run.percentage], label=name)
         axes.set(title=column.replace("_", " "), xlabel="cell-views" if stepwise else "percentage of the corpus")
-        if not stepwise and min(sizes) > 0:
-            axes.set_xscale("log")
-            axes.set_xticks([1, 10, 100], ["1", "10", "100"])
-    panels[0].set_ylabel(unit)
+        if not stepwise:
+            axes.set_xticks(range(len(sizes)), [f"{size:g}" for size in sizes])
+    if stepwise:
+        losses = pd.concat(
+            [history.loc[history["step"] > 0, ["train_loss", "validation_loss"]] for history in histories.values()]
+        )
+        panels[0].set_ylim(losses.min(axis=None) * 0.97, np.nanquantile(losses, 0.97))
+    panels[0].set_ylabel("\n".join(textwrap.wrap(unit, 30)))
     panels[1].legend(title="size", loc="center left", bbox_to_anchor=(1, 0.5))
     return fig
 
