@@ -80,7 +80,7 @@ def test_corrupt_content_is_named_and_removed(artifacts, harm, caplog):
     artifact.path.write_bytes(harm(artifact.path.read_bytes()))
     assert not artifact.fresh
     assert "split.parquet is corrupt" in caplog.text
-    with pytest.raises(CorruptArtifactError, match=r"split\.parquet is corrupt .* 05_split\.ipynb"):
+    with pytest.raises(CorruptArtifactError, match=r"split\.parquet is corrupt .*05_split\.ipynb"):
         Store(artifacts.design, artifacts.root, "10_subset").read("split.parquet")
     assert not artifact.path.exists()
 
