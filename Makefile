@@ -44,7 +44,7 @@ demo: env
 	@echo "Open results/$(NAME)/notebooks/60_saturation.ipynb for the answer, results/$(NAME)/figures/ for the figures."
 
 test: env
-	@python -m pytest
+	@python -m pytest -n 2 --dist loadfile # the chain beside the unit tests
 
 test-network: env
 	@python -m pytest -m network
