@@ -56,7 +56,7 @@ figures: env
 	@python -m helpers.run notebooks/90_figures.py results/$(NAME)/notebooks/90_figures.ipynb -p design $(DESIGN) -p results results/$(NAME)
 
 lab: env
-	@jupyter lab notebooks
+	@jupyter lab --LabApp.default_url=/lab/tree/notebooks
 
 pairs: env
 	@python -m helpers.notebooks pair
