@@ -3,17 +3,18 @@
 ``python -m helpers.design params/demo.yaml`` prints the runs with their estimated time and disk; nothing is run.
 """
 
-import difflib
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from helpers.messages import explain, unknown
 
 UNTRAINED = "untrained"
 NO_STRATEGY = "none"  # baselines learn from no subset
@@ -261,50 +262,13 @@ def load_design(path: str | Path) -> Design:
     try:
         return Design(**content)
     except ValidationError as error:
-        raise DesignError(f"{file.name}: " + "; ".join(_explain(item) for item in error.errors())) from error
-
-
-def unknown(kind: str, value: object, known) -> str:
-    """Message for a name that is not among `known`, with the nearest one."""
-    names = [str(name) for name in known]
-    near = difflib.get_close_matches(str(value), names, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return f"unknown {kind} {value!r}{hint}; there are: {', '.join(names)}"
+        raise DesignError(f"{file.name}: " + "; ".join(explain(item, Design) for item in error.errors())) from error
 
 
 def _check_choice(key: str, values: Sequence, known) -> None:
     for value in values:
         if value not in known:
             raise DesignError(f"{key} = {value!r} is not in the design; it holds: {', '.join(map(str, known))}")
-
-
-def _model_at(location: tuple) -> type[BaseModel]:
-    """The part of the design that a path of keys leads to; keys of a mapping (a set's name, say) lead to its values."""
-    model: type[BaseModel] = Design
-    for key in location:
-        if key in model.model_fields:
-            found = _models_in(model.model_fields[key].annotation)
-            model = found[0] if found else model
-    return model
-
-
-def _models_in(annotation: object) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in get_args(annotation) for model in _models_in(part)]
-
-
-def _explain(item: dict) -> str:
-    """One pydantic complaint as ``key = value: what would do``."""
-    key = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        return f"{key}: " + unknown("key", item["loc"][-1], _model_at(item["loc"][:-1]).model_fields)
-    if item["type"] == "missing":
-        return f"{key}: missing"
-    message = item["msg"].removeprefix("Value error, ")
-    number = " (YAML reads 1e-3 as text: write 1.0e-3)" if item["type"] == "float_type" else ""
-    value = "" if isinstance(item["input"], dict) else f" = {item['input']!r}"
-    return f"{key or 'design'}{value}: {message[:1].lower() + message[1:]}{number}"
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ from pathlib import Path
 
 import yaml
 
-from helpers.design import NO_STRATEGY, DesignError, load_design, unknown
+from helpers.design import NO_STRATEGY, DesignError, load_design
+from helpers.messages import unknown
 from helpers.provenance import environment, find_project, notebook_hash, project_path, read_notebook
 from helpers.reading import FINDING, FINDING_PLACE, PROGRESS_FILE, duration
 from helpers.store import StoreError, check_owner, write_text

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from helpers.design import unknown
+from helpers.messages import unknown
 
 RUN_COLUMNS = [
     *("run_id", "family", "width", "weight_decay", "strategy", "percentage", "subset_seed", "init_seed", "budget"),

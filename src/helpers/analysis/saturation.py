@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 
 from helpers.analysis.results import require
-from helpers.design import NO_STRATEGY, UNTRAINED, unknown
+from helpers.design import NO_STRATEGY, UNTRAINED
+from helpers.messages import unknown
 
 CURVE = ["family", "width", "strategy", "task", "dataset"]
 CONSTANT = ["weight_decay", "budget"]  # runs that differ in these do not stand on one curve

@@ -10,7 +10,9 @@ import numpy as np
 import scipy.sparse as sp
 from anndata import AnnData
 
-from helpers.design import unknown
+from helpers.messages import unknown
+from helpers.models.pca import log_cp10k
+from helpers.models.protocol import raw_counts
 
 
 def hvg_embedding(adata: AnnData, *, n_top: int = 2000) -> np.ndarray:
@@ -22,7 +24,7 @@ def hvg_embedding(adata: AnnData, *, n_top: int = 2000) -> np.ndarray:
     Source: study, baseline HVG. It scales each gene to unit variance, which in 2,000 dimensions lets rare noise decide
     the neighbours (5-NN accuracy on pbmc3k .59, without it .80), and picks genes by scanpy's cutoffs, not by number.
     """
-    logs = log_cp10k(adata)
+    logs = log_cp10k(raw_counts(adata))
     return logs[:, variable_genes(logs, n_top)].toarray()
 
 
@@ -57,7 +59,7 @@ def logistic_labels(adata: AnnData, train: np.ndarray, train_labels: np.ndarray,
     from sklearn.linear_model import LogisticRegression
     from sklearn.multiclass import OneVsRestClassifier
 
-    logs = log_cp10k(adata)
+    logs = log_cp10k(raw_counts(adata))
     if len(np.unique(train_labels)) == 1:
         return np.full(int((~train).sum()), train_labels[0])
     genes = variable_genes(logs[train], n_top)
@@ -102,16 +104,6 @@ def predict(name: str, adata: AnnData, labels: np.ndarray, train_mask: np.ndarra
     if not train.any():
         raise ValueError("train_mask is False everywhere: a baseline needs training cells")
     return PREDICTORS[name](adata, train, labels[train])
-
-
-def log_cp10k(adata: AnnData) -> sp.csr_matrix:
-    """log1p of counts per 10,000, (n_cells, n_genes) CSR float32. Raises ValueError for cells without counts."""
-    X = sp.csr_matrix(adata.X, dtype=np.float64)
-    totals = np.asarray(X.sum(axis=1)).ravel()
-    empty = np.flatnonzero(totals == 0)
-    if empty.size:
-        raise ValueError(f"{empty.size:,} cells have no counts, the first is row {empty[0]}: filter them out first")
-    return sp.csr_matrix(sp.diags_array(1e4 / totals) @ X).log1p().astype(np.float32)
 
 
 def variable_genes(logs: sp.csr_matrix, n_top: int) -> np.ndarray:

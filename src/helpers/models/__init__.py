@@ -7,7 +7,6 @@ A built-in name is found before an entry point of the same name.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.metadata
 import json
@@ -15,6 +14,7 @@ import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helpers.messages import unknown
 from helpers.models.protocol import FORMAT_VERSION, Budget, Family, TrainingCells
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def module_of(family: str) -> str:
         return _registered[family].__module__
     if family in _entry_points():
         return _entry_points()[family].module
-    raise _unknown("family", family, families())
+    raise ValueError(unknown("family", family, families()))
 
 
 def create(family: str, *, n_genes: int, preset: str = "paper", width: float = 1.0, **settings: Any) -> Family:
@@ -94,11 +94,11 @@ def create(family: str, *, n_genes: int, preset: str = "paper", width: float = 1
     """
     cls = family_class(family)
     if preset not in cls.presets:
-        raise _unknown(f"preset of {family}", preset, cls.presets)
+        raise ValueError(unknown(f"preset of {family}", preset, cls.presets))
     accepted = type(cls.presets[preset]).model_fields
     for key, value in settings.items():
         if key not in accepted:
-            raise _unknown(f"setting of {family} ({key}={value!r})", key, accepted)
+            raise ValueError(unknown(f"setting of {family} ({key}={value!r})", key, accepted))
     return cls(n_genes, preset=preset, width=width, **settings)
 
 
@@ -143,11 +143,5 @@ def family_class(family: str) -> type[Family]:
             if family not in _registered:  # the package may have used the decorator itself
                 register(family)(cls)
         else:
-            raise _unknown("family", family, families())
+            raise ValueError(unknown("family", family, families()))
     return _registered[family]
-
-
-def _unknown(kind: str, value: str, accepted: Any) -> ValueError:
-    guess = difflib.get_close_matches(str(value), list(accepted), n=1)
-    hint = f"; did you mean {guess[0]!r}?" if guess else ""
-    return ValueError(f"unknown {kind}: {value!r}{hint} Accepted: {', '.join(sorted(accepted))}")

@@ -9,7 +9,7 @@ import inspect
 import numpy as np
 import pandas as pd
 
-from helpers.design import unknown
+from helpers.messages import unknown
 
 _MODULES = {
     "random": "helpers.subset.random",
