@@ -126,6 +126,14 @@ def test_command_line_refuses_with_exit_code_2(write_design, demo, capsys):
     assert "percentages = 0.1 leaves 6 of 5,655 cells" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("value", "told"), [(0.5, "not integer"), (-1.0, "negative"), (np.nan, "NaN or infinite")])
+def test_command_line_refuses_cells_that_are_no_counts(write_design, small_design, small_cells, capsys, value, told):
+    small_cells.X.data[0] = value
+    small_cells.write_h5ad(small_design["corpus"]["path"])
+    assert main([str(write_design(small_design))]) == 2
+    assert told in capsys.readouterr().err
+
+
 def test_missing_labels_are_refused(write_design, small_design, small_cells):
     small_cells.obs["cell_type"] = pd.Categorical([None, *small_cells.obs["cell_type"][1:]])
     small_cells.write_h5ad(small_design["corpus"]["path"])

@@ -67,7 +67,7 @@ def describe(design: Design, n_corpus: int, cores: int) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line of ``python -m helpers.design``; exit code 2 for a design that cannot be carried out."""
-    from helpers.corpus import read_obs
+    from helpers.corpus import read_source
     from helpers.split import check_design
 
     parser = argparse.ArgumentParser(
@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         design = load_design(options.design)
-        n_corpus = check_design(design, read_obs(design))
+        n_corpus = check_design(design, read_source(design).obs)
     except (DesignError, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
