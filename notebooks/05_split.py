@@ -81,6 +81,6 @@ finding(
     f"{sizes['corpus']:,} cells may be learned from and {sizes['validation']:,} stop the training; "
     f"{sizes['evaluation']:,} cells judge ("
     + ", ".join(f"{count:,} {seen}" for seen, count in by_seen.items())
-    + f"), none of them in the corpus. Models see {int(genes['selected'].sum()):,} of {len(genes):,} genes, "
-    "chosen on the corpus alone."
+    + f"), none in the corpus unless transductive. Models see {int(genes['selected'].sum()):,} of {len(genes):,} "
+    "genes, chosen on the corpus alone."
 )

@@ -12,7 +12,7 @@
 # **Finding.** *Written from the numbers when the notebook is executed.*
 #
 # **Method.** The published rule: per family, strategy and evaluation set, the saturation point is the smallest size
-# at which any seed scores above 0.95 × the best score of all runs. The rule takes a maximum, lets one lucky seed pass
+# at which any seed scores above 0.95 × the best score of that curve. The rule takes a maximum, lets one lucky seed pass
 # and has no interval: a small saturation point says that the metric is near its best, not that scale cannot help.
 # Read it beside the held-out loss.
 
@@ -98,7 +98,7 @@ plots.heldout_loss(table, units=units, n_test=sets.groupby("dataset").size())
 # %% tags=["show"]
 headline = study.evaluations.heldout_loss.headline
 smallest, micro = min(study.percentages), points[points["metric"] == "micro_f1"]
-losses = table.query("metric == 'heldout_loss' and strategy == 'random' and dataset == @headline")
+losses = table.query("metric == 'heldout_loss' and strategy == @study.strategies[0] and dataset == @headline")
 means = losses.pivot_table(index="family", columns="percentage", values="value")
 falls = ", ".join(f"{name} {100 * (1 - row.iloc[-1] / row.iloc[0]):.1f} %" for name, row in means.iterrows())
 at_once, early = int((micro["percentage"] == smallest).sum()), int((micro["percentage"] <= 10).sum())

@@ -71,7 +71,7 @@ def small_design(small_cells, tmp_path) -> dict:
         "families": {"pca": {"preset": "demo"}},
         "budget": {"kind": "cell_views", "amount": 100},
         "evaluations": {
-            "classification": {"min_cells": 4, "headline_min_cells": 8},
+            "classification": {"min_cells": 4, "headline_min_cells": 5},
             "heldout_loss": {"headline": "other"},
         },
     }

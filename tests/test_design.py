@@ -10,6 +10,12 @@ from helpers.estimate import main
 from helpers.split import check_design
 
 
+def classify(**settings) -> dict:
+    """Evaluations of the small design with other settings of the classification."""
+    task = {"min_cells": 4, "headline_min_cells": 5} | settings
+    return {"evaluations": {"classification": task, "heldout_loss": {"headline": "other"}}}
+
+
 def test_demo_expands_into_the_runs_of_its_grid(write_design, demo):
     design = load_design(write_design(demo))
     runs = design.runs()
@@ -33,7 +39,13 @@ def test_demo_expands_into_the_runs_of_its_grid(write_design, demo):
         ({"families": {"svci": {}}}, ["families", "svci", "did you mean 'scvi'"]),
         ({"families": {"pca": {"presett": "demo"}}}, ["families.pca.presett", "did you mean 'preset'"]),
         ({"strategies": ["randm"]}, ["strategies", "randm", "did you mean 'random'"]),
-        ({"evaluations": {"heldout_loss": {"headline": "pbmc"}}}, ["headline", "pbmc", "did you mean 'pbmc3k'"]),
+        (
+            {"evaluations": {"classification": {}, "heldout_loss": {"headline": "pbmc"}}},
+            ["headline", "pbmc", "did you mean 'pbmc3k'"],
+        ),
+        ({"evaluations": {"heldout_loss": {"headline": "pbmc3k"}}}, ["evaluations.classification: missing"]),
+        ({"percentages": [100]}, ["leave celltype_reweighted nothing to draw"]),
+        ({"families": {"pca": {"widths": [1.0, 1.0]}}}, ["families.pca.widths", "only once"]),
         ({"name": "../else"}, ["name", "../else"]),
         ({"budget": {"kind": "hours", "amount": 1}}, ["budget.kind = 'hours'", "'cell_views' or 'epochs'"]),
         ({"held_out": {"where": {"batch": ["kang_ctrl"]}, "validation": 0.5, "evaluation": 0.5}}, ["leaves nothing"]),
@@ -81,6 +93,10 @@ def test_generators_depend_on_seed_and_name_alone(write_design, demo):
     ("change", "told"),
     [
         ({"percentages": [0.1]}, "leaves 0 of"),
+        ({"families": {"pca": {"settings": {"n_component": 3}}}}, "did you mean 'n_components'"),
+        ({"families": {"pca": {"settings": {"n_components": -1}}}}, "greater than or equal to 1"),
+        (classify(n_neighbors=50), "n_neighbors = 50, but only .* lend"),
+        (classify(headline_min_cells=30), "headline_min_cells = 30, but the commonest type"),
         (
             {"evaluation_sets": {"other": {"where": {"batch": ["one_a"]}, "seen": "study unseen"}}},
             "overlap|are in the corpus",
@@ -96,7 +112,7 @@ def test_generators_depend_on_seed_and_name_alone(write_design, demo):
     ],
 )
 def test_designs_that_do_not_fit_their_cells_are_refused(write_design, small_design, change, told):
-    design = load_design(write_design(small_design | change | {"evaluations": {"classification": {}}}))
+    design = load_design(write_design(small_design | change))
     with pytest.raises(ValueError, match=told):
         _check(design)
 

@@ -10,7 +10,7 @@ import pytest
 
 from helpers import notebooks, stages
 from helpers.design import load_design
-from helpers.provenance import read_notebook
+from helpers.provenance import module_closure, read_notebook
 from helpers.run import declared_parameters
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -118,3 +118,14 @@ def test_everything_upstream_is_a_piece_of_the_design(demo, write_design):
         assert set(stages.upstream(design, piece)) <= set(known)
     made = [name for piece in known for name in stages.outputs(design, piece)]
     assert len(made) == len(set(made)), "every artifact has one maker"
+
+
+def test_another_corpus_file_under_the_same_name_is_read_again(small_design, write_design, small_cells):
+    before = stamps(small_design, write_design)["00_corpus"]
+    small_cells.X = small_cells.X * 2
+    small_cells.write_h5ad(small_design["corpus"]["path"])
+    assert stamps(small_design, write_design)["00_corpus"] != before
+
+
+def test_command_lines_do_not_count_as_code():
+    assert "helpers.estimate" not in module_closure({"helpers.design"})

@@ -44,8 +44,7 @@ class Corpus(Strict):
 
 
 class HeldOut(Strict):
-    """Cells of the pretraining pool that no model learns from, drawn once for all runs; shares of the.
-
+    """Cells of the pretraining pool that no model learns from, drawn once for all runs; shares of the
     cells in `where`.
     """
 
@@ -78,6 +77,11 @@ class FamilySettings(Strict):
     widths: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] = [1.0]
     settings: dict[str, int | float | str | bool] = {}
 
+    @field_validator("widths")
+    @classmethod
+    def _distinct_widths(cls, values: list[float]) -> list[float]:
+        return _distinct(values)
+
 
 class BudgetSettings(Strict):
     """How long each model trains: a number of cell-views (constant over sizes) or of epochs."""
@@ -93,6 +97,12 @@ class Classification(Strict):
     min_cells: Annotated[int, Field(ge=2)] = 10
     headline_min_cells: Annotated[int, Field(ge=2)] = 20
 
+    @model_validator(mode="after")
+    def _headline_types_are_scored(self):
+        if self.headline_min_cells < self.min_cells:
+            raise ValueError(f"headline_min_cells = {self.headline_min_cells} is under min_cells = {self.min_cells}")
+        return self
+
 
 class HeldoutLoss(Strict):
     """Held-out loss of every run on the common test sets; one of them is the headline."""
@@ -103,13 +113,12 @@ class HeldoutLoss(Strict):
 class Evaluations(Strict):
     """The evaluations of each model."""
 
-    classification: Classification | None = None
-    heldout_loss: HeldoutLoss | None = None
+    classification: Classification
+    heldout_loss: HeldoutLoss
 
 
 class Design(Strict):
-    """A whole study: corpus, held-out cells, sampling strategies × percentages × seeds, families, budget,.
-
+    """A whole study: corpus, held-out cells, sampling strategies × percentages × seeds, families, budget,
     evaluations.
     """
 
@@ -127,10 +136,8 @@ class Design(Strict):
 
     @field_validator("percentages", "seeds", "strategies")
     @classmethod
-    def _distinct(cls, values: list) -> list:
-        if len(set(values)) < len(values):
-            raise ValueError("each entry may stand only once")
-        return values
+    def _distinct_entries(cls, values: list) -> list:
+        return _distinct(values)
 
     @field_validator("percentages")
     @classmethod
@@ -162,11 +169,18 @@ class Design(Strict):
 
     @model_validator(mode="after")
     def _headline_is_a_set(self):
-        task = self.evaluations.heldout_loss
-        if task and task.headline not in self.evaluation_sets:
-            raise ValueError(
-                "evaluations.heldout_loss.headline: " + unknown("dataset", task.headline, self.evaluation_sets)
-            )
+        headline = self.evaluations.heldout_loss.headline
+        if headline not in self.evaluation_sets:
+            raise ValueError("evaluations.heldout_loss.headline: " + unknown("dataset", headline, self.evaluation_sets))
+        return self
+
+    @model_validator(mode="after")
+    def _every_strategy_has_sizes(self):
+        for strategy in self.strategies:
+            if not self.sizes(strategy):
+                raise ValueError(
+                    f"percentages = {self.percentages} leave {strategy} nothing to draw: add one under 100"
+                )
         return self
 
     def runs(self) -> list["Run"]:
@@ -263,6 +277,12 @@ def load_design(path: str | Path) -> Design:
         return Design(**content)
     except ValidationError as error:
         raise DesignError(f"{file.name}: " + "; ".join(explain(item, Design) for item in error.errors())) from error
+
+
+def _distinct(values: list) -> list:
+    if len(set(values)) < len(values):
+        raise ValueError("each entry may stand only once")
+    return values
 
 
 def _check_choice(key: str, values: Sequence, known) -> None:

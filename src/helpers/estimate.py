@@ -12,8 +12,7 @@ from helpers.design import UNTRAINED, Design, DesignError, load_design, n_cells
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of a family: cell-views per second on one core at 2,000 genes, seconds to start a stage,.
-
+    """Cost of a family: cell-views per second on one core at 2,000 genes, seconds to start a stage,
     megabytes per model.
     """
 
@@ -78,7 +77,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         design = load_design(options.design)
-        n_corpus = check_design(design, read_source(design).obs)
+        cells = read_source(design)
+        n_corpus = check_design(design, cells.obs)
+        if (design.corpus.genes or 0) > cells.n_vars:
+            raise DesignError(f"corpus.genes = {design.corpus.genes}, but the cells have {cells.n_vars:,} genes")
     except (DesignError, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

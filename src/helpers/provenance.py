@@ -78,8 +78,7 @@ def code_hash(stage: str, modules: Iterable[str] = ()) -> str:
 
 
 def display_hash(stage: str, modules: Iterable[str] = ()) -> str:
-    """SHA-256 of all that an executed notebook shows: every cell, text included, and all modules that its.
-
+    """SHA-256 of all that an executed notebook shows: every cell, text included, and all modules that its
     cells import.
     """
     path = notebook_source(stage)
@@ -168,7 +167,11 @@ def _module_imports(name: str) -> frozenset[str]:
 def _imports(tree: ast.AST) -> set[str]:
     """Names of the package's modules that a tree imports, parent packages included (their __init__ runs too)."""
     names: set[str] = set()
+    scripts = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)]
+    command_lines = {inner for node in scripts for inner in ast.walk(node)}  # run as a script only
     for node in ast.walk(tree):
+        if node in command_lines:
+            continue
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:

@@ -11,8 +11,7 @@ PROGRESS_FILE = "CELLSCALE_PROGRESS"  # environment variable: where the runner r
 
 
 def finding(text: str) -> None:
-    """Show the finding of a notebook, at most a few sentences made from its numbers; the runner puts it.
-
+    """Show the finding of a notebook, at most a few sentences made from its numbers; the runner puts it
     under the question.
     """
     from IPython.display import Markdown, display
@@ -21,8 +20,7 @@ def finding(text: str) -> None:
 
 
 def track[T](items: Iterable[T], what: str) -> Iterator[T]:
-    """Iterate over sized `items` and report progress: to the runner if there is one, else nowhere, so.
-
+    """Iterate over sized `items` and report progress: to the runner if there is one, else nowhere, so
     that notebooks stay clean.
     """
     assert isinstance(items, Sized)

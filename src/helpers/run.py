@@ -57,8 +57,7 @@ class NotebookFailedError(RuntimeError):
 
 
 def declared_parameters(notebook) -> dict[str, tuple[str, object]]:
-    """Name -> (type, default) from the cell tagged ``parameters``: lines of the form ``name: type =.
-
+    """Name -> (type, default) from the cell tagged ``parameters``: lines of the form ``name: type =
     literal  # help``.
     """
     cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
@@ -81,8 +80,7 @@ def check_parameters(declared: dict[str, tuple[str, object]], given: dict[str, o
 
 
 def check_choice(parameters: dict[str, object]) -> None:
-    """Check design, results folder and chosen runs before anything starts; DesignError or StoreError says.
-
+    """Check design, results folder and chosen runs before anything starts; DesignError or StoreError says
     what is wrong.
     """
     if "design" not in parameters:

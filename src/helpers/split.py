@@ -79,8 +79,13 @@ def check_design(design: Design, obs: pd.DataFrame) -> int:
     Raises DesignError for unknown datasets, overlaps, and percentages that leave fewer cells than a family can train
     on.
     """
-    n_corpus = int((assign_roles(obs, design) == "corpus").sum())
-    for family in design.families:
+    roles = assign_roles(obs, design)
+    n_corpus = int((roles == "corpus").sum())
+    for family, chosen in design.families.items():
+        try:
+            models.check_settings(family, chosen.preset, chosen.settings)
+        except ValueError as error:
+            raise DesignError(f"families.{family}.settings: {error}") from error
         needed = models.family_class(family).min_cells
         for percentage in design.percentages:
             if (left := n_cells(percentage, n_corpus)) < needed:
@@ -89,6 +94,19 @@ def check_design(design: Design, obs: pd.DataFrame) -> int:
                     f"percentages = {percentage:g} leaves {left} of {n_corpus:,} cells; {family} needs at least "
                     f"{needed}: use {enough:g} or more"
                 )
+    task = design.evaluations.classification
+    for name, part in evaluation_table(obs, roles, design).groupby("dataset"):
+        largest, half = int(part["label"].value_counts().max()), int(part["train"].sum())
+        if largest < task.headline_min_cells:
+            raise DesignError(
+                f"evaluations.classification.headline_min_cells = {task.headline_min_cells}, but the commonest type of "
+                f"{name} has {largest} cells: use that or fewer"
+            )
+        if half < task.n_neighbors:
+            raise DesignError(
+                f"evaluations.classification.n_neighbors = {task.n_neighbors}, but only {half} cells of {name} lend "
+                "their labels: use that or fewer"
+            )
     return n_corpus
 
 

@@ -1,5 +1,4 @@
-"""The pieces of work of a design: which notebook, with which parameters, what makes it run again, and.
-
+"""The pieces of work of a design: which notebook, with which parameters, what makes it run again, and
 how long it takes.
 """
 
@@ -10,7 +9,7 @@ from helpers import models, store, subset
 from helpers.design import NO_STRATEGY, UNTRAINED, Design, Run
 from helpers.estimate import EVALUATION_SECONDS, stage_seconds
 from helpers.evaluate.baselines import BASELINES as BASELINE_NAMES
-from helpers.provenance import digest, display_hash
+from helpers.provenance import digest, display_hash, file_sha256, project_path
 
 # The parts of a design that each stage reads; a change elsewhere does not run it again.
 READS = {
@@ -55,10 +54,8 @@ class Piece:
 def pieces(design: Design) -> list[Piece]:
     """All pieces of work of a design, in order."""
     done = [Piece("00_corpus"), Piece("05_split"), *(Piece("10_subset", strategy=name) for name in design.strategies)]
-    tasks = [stage for stage, task in TASKS.items() if getattr(design.evaluations, task)]
-    done += [Piece(stage, *chunk) for stage in ("20_pretrain", "25_embed", *tasks) for chunk in design.chunks()]
-    if "30_classify" in tasks:
-        done.append(Piece("30_classify", BASELINES, 1.0, NO_STRATEGY))
+    done += [Piece(stage, *chunk) for stage in ("20_pretrain", "25_embed", *TASKS) for chunk in design.chunks()]
+    done.append(Piece("30_classify", BASELINES, 1.0, NO_STRATEGY))
     return [*done, *(Piece(stage) for stage in ("50_collect", "60_saturation", "90_figures"))]
 
 
@@ -89,7 +86,7 @@ def repair(design: Design, root: Path) -> list[str]:
         executed = root / "notebooks" / f"{piece.name}.ipynb"
         wrong = [name for name in outputs(design, piece) if not store.valid(root / name)] if executed.exists() else []
         for name in wrong:
-            state = "corrupt" if (root / name).exists() else "missing"
+            state = "corrupt or without its record" if (root / name).exists() else "missing"
             store.discard(root / name)
             lines.append(f"{root / name} is {state}: {piece.name} makes it again")
         if wrong:
@@ -123,8 +120,7 @@ def upstream(design: Design, piece: Piece) -> list[Piece]:
 
 
 def stamp(design: Design, piece: Piece) -> str:
-    """Hash of all that an execution depends on beside earlier artifacts: notebook, helper modules, its.
-
+    """Hash of all that an execution depends on beside earlier artifacts: notebook, helper modules, its
     part of the design.
     """
     modules = [models.module_of(piece.family)] if piece.family in design.families else []
@@ -132,6 +128,8 @@ def stamp(design: Design, piece: Piece) -> str:
     reads = design.model_dump(include=set(READS[piece.stage])) if piece.stage in READS else design.model_dump()
     if piece.family in design.families:
         reads["family"] = design.families[piece.family].model_dump(exclude={"widths"})
+    if piece.stage == "00_corpus":
+        reads["source_sha256"] = file_sha256(project_path(design.corpus.path))
     if piece.stage in TASKS:
         reads["task"] = design.model_dump()["evaluations"][TASKS[piece.stage]]
     return digest({"code": display_hash(piece.stage, modules), "reads": reads, "parameters": piece.parameters})

@@ -140,8 +140,7 @@ class Artifact:
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Path]:
-        """A temporary path to write the file or folder to; it becomes the artifact when the block ends.
-
+        """A temporary path to write the file or folder to; it becomes the artifact when the block ends
         without error.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,8 +170,7 @@ def open_store(
 
 
 def check_owner(design: Design, root: Path) -> None:
-    """Raise ForeignResultsError if `root` holds the results of another design, StoreError if it is no.
-
+    """Raise ForeignResultsError if `root` holds the results of another design, StoreError if it is no
     folder of results.
     """
     owner = root / "design.json"

@@ -64,7 +64,7 @@ def useful_seconds(since):
     return sum(json.loads(path.read_text())["seconds"] for path in records if path.stat().st_mtime >= since)
 
 
-if workflow.is_main_process and not workflow.dryrun:
+if workflow.is_main_process and not workflow.output_settings.dryrun:
     n_corpus = check_design(STUDY, read_obs(STUDY))
     store.check_owner(STUDY, Path(RESULTS))
     Path(RESULTS).mkdir(parents=True, exist_ok=True)

@@ -17,11 +17,9 @@ FLOOR, REFERENCE = "majority", "logistic"
 
 def expected_tables(design: Design) -> dict[str, Run | str]:
     """Every evaluation table that the design asks for -> the run, or the name of the baseline, that it judges."""
-    tasks = [task for task in ("classification", "heldout_loss") if getattr(design.evaluations, task)]
+    tasks = ("classification", "heldout_loss")
     tables: dict[str, Run | str] = {evaluation_path(task, run): run for task in tasks for run in design.runs()}
-    if "classification" in tasks:
-        tables |= {evaluation_path("classification", name): name for name in BASELINES}
-    return tables
+    return tables | {evaluation_path("classification", name): name for name in BASELINES}
 
 
 def describe_runs(design: Design, store: Store) -> pd.DataFrame:

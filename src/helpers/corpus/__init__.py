@@ -20,9 +20,12 @@ def read_source(design: Design) -> AnnData:
     from helpers.corpus import embedded
 
     adata = embedded.read(design.corpus.path)
-    check_obs(adata.obs, _needed_columns(design))
-    check_genes(adata.var_names)
-    check_counts(adata.X)
+    try:
+        check_obs(adata.obs, _needed_columns(design))
+        check_genes(adata.var_names)
+        check_counts(adata.X)
+    except ValueError as error:
+        raise ValueError(f"corpus.path = {design.corpus.path!r}: {error}") from error
     return adata
 
 

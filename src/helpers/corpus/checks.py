@@ -8,8 +8,7 @@ import scipy.sparse as sp
 
 
 def check_counts(X: sp.csr_matrix) -> None:
-    """Raise ValueError unless the stored values of `X`, (n_cells, n_genes), are finite non-negative.
-
+    """Raise ValueError unless the stored values of `X`, (n_cells, n_genes), are finite non-negative
     integers, in each cell some.
     """
     offences = {

@@ -18,7 +18,7 @@ from helpers.messages import unknown
 from helpers.models.protocol import FORMAT_VERSION, Budget, Family, TrainingCells
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 __all__ = ["Budget", "Family", "TrainingCells", "create", "families", "family_class", "load", "module_of", "register"]
 
@@ -92,14 +92,20 @@ def create(family: str, *, n_genes: int, preset: str = "paper", width: float = 1
     ValueError
         For an unknown family, preset or setting, or a value out of range; names key, value and what is accepted.
     """
-    cls = family_class(family)
-    if preset not in cls.presets:
-        raise ValueError(unknown(f"preset of {family}", preset, cls.presets))
-    accepted = type(cls.presets[preset]).model_fields
+    check_settings(family, preset, settings)
+    return family_class(family)(n_genes, preset=preset, width=width, **settings)
+
+
+def check_settings(family: str, preset: str, settings: Mapping[str, Any]) -> None:
+    """Raise ValueError for an unknown preset or setting of a family, or a value out of range, without making a model."""
+    presets = family_class(family).presets
+    if preset not in presets:
+        raise ValueError(unknown(f"preset of {family}", preset, presets))
+    kind = type(presets[preset])
     for key, value in settings.items():
-        if key not in accepted:
-            raise ValueError(unknown(f"setting of {family} ({key}={value!r})", key, accepted))
-    return cls(n_genes, preset=preset, width=width, **settings)
+        if key not in kind.model_fields:
+            raise ValueError(unknown(f"setting of {family} ({key}={value!r})", key, kind.model_fields))
+    kind(**(presets[preset].model_dump() | dict(settings)))
 
 
 def load(folder: str | Path) -> Family:

@@ -88,8 +88,7 @@ def subset_composition(subsets: Mapping[float, np.ndarray], corpus_labels: pd.Se
 
 @figure
 def loss_curves(histories: Mapping[Run, pd.DataFrame], *, unit: str) -> Figure:
-    """Training and validation loss of all sizes and seeds; against cell-views, or against size where.
-
+    """Training and validation loss of all sizes and seeds; against cell-views, or against size where
     training is one step.
     """
     sizes = sorted({run.percentage for run in histories})

@@ -107,8 +107,7 @@ def heldout_loss(results: pd.DataFrame, *, units: dict[str, str], n_test: pd.Ser
 
 @figure
 def saturation_heatmap(points: pd.DataFrame, *, title: str) -> Figure:
-    """Learning saturation points in per cent of the corpus: evaluation sets × (family, strategy), in the.
-
+    """Learning saturation points in per cent of the corpus: evaluation sets × (family, strategy), in the
     study's form.
     """
     labels = [

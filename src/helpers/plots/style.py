@@ -1,5 +1,4 @@
-"""Colours, markers and figure settings shared by all figures; colours are those of Okabe and Ito,.
-
+"""Colours, markers and figure settings shared by all figures; colours are those of Okabe and Ito,
 safe for colour-blind readers.
 """
 
