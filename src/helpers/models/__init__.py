@@ -97,7 +97,7 @@ def create(family: str, *, n_genes: int, preset: str = "paper", width: float = 1
 
 
 def check_settings(family: str, preset: str, settings: Mapping[str, Any]) -> None:
-    """Raise ValueError for an unknown preset or setting of a family, or a value out of range, without making a model."""
+    """Raise ValueError for an unknown preset or setting of a family, or a value out of range; makes no model."""
     presets = family_class(family).presets
     if preset not in presets:
         raise ValueError(unknown(f"preset of {family}", preset, presets))
