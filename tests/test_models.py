@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from helpers import models
 from helpers.models import Budget, Family, TrainingCells, create
-from helpers.models.pca import FEW_CELLS, log_cp10k, principal_axes
-from helpers.models.protocol import raw_counts
+from helpers.models.pca import FEW_CELLS, principal_axes
+from helpers.models.protocol import log_cp10k, raw_counts
 from helpers.models.scvi import nb_log_likelihood
 from helpers.models.train import TrainSettings, batches, lr_factor, train
 

@@ -12,7 +12,7 @@ from scipy.linalg import eigh
 from scipy.sparse.linalg import eigsh
 
 from helpers.models import register
-from helpers.models.protocol import Budget, Family, Settings
+from helpers.models.protocol import Budget, Family, Settings, log_cp10k
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,14 +85,6 @@ class PCA(Family):
         null = _residuals(cells, log_cp10k(corpus).mean(axis=0), np.zeros((1, self.n_genes)))
         own_mean, own_axes = principal_axes(cells, min(self.n_components, cells.shape[0]))
         return null, _residuals(cells, own_mean, own_axes)
-
-
-def log_cp10k(counts: sp.csr_array) -> sp.csr_array:
-    """Counts scaled to 10,000 per cell, then log(1 + x); float32 CSR (n_cells, n_genes)."""
-    expression = counts.copy()
-    expression.data *= np.repeat(1e4 / counts.sum(axis=1), np.diff(counts.indptr)).astype(np.float32)
-    np.log1p(expression.data, out=expression.data)
-    return expression
 
 
 def principal_axes(expression: sp.csr_array, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -249,3 +249,11 @@ def raw_counts(adata: AnnData) -> sp.csr_array:
             f"{len(empty)} of {adata.n_obs} cells have no counts in these genes (first: {first}); drop them"
         )
     return counts
+
+
+def log_cp10k(counts: sp.csr_array) -> sp.csr_array:
+    """Counts scaled to 10,000 per cell, then log(1 + x); float32 CSR (n_cells, n_genes)."""
+    expression = counts.copy()
+    expression.data *= np.repeat(1e4 / counts.sum(axis=1), np.diff(counts.indptr)).astype(np.float32)
+    np.log1p(expression.data, out=expression.data)
+    return expression
