@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from helpers.design import UNTRAINED, Design, DesignError, load_design, n_cells
+from helpers.design import UNTRAINED, Design, load_design, n_cells
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def describe(design: Design, n_corpus: int, cores: int) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Command line of ``python -m helpers.design``; exit code 2 for a design that cannot be carried out."""
     from helpers.corpus import read_source
-    from helpers.split import check_design
+    from helpers.split import check_design, check_gene_count
 
     parser = argparse.ArgumentParser(
         prog="python -m helpers.design", description="Print the runs of a design; run nothing."
@@ -79,9 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
         design = load_design(options.design)
         cells = read_source(design)
         n_corpus = check_design(design, cells.obs)
-        if (design.corpus.genes or 0) > cells.n_vars:
-            raise DesignError(f"corpus.genes = {design.corpus.genes}, but the cells have {cells.n_vars:,} genes")
-    except (DesignError, ValueError) as error:
+        check_gene_count(design.corpus.genes, cells.n_vars)
+    except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     sys.stdout.write(describe(design, n_corpus, os.cpu_count() or 1) + "\n")

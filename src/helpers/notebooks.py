@@ -43,9 +43,10 @@ def differences() -> list[str]:
 def pair() -> list[Path]:
     """Write the .ipynb of every .py whose pair differs; the .py is the source. Returns what was written."""
     written = []
+    differing = {line.split()[0] for line in differences()}
     for source in sources():
         path = source.with_suffix(".ipynb")
-        if f"{path.name} " in " ".join(differences()):
+        if path.name in differing:
             notebook = read_notebook(source)
             notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL})
             for number, cell in enumerate(notebook.cells):

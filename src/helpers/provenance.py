@@ -67,13 +67,7 @@ def code_hash(stage: str, modules: Iterable[str] = ()) -> str:
     every ``helpers`` module that these cells import, directly or through another, also inside functions. Modules that
     are found by name at run time (a family, a strategy) are passed in `modules`. Comments and docstrings do not count.
     """
-    cells = [
-        cell.source
-        for cell in read_notebook(notebook_source(stage)).cells
-        if cell.cell_type == "code" and not {"parameters", "show"} & set(cell.metadata.get("tags", []))
-    ]
-    tree = ast.parse("\n".join(_without_magics(cell) for cell in cells))
-    sources = {name: _module_hash(name) for name in module_closure(_imports(tree) | set(modules))}
+    tree, sources = _code(stage, modules, without={"parameters", "show"})
     return digest({"cells": ast.dump(_without_docstrings(tree)), "modules": sources})
 
 
@@ -81,11 +75,8 @@ def display_hash(stage: str, modules: Iterable[str] = ()) -> str:
     """SHA-256 of all that an executed notebook shows: every cell, text included, and all modules that its
     cells import.
     """
-    path = notebook_source(stage)
-    cells = [cell.source for cell in read_notebook(path).cells if cell.cell_type == "code"]
-    tree = ast.parse("\n".join(_without_magics(cell) for cell in cells))
-    sources = {name: _module_hash(name) for name in module_closure(_imports(tree) | set(modules))}
-    return digest({"notebook": notebook_hash(path), "modules": sources})
+    sources = _code(stage, modules)[1]
+    return digest({"notebook": notebook_hash(notebook_source(stage)), "modules": sources})
 
 
 def module_closure(names: Iterable[str]) -> set[str]:
@@ -110,6 +101,17 @@ def environment() -> dict:
         "cpu": _cpu_model(),
         "packages": versions,
     }
+
+
+def _code(stage: str, modules: Iterable[str], *, without: Iterable[str] = ()) -> tuple[ast.Module, dict[str, str]]:
+    """Code cells of a stage as one tree, without those tagged in `without`, and the hash of each module they need."""
+    cells = [
+        cell.source
+        for cell in read_notebook(notebook_source(stage)).cells
+        if cell.cell_type == "code" and not set(without) & set(cell.metadata.get("tags", []))
+    ]
+    tree = ast.parse("\n".join(_without_magics(cell) for cell in cells))
+    return tree, {name: _module_hash(name) for name in module_closure(_imports(tree) | set(modules))}
 
 
 def _git(*arguments: str) -> str:

@@ -136,16 +136,19 @@ def half_split(labels: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
     return train
 
 
+def check_gene_count(n_genes: int | None, present: int) -> None:
+    """Raise DesignError if a design asks for more genes than are present."""
+    if n_genes is not None and n_genes > present:
+        raise DesignError(f"corpus.genes = {n_genes} but the cells have {present:,} genes: use that many or fewer")
+
+
 def select_genes(corpus: AnnData, n_genes: int | None) -> pd.DataFrame:
     """The models' gene space: the `n_genes` most variable genes of the corpus cells (all, if None).
 
     `corpus` holds raw counts, (n_cells, n_genes). Returns one row per gene with `gene` and `selected`. Variability is
     the normalised dispersion of log1p CP10k (scanpy, flavor "seurat").
     """
-    if n_genes is not None and n_genes > corpus.n_vars:
-        raise DesignError(
-            f"corpus.genes = {n_genes} but the cells have {corpus.n_vars:,} genes: use that many or fewer"
-        )
+    check_gene_count(n_genes, corpus.n_vars)
     selected = np.ones(corpus.n_vars, dtype=bool)
     if n_genes is not None:
         import scanpy as sc

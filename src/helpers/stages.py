@@ -10,6 +10,7 @@ from helpers.design import NO_STRATEGY, UNTRAINED, Design, Run
 from helpers.estimate import EVALUATION_SECONDS, stage_seconds
 from helpers.evaluate.baselines import BASELINES as BASELINE_NAMES
 from helpers.provenance import digest, display_hash, file_sha256, project_path
+from helpers.store import TASKS
 
 # The parts of a design that each stage reads; a change elsewhere does not run it again.
 READS = {
@@ -21,7 +22,6 @@ READS = {
     "30_classify": ("seed", "percentages", "seeds"),
     "34_heldout_loss": ("percentages", "seeds"),
 }
-TASKS = {"30_classify": "classification", "34_heldout_loss": "heldout_loss"}
 BASELINES = "baselines"
 
 

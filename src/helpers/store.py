@@ -36,6 +36,7 @@ MAKERS = {
     "saturation.parquet": "60_saturation",
     "figures": "90_figures",
 }
+TASKS = {"30_classify": "classification", "34_heldout_loss": "heldout_loss"}  # evaluation stage -> what it judges
 RUNNER_FOLDERS = {"notebooks", ".lock"}  # may be there before the first artifact is
 FORMAT = 1
 
@@ -232,7 +233,7 @@ def maker_of(relative: str) -> str:
     first = PurePosixPath(relative).parts[0]
     if first in ("evaluations", "predictions"):
         task = PurePosixPath(relative).name.split("--")[0]
-        return {"classification": "30_classify", "heldout_loss": "34_heldout_loss"}[task]
+        return next(stage for stage, own in TASKS.items() if own == task)
     return MAKERS[first]
 
 

@@ -10,15 +10,15 @@ from helpers import corpus, diversity
 from helpers.analysis.results import RESULT_COLUMNS
 from helpers.design import NO_STRATEGY, UNTRAINED, Design, Run
 from helpers.evaluate.baselines import BASELINES
-from helpers.store import Store, evaluation_path, model_path, subset_path
+from helpers.store import TASKS, Store, evaluation_path, model_path, subset_path
 
 FLOOR, REFERENCE = "majority", "logistic"
 
 
 def expected_tables(design: Design) -> dict[str, Run | str]:
     """Every evaluation table that the design asks for -> the run, or the name of the baseline, that it judges."""
-    tasks = ("classification", "heldout_loss")
-    tables: dict[str, Run | str] = {evaluation_path(task, run): run for task in tasks for run in design.runs()}
+    runs = design.runs()
+    tables: dict[str, Run | str] = {evaluation_path(task, run): run for task in TASKS.values() for run in runs}
     return tables | {evaluation_path("classification", name): name for name in BASELINES}
 
 
