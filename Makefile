@@ -4,6 +4,7 @@
 # make env        environment alone
 # make readings   refresh the tracked reading copies (notebooks/executed/, figures/) from results/demo/
 # make figures    draw the figures again from the results alone
+# make bench      speed and quality beside the peers, about 15 minutes; make bench SMALL=1 in about a minute
 # make lab        open JupyterLab with pairing on
 # make pairs      write notebooks/*.ipynb from notebooks/*.py
 # make lock       resolve requirements.lock anew from pyproject.toml
@@ -21,7 +22,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # No name of the results folder is asked for: a design's results lie under its name.
 NAME = $(shell sed -n 's/^name: *\([a-z0-9_]*\).*/\1/p' $(DESIGN) 2>/dev/null)
 
-.PHONY: help env demo test test-network readings figures lab pairs lock
+.PHONY: help env demo test test-network bench readings figures lab pairs lock
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -48,6 +49,10 @@ test: env
 
 test-network: env
 	@python -m pytest -m network
+
+bench: env
+	@failed=0; for topic in draws sketching vendi; do \
+		python -m benchmarks.$$topic $(if $(SMALL),--small) || failed=1; done; exit $$failed
 
 readings: env
 	@python -m helpers.notebooks readings results/$(NAME)

@@ -23,19 +23,19 @@ results: str = "results/demo"  # folder of the results, relative to the project
 import json
 
 from helpers import corpus, store
-from helpers.provenance import file_sha256, project_path
+from helpers.provenance import file_sha256
 from helpers.split import check_design
 
 study, artifacts = store.open_store(design, results, stage="00_corpus")
-source_sha256 = file_sha256(project_path(study.corpus.path))
+source_sha256 = corpus.source_hash(study)
 folder = artifacts.artifact("corpus", settings={"corpus": study.corpus.source, "sha256": source_sha256})
 
 # %% [markdown]
 # The source is checked as a whole, and the design against it, before the first byte is written.
 
 # %%
-n_corpus = check_design(study, corpus.read_obs(study))
 cells = corpus.read_source(study)
+n_corpus = check_design(study, cells.obs)
 store.claim(study, artifacts.root)
 if not folder.fresh:
     with folder.write() as path:
@@ -59,7 +59,7 @@ import numpy as np
 from helpers.plots import stage_figures as plots
 from helpers.reading import finding
 
-counts = cells.obs.assign(umis=np.asarray(cells.X.sum(axis=1)).ravel(), genes=np.diff(cells.X.indptr))
+counts = cells.obs.assign(umis=cells.obs["total_counts"], genes=np.diff(cells.X.indptr))
 overview = counts.groupby(["dataset_id", "batch"], observed=True).agg(
     cells=("umis", "size"),
     cell_types=("cell_type", "nunique"),

@@ -27,7 +27,7 @@ from helpers import corpus, store
 from helpers.split import assign_roles, evaluation_table, select_genes
 
 study, artifacts = store.open_store(design, results, stage="05_split")
-choice = study.model_dump(include={"seed", "corpus", "held_out", "evaluation_sets"})
+choice = study.model_dump(include={"seed", "corpus", "held_out", "perturbation", "evaluation_sets"})
 files = {
     name: artifacts.artifact(f"{name}.parquet", inputs=["corpus"], settings=choice)
     for name in ("split", "evaluation_sets", "genes")
@@ -49,7 +49,7 @@ if not files["evaluation_sets"].fresh:
     with files["evaluation_sets"].write() as path:
         sets.to_parquet(path, index=False)
 
-learned = set(np.flatnonzero(roles.isin(["corpus", "validation"])))
+learned = set(np.flatnonzero(roles.isin(["corpus", "validation", "spikein"])))
 strict = sets[sets["seen"] != "transductive"]
 assert not learned & set(strict["position"]), "an evaluation cell would be learned from"
 

@@ -11,76 +11,95 @@
 #
 # **Finding.** *Written from the numbers when the notebook is executed.*
 #
-# **Method.** Each strategy draws subsets of the corpus at every size and seed; all families learn from the same
-# subsets. `random` is uniform over cells. `celltype_reweighted` gives each cell type the same quota, keeps smaller
-# types whole and shares out what they leave over.
+# **Method.** One way of sampling draws subsets of the corpus at every size and seed; all families learn from the same
+# subsets. Each draw has a random generator of its own, named after the subset, or after its seed alone where subsets
+# are nested. `params/` says what is sampled under which name; each strategy is explained in its file in
+# `src/helpers/subset/`.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
 results: str = "results/demo"  # folder of the results, relative to the project
-strategy: str = "random"  # how cells are drawn
+strategy: str = "random"  # sampling of the design: how cells are drawn
 
 # %%
-import numpy as np
 import pandas as pd
 
 from helpers import corpus, store, subset
-from helpers.design import Run, n_cells
+from helpers.design import load_design, n_cells
 from helpers.reading import finding, track
+from helpers.split import offered
+from helpers.subset.components import principal_components
 
-study, artifacts = store.open_store(design, results, stage="10_subset", modules=[subset.module_of(strategy)])
-study.check_strategy(strategy)
-roles = pd.read_parquet(artifacts.read("split.parquet"))["role"]
-positions = np.flatnonzero(roles == "corpus")
-obs = corpus.read_cells(artifacts, gene_space=False).obs.iloc[positions]
+sampling = load_design(design).sampling(strategy)
+modules = [subset.module_of(sampling.strategy)]
+study, artifacts = store.open_store(design, results, stage="10_subset", modules=modules)
+roles = pd.read_parquet(artifacts.read("split.parquet"))["role"].to_numpy()
+n_corpus = int((roles == "corpus").sum())
+positions = offered(roles, sampling.strategy)
+obs = corpus.read_obs(artifacts).iloc[positions]
 
 # %% [markdown]
 # ## Draw
-# Positions are those of `corpus/`; each draw has a random generator of its own, named after the subset.
+# Sketches are spread over the principal components of the corpus. Written are positions in `corpus/`.
 
 # %%
-runs = [Run("", 1.0, strategy, size, seed) for size in study.sizes(strategy) for seed in study.seeds]
+given = {"nested": sampling.nested, "perturbed": roles[positions] == "spikein"}
+if subset.reads_embedding(sampling.strategy):
+    given["embedding"] = principal_components(corpus.read_cells(artifacts, positions, gene_space=False))
+
+runs = study.subsets(strategy)
 for run in track(runs, "subsets"):
-    n = n_cells(run.percentage, len(obs))
-    settings = {"seed": study.seed, "subset": run.subset, "n": n}
+    n, name = n_cells(run.percentage, n_corpus), [strategy, run.seed] if sampling.nested else [run.subset]
+    settings = {"seed": study.seed, "name": name, "n": n, **sampling.model_dump(exclude={"percentages"})}
     file = artifacts.artifact(store.subset_path(run), inputs=["corpus", "split.parquet"], settings=settings)
     if not file.fresh:
-        rows = subset.draw(strategy, obs, n, rng=study.rng("subset", run.subset))
+        rows = subset.draw(sampling.strategy, obs, n, rng=study.rng("subset", *name), **given, **sampling.options)
         with file.write() as path:
-            pd.DataFrame({"position": positions[rows]}).to_parquet(path, index=False)
+            store.write_positions(path, positions[rows])
 
 # %% [markdown]
-# ## Realised sizes and composition
+# ## Realised sizes
 
 # %% tags=["show"]
-from helpers import diversity
-from helpers.plots import stage_figures as plots
+import numpy as np
+
+from helpers.subset.report import describe
 
 drawn = {run: pd.read_parquet(artifacts.read(store.subset_path(run)))["position"].to_numpy() for run in runs}
-labels = pd.Series(obs["cell_type"].astype(str).to_numpy(), index=positions)
-table = pd.DataFrame(
-    {
-        "percentage": [run.percentage for run in drawn],
-        "seed": [run.seed for run in drawn],
-        "cells": [len(rows) for rows in drawn.values()],
-        "cell types": [labels[rows].nunique() for rows in drawn.values()],
-        "Shannon (bits)": [diversity.shannon(labels[rows]) for rows in drawn.values()],
-    }
-)
-summary = table.groupby("percentage").agg(
-    {"cells": "first", "cell types": ["min", "max"], "Shannon (bits)": ["min", "max"]}
-)
-summary.round(2)
+rows = {run: np.searchsorted(positions, chosen) for run, chosen in drawn.items()}
+table = pd.DataFrame([{"percentage": run.percentage, **describe(obs, chosen)} for run, chosen in rows.items()])
+whole = describe(obs, np.flatnonzero(roles[positions] == "corpus"))
+ranges = table.groupby("percentage").agg(["min", "max"])
+text = {
+    name: ranges[name].apply(lambda row: " – ".join(f"{v:,.4g}" for v in dict.fromkeys(row)), axis=1)
+    for name in table.columns[1:]
+}
+pd.DataFrame(text).rename_axis("% of corpus").replace("nan – nan", "unknown").replace("nan", "unknown")
+
+# %% [markdown]
+# ## Cell types before and after
 
 # %% tags=["show"]
-plots.subset_composition(
-    {run.percentage: labels[rows] for run, rows in drawn.items() if run.seed == study.seeds[0]}, labels
-)
+from helpers.plots import stage_figures as plots
+
+labels = obs["cell_type"].astype(str)
+before = labels[roles[positions] == "corpus"]
+first = [run for run in runs if run.seed == study.seeds_of(run.percentage)[0]]
+plots.subset_composition({run.percentage: labels.iloc[rows[run]] for run in first}, before)
 
 # %% tags=["show"]
-small, bits = table[table["percentage"] == table["percentage"].min()], "Shannon (bits)"
+plots.type_shares({run: labels.iloc[chosen] for run, chosen in rows.items()}, before)
+
+# %% tags=["show"]
+smallest = next(iter(rows.values()))
+random_rows = subset.draw("random", obs, len(smallest), rng=study.rng("subset", "beside the sketch"))
+beside = {"random": random_rows, strategy: smallest}
+plots.sketch(given["embedding"], beside, labels) if "embedding" in given else None
+
+# %% tags=["show"]
+small, bits = table[table["percentage"] == table["percentage"].min()], "shannon"
 finding(
-    f"`{strategy}` subsets hold {table['cells'].min():,} to {table['cells'].max():,} cells. The smallest keep "
-    f"{small['cell types'].min()} to {small['cell types'].max()} of {labels.nunique()} cell types, with a Shannon "
-    f"index of {small[bits].min():.2f} to {small[bits].max():.2f} bits; the corpus has {diversity.shannon(labels):.2f}."
+    f"`{strategy}` subsets hold {table['n_cells'].min():,} to {table['n_cells'].max():,} cells. The smallest keep "
+    f"{small['n_types'].min()} to {small['n_types'].max()} cell types, with a Shannon index of {small[bits].min():.2f} "
+    f"to {small[bits].max():.2f} bits; the corpus has {whole['n_types']} types and {whole[bits]:.2f} bits."
 )

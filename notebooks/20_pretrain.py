@@ -20,12 +20,11 @@ design: str = "params/demo.yaml"  # design file, relative to the project
 results: str = "results/demo"  # folder of the results, relative to the project
 family: str = "pca"  # model family
 width: float = 1.0  # multiplier of the preset's width
-strategy: str = "random"  # how the cells were drawn; untrained for models with no training
+strategy: str = "random"  # sampling of the design; untrained for models with no training
 percentages: list = []  # sizes to train, in per cent of the corpus; empty for all of the design
 seeds: list = []  # seeds to train; empty for all of the design
 
 # %%
-import numpy as np
 import pandas as pd
 
 from helpers import corpus, models, store
@@ -40,16 +39,8 @@ roles = pd.read_parquet(artifacts.read("split.parquet"))["role"].to_numpy()
 cells = corpus.read_cells(artifacts)
 validation = cells[roles == "validation"].copy()
 chosen = study.families[family]
+options = {} if strategy == UNTRAINED else study.strategies[strategy].options
 budget = models.Budget(study.budget.kind, 0 if strategy == UNTRAINED else study.budget.amount)
-
-
-def training_positions(run):
-    if run.strategy == UNTRAINED:  # initial weights only; the corpus is not looked at
-        return np.flatnonzero(roles == "corpus")
-    positions = pd.read_parquet(artifacts.read(store.subset_path(run)))["position"].to_numpy()
-    assert (roles[positions] == "corpus").all(), "a subset holds cells from outside the corpus"
-    return positions
-
 
 # %% [markdown]
 # ## Train
@@ -57,12 +48,12 @@ def training_positions(run):
 # %%
 for run in track(runs, "models"):
     subset = [] if run.strategy == UNTRAINED else [store.subset_path(run)]
-    settings = {"seed": study.seed, "run": run.id, "budget": [budget.kind, budget.amount], **chosen.model_dump()}
-    folder = artifacts.artifact(
-        store.model_path(run), inputs=["corpus", "split.parquet", "genes.parquet", *subset], settings=settings
-    )
+    settings = {"seed": study.seed, "run": run.id, "options": options, "budget": [budget.kind, budget.amount]}
+    inputs = ["corpus", "split.parquet", "genes.parquet", *subset]
+    folder = artifacts.artifact(store.model_path(run), inputs=inputs, settings=settings | chosen.model_dump())
     if not folder.fresh:
-        training = models.TrainingCells(train=cells[training_positions(run)].copy(), validation=validation)
+        learned = corpus.training_cells(artifacts, cells, roles, run)
+        training = models.TrainingCells(train=learned, validation=validation)
         model = models.create(family, n_genes=cells.n_vars, preset=chosen.preset, width=width, **chosen.settings)
         with folder.write() as path:
             model.fit(training, budget=budget, rng=study.rng("model", run.id))

@@ -24,18 +24,20 @@ results: str = "results/demo"  # folder of the results, relative to the project
 import pandas as pd
 
 from helpers import store
-from helpers.analysis.saturation import saturation_points
+from helpers.analysis.results import with_sampling
+from helpers.analysis.saturation import saturation_points, size_samplings
 
 study, artifacts = store.open_store(design, results, stage="60_saturation")
-table = pd.read_parquet(artifacts.read("results.parquet"))
+table = with_sampling(pd.read_parquet(artifacts.read("results.parquet")))
 sets = pd.read_parquet(artifacts.read("evaluation_sets.parquet"))
 scores = table[table["task"] == "classification"]
+over_sizes = scores[scores["sampling"].isin(size_samplings(scores))]  # a single size has no saturation point
 file = artifacts.artifact("saturation.parquet", inputs=["results.parquet"])
 
 # %%
 points = pd.concat(
     [
-        saturation_points(scores, metric=metric, rule="published").assign(metric=metric)
+        saturation_points(over_sizes, metric=metric, rule="published").assign(metric=metric)
         for metric in ("micro_f1", "macro_f1")
     ],
     ignore_index=True,
@@ -97,8 +99,9 @@ plots.heldout_loss(table, units=units, n_test=sets.groupby("dataset").size())
 
 # %% tags=["show"]
 headline = study.evaluations.heldout_loss.headline
+sampling = size_samplings(scores)[0]
 smallest, micro = min(study.percentages), points[points["metric"] == "micro_f1"]
-losses = table.query("metric == 'heldout_loss' and strategy == @study.strategies[0] and dataset == @headline")
+losses = table.query("metric == 'heldout_loss' and sampling == @sampling and dataset == @headline")
 means = losses.pivot_table(index="family", columns="percentage", values="value")
 falls = ", ".join(f"{name} {100 * (1 - row.iloc[-1] / row.iloc[0]):.1f} %" for name, row in means.iterrows())
 at_once, early = int((micro["percentage"] == smallest).sum()), int((micro["percentage"] <= 10).sum())

@@ -22,12 +22,12 @@ results: str = "results/demo"  # folder of the results, relative to the project
 import pandas as pd
 
 from helpers import models, store
-from helpers.analysis.results import wide
+from helpers.analysis.results import wide, with_sampling
 from helpers.plots import study_figures as plots
 from helpers.plots.style import save
 
 study, artifacts = store.open_store(design, results, stage="90_figures")
-table = pd.read_parquet(artifacts.read("results.parquet"))
+table = with_sampling(pd.read_parquet(artifacts.read("results.parquet")))
 sets = pd.read_parquet(artifacts.read("evaluation_sets.parquet"))
 points = pd.read_parquet(artifacts.read("saturation.parquet"))
 folder = artifacts.artifact(
@@ -81,10 +81,24 @@ figures["saturation_macro_f1"]
 # %%
 headline = study.evaluations.heldout_loss.headline
 columns = {"score": ("classification", headline, "macro_f1"), "loss": ("heldout_loss", headline, "heldout_loss")}
-pairs = wide(table[table["percentage"] > 0], columns)
-sources["loss_against_metric"] = pairs[["run_id", "family", "strategy", "n_cells", "subset_seed", "score", "loss"]]
+pairs = with_sampling(wide(table[table["percentage"] > 0], columns))
+told = ["run_id", "family", "strategy", "sampling", "n_cells", "subset_seed", "score", "loss"]
+sources["loss_against_metric"] = pairs[told]
 figures["loss_against_metric"] = plots.loss_against_metric(pairs, dataset=headline, metric_name="macro F1", units=units)
 figures["loss_against_metric"]
+
+# %% [markdown]
+# ## Donors, datasets and depth at a fixed number of cells
+# One figure for each of these axes that the design varies.
+
+# %%
+from IPython.display import display
+
+rows = {"macro_f1": "macro F1 (5-NN)", "heldout_loss": "held-out loss"}
+for strategy in plots.axes_of(table):
+    sources[f"axis_{strategy}"] = table[(table["strategy"] == strategy) & table["metric"].isin(rows)]
+    figures[f"axis_{strategy}"] = plots.axis_curves(table, strategy=strategy, metrics=rows)
+    display(figures[f"axis_{strategy}"])
 
 # %%
 if not folder.fresh:

@@ -104,11 +104,37 @@ def test_floors_and_ceilings_stand_where_they_must(table):
 def test_nothing_evaluated_on_was_learned_from(results):
     roles = pd.read_parquet(results / "split.parquet")["role"]
     judged = pd.read_parquet(results / "evaluation_sets.parquet")["position"]
-    learned = {
-        position for path in (results / "subsets").rglob("*.parquet") for position in pd.read_parquet(path)["position"]
-    }
-    assert not learned & set(judged)
-    assert set(roles.iloc[sorted(learned)]) == {"corpus"}
+    for path in (results / "subsets").rglob("*.parquet"):
+        positions = pd.read_parquet(path)["position"]
+        assert not set(positions) & set(judged)
+        shares = roles[positions].value_counts(normalize=True)
+        spiked = 0.5 if path.is_relative_to(results / "subsets" / "spikein_50") else 0
+        assert shares.to_dict() == ({"corpus": 0.5, "spikein": 0.5} if spiked else {"corpus": 1.0})
+
+
+def test_nested_subsets_grow(results):
+    small, large, whole = (
+        set(pd.read_parquet(results / "subsets" / "random" / size / "s01.parquet")["position"])
+        for size in ("p003.2", "p032.0", "p100.0")
+    )
+    assert small < large < whole
+
+
+def test_results_tell_what_each_run_learned_from(results, table):
+    runs = table.drop_duplicates("run_id").set_index("run_id")
+    whole, thinned = runs.loc["pca-w1/random/p100.0/s00"], runs.loc["pca-w1/depth_200/p100.0/s00"]
+    assert whole["n_cells"] == thinned["n_cells"] == 5655
+    assert thinned["strategy"] == "depth"
+    assert thinned["umis_per_cell"] == pytest.approx(200)
+    assert whole["umis_per_cell"] > 1000
+    assert np.isnan(whole["n_donors"]), "Kang's donors are unknown"
+    assert whole["n_datasets"] == 2
+    cost = runs.loc[runs["strategy"].isin(["random", "depth", "spikein_50"])]
+    assert cost[["shannon", "vendi", "umis_per_cell"]].notna().all(axis=None)
+    # Half of a spike-in are treated T cells: fewer types, more of one.
+    assert runs.loc["pca-w1/spikein_50/p032.0/s00", "shannon"] < runs.loc["pca-w1/random/p032.0/s00", "shannon"]
+    losses = table[(table["metric"] == "heldout_loss") & (table["dataset"] == "pbmc3k")].set_index("run_id")["value"]
+    assert losses["pca-w1/depth_200/p100.0/s00"] > losses["pca-w1/random/p100.0/s00"], "shallow cells teach less"
 
 
 def test_figures_lie_beside_their_numbers(results):
@@ -139,6 +165,6 @@ def test_a_harmed_artifact_is_named_and_made_again_with_what_depends_on_it(resul
     assert weights.read_bytes() == intact, "the same model again"
     changed = {name for name, time in times(results).items() if before.get(name) != time}
     assert not [name for name in changed if name.startswith("models/") and "pca-w1/random/p032.0/" not in name]
-    assert not [name for name in changed if "scvi" in name or "celltype_reweighted" in name]
+    assert not [name for name in changed if "scvi" in name or "depth_200" in name]
     again = pd.read_parquet(results / "results.parquet")
     pd.testing.assert_frame_equal(again.drop(columns="seconds"), table.drop(columns="seconds"))

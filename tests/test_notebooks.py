@@ -87,7 +87,7 @@ def stamps(values: dict, write_design) -> dict[str, str]:
     ("change", "again"),
     [
         ({"evaluations": {"classification": {"n_neighbors": 7}}}, {"30_classify"}),
-        ({"seeds": [0, 1]}, {"10_subset", "20_pretrain", "25_embed", "30_classify", "34_heldout_loss"}),
+        ({"seeds": [0, 1]}, {"10_subset", "15_diversity", "20_pretrain", "25_embed", "30_classify", "34_heldout_loss"}),
         ({"budget": {"kind": "cell_views", "amount": 50}}, {"20_pretrain"}),
         ({"corpus": {"genes": 1000}}, {"00_corpus", "05_split"}),
     ],

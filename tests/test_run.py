@@ -134,7 +134,7 @@ def test_a_killed_kernel_is_a_failure_with_a_reason(tmp_path):
         (["-p", "strategy", "donors"], "strategy = 'donors' is not in the design"),
         (["-p", "width", "wide"], "width = 'wide' is str, float is needed"),
         (["-p", "percentages", "[0]"], "percentages = 0 is not in the design"),
-        (["-p", "design", "params/none.yaml"], "no such file; designs in that folder: demo.yaml, smoke.yaml"),
+        (["-p", "design", "params/none.yaml"], "no such file; designs in that folder: axes.yaml"),
     ],
 )
 def test_bad_choices_stop_before_anything_runs(arguments, told, tmp_path):

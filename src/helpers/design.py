@@ -4,157 +4,81 @@
 """
 
 import hashlib
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from helpers.design_parts import (
+    BudgetSettings,
+    Corpus,
+    Evaluations,
+    EvaluationSet,
+    FamilySettings,
+    HeldOut,
+    Name,
+    Percentages,
+    Perturbation,
+    Sampling,
+    Seeds,
+    SeedsBySize,
+    Strict,
+    distinct,
+)
 from helpers.messages import explain, unknown
+from helpers.subset import SAME_WHOLE, SPIKE_INS, STRATEGIES
 
 UNTRAINED = "untrained"
 NO_STRATEGY = "none"  # baselines learn from no subset
-SEEN = ("in distribution", "library unseen", "study unseen", "tissue unseen", "transductive")
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
-Where = Annotated[dict[str, list[str]], Field(min_length=1)]  # obs column -> accepted values, all must hold
 
 
 class DesignError(ValueError):
     """A design, or a choice of its runs, that cannot be carried out."""
 
 
-class Strict(BaseModel):
-    """Base of all parts of a design: unknown keys and wrong types are refused, nothing changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Corpus(Strict):
-    """Where the cells come from and which of them are offered for pretraining."""
-
-    source: Literal["embedded"]
-    path: str = "data/embedded.h5ad"
-    pretraining: Where
-    genes: Annotated[int, Field(ge=50)] | None = None
-
-
-class HeldOut(Strict):
-    """Cells of the pretraining pool that no model learns from, drawn once for all runs; shares of the
-    cells in `where`.
-    """
-
-    where: Where
-    validation: Annotated[float, Field(gt=0, lt=1)]
-    evaluation: Annotated[float, Field(gt=0, lt=1)]
-
-    @model_validator(mode="after")
-    def _leaves_cells(self):
-        if self.validation + self.evaluation >= 1:
-            raise ValueError(
-                f"validation + evaluation = {self.validation + self.evaluation:g} leaves nothing to learn from"
-            )
-        return self
-
-
-class EvaluationSet(Strict):
-    """Cells that judge every model; `seen` says how much of them pretraining could know."""
-
-    where: Where
-    part: Literal["evaluation", "all"] = "all"
-    seen: Literal[SEEN]
-    label: str = "cell_type"
-
-
-class FamilySettings(Strict):
-    """How a model family is built: preset, widths as multipliers of the preset, further settings of the family."""
-
-    preset: Literal["paper", "demo"] = "paper"
-    widths: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] = [1.0]
-    settings: dict[str, int | float | str | bool] = {}
-
-    @field_validator("widths")
-    @classmethod
-    def _distinct_widths(cls, values: list[float]) -> list[float]:
-        return _distinct(values)
-
-
-class BudgetSettings(Strict):
-    """How long each model trains: a number of cell-views (constant over sizes) or of epochs."""
-
-    kind: Literal["cell_views", "epochs"]
-    amount: Annotated[int, Field(gt=0)]
-
-
-class Classification(Strict):
-    """Zero-shot cell type classification by nearest neighbours; types under `min_cells` cells are not scored."""
-
-    n_neighbors: Annotated[int, Field(ge=1)] = 5
-    min_cells: Annotated[int, Field(ge=2)] = 10
-    headline_min_cells: Annotated[int, Field(ge=2)] = 20
-
-    @model_validator(mode="after")
-    def _headline_types_are_scored(self):
-        if self.headline_min_cells < self.min_cells:
-            raise ValueError(f"headline_min_cells = {self.headline_min_cells} is under min_cells = {self.min_cells}")
-        return self
-
-
-class HeldoutLoss(Strict):
-    """Held-out loss of every run on the common test sets; one of them is the headline."""
-
-    headline: str
-
-
-class Evaluations(Strict):
-    """The evaluations of each model."""
-
-    classification: Classification
-    heldout_loss: HeldoutLoss
-
-
 class Design(Strict):
-    """A whole study: corpus, held-out cells, sampling strategies × percentages × seeds, families, budget,
-    evaluations.
+    """A whole study: corpus, held-out cells, ways of sampling × percentages × seeds, families, budget, evaluations.
+
+    `strategies` is a list of strategies, or a mapping from names to what is sampled under that name. `seeds_by_size`
+    names other seeds for some percentages; 0 stands for untrained models.
     """
 
     name: Name
     seed: Annotated[int, Field(ge=0)]
     corpus: Corpus
     held_out: HeldOut
+    perturbation: Perturbation | None = None
     evaluation_sets: Annotated[dict[Name, EvaluationSet], Field(min_length=1)]
-    strategies: Annotated[list[str], Field(min_length=1)]
-    percentages: Annotated[list[Annotated[float, Field(gt=0, le=100)]], Field(min_length=1)]
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    strategies: Annotated[dict[Name, Sampling], Field(min_length=1)]
+    percentages: Annotated[Percentages, Field(min_length=1)]
+    seeds: Seeds
+    seeds_by_size: SeedsBySize = Field(default={})
     families: Annotated[dict[str, FamilySettings], Field(min_length=1)]
     budget: BudgetSettings
     evaluations: Evaluations
 
-    @field_validator("percentages", "seeds", "strategies")
+    @field_validator("strategies", mode="before")
     @classmethod
-    def _distinct_entries(cls, values: list) -> list:
-        return _distinct(values)
-
-    @field_validator("percentages")
-    @classmethod
-    def _one_decimal(cls, values: list[float]) -> list[float]:
-        for value in values:
-            if not math.isclose(value, round(value, 1)) or round(value, 1) == 0:
-                raise ValueError(f"{value:g} has more than one decimal; run ids carry one, at least 0.1")
-        return values
+    def _named_samplings(cls, values: object) -> object:
+        """A list of strategies as a mapping; a name without a strategy is that strategy's."""
+        if isinstance(values, list):
+            values = {str(name): {} for name in distinct(values)}
+        if not isinstance(values, dict):
+            return values
+        return {
+            name: {"strategy": name} | value if isinstance(value, dict) else value for name, value in values.items()
+        }
 
     @field_validator("strategies")
     @classmethod
-    def _known_strategies(cls, values: list[str]) -> list[str]:
-        from helpers.subset import STRATEGIES
-
-        for value in values:
-            if value not in STRATEGIES:
-                raise ValueError(unknown("strategy", value, STRATEGIES))
+    def _names_do_not_mislead(cls, values: dict[str, Sampling]) -> dict[str, Sampling]:
+        for name, sampling in values.items():
+            if name in (UNTRAINED, NO_STRATEGY) or (name in STRATEGIES and name != sampling.strategy):
+                raise ValueError(f"the name {name!r} of a sampling means something else already: choose another")
         return values
 
     @field_validator("families")
@@ -176,11 +100,20 @@ class Design(Strict):
 
     @model_validator(mode="after")
     def _every_strategy_has_sizes(self):
-        for strategy in self.strategies:
-            if not self.sizes(strategy):
-                raise ValueError(
-                    f"percentages = {self.percentages} leave {strategy} nothing to draw: add one under 100"
-                )
+        for name in self.strategies:
+            if not self.sizes(name):
+                raise ValueError(f"percentages leave {name} nothing to draw: add one under 100")
+        known = {0.0, *(size for name in self.strategies for size in self.sizes(name))}
+        for size in self.seeds_by_size:
+            if size not in known:
+                raise ValueError(f"seeds_by_size.{size:g}: no such size; there are: {_listed(sorted(known))}")
+        return self
+
+    @model_validator(mode="after")
+    def _spike_ins_have_a_source(self):
+        for name, sampling in self.strategies.items():
+            if sampling.strategy in SPIKE_INS and self.perturbation is None:
+                raise ValueError(f"strategies.{name} needs treated cells: say in `perturbation` which they are")
         return self
 
     def runs(self) -> list["Run"]:
@@ -195,15 +128,21 @@ class Design(Strict):
                     yield family, width, strategy
 
     def sizes(self, strategy: str) -> list[float]:
-        """Percentages of a strategy; all cells (100 %) are the same cells for each, so only ``random`` runs them."""
+        """Percentages of a sampling; where all cells (100 %) are the same cells for each, only ``random`` runs them."""
         if strategy == UNTRAINED:
             return [0.0]
-        return [size for size in sorted(self.percentages) if size < 100 or strategy == "random"]
+        sampling = self.strategies[strategy]
+        sizes = sorted(sampling.percentages or self.percentages)
+        return [size for size in sizes if size < 100 or sampling.strategy not in SAME_WHOLE]
+
+    def seeds_of(self, percentage: float) -> list[int]:
+        """Seeds of the runs of one size."""
+        return self.seeds_by_size.get(percentage, self.seeds)
 
     def select(
         self, family: str, width: float, strategy: str, percentages: Sequence[float] = (), seeds: Sequence[int] = ()
     ) -> list["Run"]:
-        """Runs of one family, width and strategy; empty `percentages` or `seeds` take all of the design.
+        """Runs of one family, width and sampling; empty `percentages` or `seeds` take all of the design.
 
         Raises DesignError for a choice that the design does not hold.
         """
@@ -211,16 +150,23 @@ class Design(Strict):
         _check_choice("width", [width], self.families[family].widths)
         _check_choice("strategy", [strategy], [*self.strategies, UNTRAINED])
         _check_choice("percentages", percentages, self.sizes(strategy))
-        _check_choice("seeds", seeds, self.seeds)
+        sizes = sorted(percentages) or self.sizes(strategy)
+        _check_choice("seeds", seeds, sorted({seed for size in sizes for seed in self.seeds_of(size)}))
         return [
-            Run(family, float(width), strategy, float(percentage), seed)
-            for percentage in (sorted(percentages) or self.sizes(strategy))
-            for seed in (sorted(seeds) or self.seeds)
+            Run(family, float(width), strategy, float(size), seed)
+            for size in sizes
+            for seed in self.seeds_of(size)
+            if not seeds or seed in seeds
         ]
 
-    def check_strategy(self, strategy: str) -> None:
-        """Raise DesignError for a sampling strategy that the design does not hold."""
+    def subsets(self, strategy: str) -> list["Run"]:
+        """The subsets of one sampling, as runs without a model."""
+        return [Run("", 1.0, strategy, size, seed) for size in self.sizes(strategy) for seed in self.seeds_of(size)]
+
+    def sampling(self, strategy: str) -> Sampling:
+        """What is sampled under a name; DesignError if the design does not hold it."""
         _check_choice("strategy", [strategy], self.strategies)
+        return self.strategies[strategy]
 
     def rng(self, *names: object) -> np.random.Generator:
         """Random generator for one purpose, independent of all others: the seed sequence's child of that name."""
@@ -230,7 +176,7 @@ class Design(Strict):
 
 @dataclass(frozen=True)
 class Run:
-    """One model: family and width, trained on one subset of the corpus."""
+    """One model: family and width, trained on one subset of the corpus; `strategy` is the name of its sampling."""
 
     family: str
     width: float
@@ -279,16 +225,14 @@ def load_design(path: str | Path) -> Design:
         raise DesignError(f"{file.name}: " + "; ".join(explain(item, Design) for item in error.errors())) from error
 
 
-def _distinct(values: list) -> list:
-    if len(set(values)) < len(values):
-        raise ValueError("each entry may stand only once")
-    return values
-
-
 def _check_choice(key: str, values: Sequence, known) -> None:
     for value in values:
         if value not in known:
-            raise DesignError(f"{key} = {value!r} is not in the design; it holds: {', '.join(map(str, known))}")
+            raise DesignError(f"{key} = {value!r} is not in the design; it holds: {_listed(known)}")
+
+
+def _listed(values: Iterable) -> str:
+    return ", ".join(map(str, values))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ class Cost:
 # Measured on one core of a 2.3 GHz Xeon with the demo's presets: cost tables of 20_pretrain after `make demo`.
 COSTS = {"pca": Cost(12_000, 4, 2), "scvi": Cost(4_500, 12, 7)}
 OTHER = Cost(1_000, 15, 20)
-EVALUATION_SECONDS = 2.0  # embedding, neighbours and losses of one model on the embedded evaluation sets
+EVALUATION_SECONDS = 1.0  # embedding, neighbours and losses of one model on the embedded evaluation sets
+NOTEBOOK_SECONDS = 5.0  # start of a kernel and its imports: drawing, embedding and judging are notebooks of their own
 OTHER_MINUTES = 1.5  # stages that are run once
 CORPUS_MEGABYTES = 130
 
@@ -37,7 +38,7 @@ def stage_seconds(design: Design, n_corpus: int, family: str, strategy: str) -> 
         cells = n_cells(size, n_corpus)
         one_pass = family == "pca"  # closed form: each cell is seen once, whatever the budget
         views = cells if one_pass else design.budget.amount * (cells if design.budget.kind == "epochs" else 1)
-        total += len(design.seeds) * (0 if strategy == UNTRAINED else views / cost.views_per_second)
+        total += len(design.seeds_of(size)) * (0 if strategy == UNTRAINED else views / cost.views_per_second)
     return total
 
 
@@ -47,9 +48,10 @@ def describe(design: Design, n_corpus: int, cores: int) -> str:
     for family, width, strategy in design.chunks():
         runs = design.select(family, width, strategy)
         sizes = [n_cells(size, n_corpus) for size in design.sizes(strategy)]
-        minutes = (stage_seconds(design, n_corpus, family, strategy) + len(runs) * EVALUATION_SECONDS) / 60
+        judged = 4 * NOTEBOOK_SECONDS + len(runs) * EVALUATION_SECONDS
+        minutes = (stage_seconds(design, n_corpus, family, strategy) + judged) / 60
         row = {"family": family, "width": f"{width:g}", "strategy": strategy, "sizes": len(sizes)}
-        row |= {"cells": f"{sizes[0]:,} to {sizes[-1]:,}", "seeds": len(design.seeds), "runs": len(runs)}
+        row |= {"cells": f"{sizes[0]:,} to {sizes[-1]:,}", "seeds": len(runs) // len(sizes), "runs": len(runs)}
         rows.append(row | {"core-minutes": minutes, "MB": len(runs) * COSTS.get(family, OTHER).megabytes})
     table = pd.DataFrame(rows)
     total, gigabytes = table["core-minutes"].sum() + OTHER_MINUTES, (table["MB"].sum() + CORPUS_MEGABYTES) / 1000

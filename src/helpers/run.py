@@ -90,7 +90,7 @@ def check_choice(parameters: dict[str, object]) -> None:
         check_owner(design, project_path(str(parameters["results"])))
     if "family" not in parameters:
         if "strategy" in parameters:
-            design.check_strategy(str(parameters["strategy"]))
+            design.sampling(str(parameters["strategy"]))
     elif parameters["strategy"] != NO_STRATEGY:
         design.select(*(parameters[key] for key in ("family", "width", "strategy", "percentages", "seeds")))
 

@@ -4,19 +4,21 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from helpers import models
+from helpers import models, subset
 from helpers.design import Design, DesignError, n_cells
+from helpers.design_parts import Perturbation
 
-ROLES = ("corpus", "validation", "evaluation", "unused")
+ROLES = ("corpus", "validation", "evaluation", "spikein", "unused")
 
 
 def assign_roles(obs: pd.DataFrame, design: Design) -> pd.Series:
-    """Role of each cell, (n_cells,): corpus, validation, evaluation or unused.
+    """Role of each cell, (n_cells,), one of `ROLES`.
 
     Of the held-out cells of the pretraining pool, the design's shares go to validation and evaluation at random; all
-    other cells of the pool are the corpus; cells outside the pool that an evaluation set names are evaluation. Raises
-    DesignError for `where` entries that no cell has, and for an evaluation set that overlaps corpus or validation
-    without saying ``seen: transductive``.
+    other cells of the pool are the corpus; cells outside the pool that an evaluation set names are evaluation. Treated
+    cells judge if a context of theirs is held out, else they may be spiked in. Raises DesignError for `where` entries
+    that no cell has, for treated cells in the pretraining pool, and for an evaluation set that overlaps corpus,
+    validation or spike-ins without saying ``seen: transductive``.
     """
     pool = match(obs, design.corpus.pretraining, "corpus.pretraining")
     held = pool & match(obs, design.held_out.where, "held_out.where")
@@ -30,10 +32,22 @@ def assign_roles(obs: pd.DataFrame, design: Design) -> pd.Series:
     )
     roles.iloc[order[:n_validation]] = "validation"
     roles.iloc[order[n_validation : n_validation + n_evaluation]] = "evaluation"
+    if design.perturbation is not None:
+        _assign_treated(obs, roles, design.perturbation)
     for name in design.evaluation_sets:
         chosen = evaluation_mask(obs, roles, design, name)
         roles[chosen & (roles == "unused")] = "evaluation"
     return roles
+
+
+def _assign_treated(obs: pd.DataFrame, roles: pd.Series, task: Perturbation) -> None:
+    treated = match(obs, task.where, "perturbation.where")
+    inside = int((treated & (roles != "unused")).sum())
+    if inside:
+        raise DesignError(f"perturbation.where = {task.where} names {inside:,} cells of corpus.pretraining: keep apart")
+    roles[treated] = "spikein"
+    for name, context in task.held_out.items():
+        roles[treated & match(obs, context, f"perturbation.held_out.{name}")] = "evaluation"
 
 
 def evaluation_mask(obs: pd.DataFrame, roles: pd.Series, design: Design, name: str) -> np.ndarray:
@@ -42,11 +56,11 @@ def evaluation_mask(obs: pd.DataFrame, roles: pd.Series, design: Design, name: s
     chosen = match(obs, entry.where, f"evaluation_sets.{name}.where")
     if entry.part == "evaluation":
         chosen &= (roles == "evaluation").to_numpy()
-    overlap = int((chosen & roles.isin(["corpus", "validation"]).to_numpy()).sum())
+    overlap = int((chosen & roles.isin(["corpus", "validation", "spikein"]).to_numpy()).sum())
     if overlap and entry.seen != "transductive":
         raise DesignError(
-            f"evaluation_sets.{name}.seen = {entry.seen!r}, but {overlap:,} of its {int(chosen.sum()):,} cells are in "
-            "the corpus or validate: say 'part: evaluation' to take held-out cells only, or 'seen: transductive'"
+            f"evaluation_sets.{name}.seen = {entry.seen!r}, but {overlap:,} of its {int(chosen.sum()):,} cells may be "
+            "learned from or validate: say 'part: evaluation' to take held-out cells only, or 'seen: transductive'"
         )
     return chosen
 
@@ -87,13 +101,15 @@ def check_design(design: Design, obs: pd.DataFrame) -> int:
         except ValueError as error:
             raise DesignError(f"families.{family}.settings: {error}") from error
         needed = models.family_class(family).min_cells
-        for percentage in design.percentages:
+        for percentage in sorted({size for name in design.strategies for size in design.sizes(name)}):
             if (left := n_cells(percentage, n_corpus)) < needed:
                 enough = np.ceil(1000 * needed / n_corpus) / 10
                 raise DesignError(
                     f"percentages = {percentage:g} leaves {left} of {n_corpus:,} cells; {family} needs at least "
                     f"{needed}: use {enough:g} or more"
                 )
+    for name in design.strategies:
+        _check_sampling(design, obs, roles.to_numpy(), name)
     task = design.evaluations.classification
     for name, part in evaluation_table(obs, roles, design).groupby("dataset"):
         largest, half = int(part["label"].value_counts().max()), int(part["train"].sum())
@@ -108,6 +124,34 @@ def check_design(design: Design, obs: pd.DataFrame) -> int:
                 "their labels: use that or fewer"
             )
     return n_corpus
+
+
+def offered(roles: np.ndarray, strategy: str) -> np.ndarray:
+    """Positions of the cells that a strategy draws from: the corpus, and for spike-ins the treated cells beside it."""
+    return np.flatnonzero((roles == "corpus") | ((roles == "spikein") & (strategy in subset.SPIKE_INS)))
+
+
+def _check_sampling(design: Design, obs: pd.DataFrame, roles: np.ndarray, name: str) -> None:
+    """Draw the smallest and the largest subset, so that what cannot be filled is told before anything is written."""
+    sampling = design.strategies[name]
+    if subset.reads_embedding(sampling.strategy) or (sampling.strategy == "depth" and "total_counts" not in obs):
+        return  # not known yet: the stage that draws tells
+    positions = offered(roles, sampling.strategy)
+    treated = roles[positions] == "spikein"
+    n_corpus = int((roles == "corpus").sum())
+    for size in {min(design.sizes(name)), max(design.sizes(name))}:
+        try:
+            subset.draw(
+                sampling.strategy,
+                obs.iloc[positions],
+                n_cells(size, n_corpus),
+                rng=np.random.default_rng(0),
+                nested=sampling.nested,
+                perturbed=treated,
+                **sampling.options,
+            )
+        except ValueError as error:
+            raise DesignError(f"strategies.{name} at {size:g} %: {error}") from error
 
 
 def match(obs: pd.DataFrame, where: dict[str, list[str]], key: str) -> np.ndarray:

@@ -6,21 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers import models, store, subset
+from helpers.corpus import source_hash
 from helpers.design import NO_STRATEGY, UNTRAINED, Design, Run
 from helpers.estimate import EVALUATION_SECONDS, stage_seconds
 from helpers.evaluate.baselines import BASELINES as BASELINE_NAMES
-from helpers.provenance import digest, display_hash, file_sha256, project_path
+from helpers.provenance import digest, display_hash
 from helpers.store import TASKS
 
+SIZES = ("percentages", "seeds", "seeds_by_size")
 # The parts of a design that each stage reads; a change elsewhere does not run it again.
 READS = {
     "00_corpus": ("corpus",),
-    "05_split": ("seed", "corpus", "held_out", "evaluation_sets"),
-    "10_subset": ("seed", "percentages", "seeds"),
-    "20_pretrain": ("seed", "percentages", "seeds", "budget"),
-    "25_embed": ("percentages", "seeds"),
-    "30_classify": ("seed", "percentages", "seeds"),
-    "34_heldout_loss": ("percentages", "seeds"),
+    "05_split": ("seed", "corpus", "held_out", "perturbation", "evaluation_sets"),
+    "10_subset": ("seed", *SIZES),
+    "15_diversity": ("seed", "strategies", *SIZES),
+    "20_pretrain": ("seed", "budget", *SIZES),
+    "25_embed": SIZES,
+    "30_classify": ("seed", *SIZES),
+    "34_heldout_loss": SIZES,
 }
 BASELINES = "baselines"
 
@@ -54,6 +57,7 @@ class Piece:
 def pieces(design: Design) -> list[Piece]:
     """All pieces of work of a design, in order."""
     done = [Piece("00_corpus"), Piece("05_split"), *(Piece("10_subset", strategy=name) for name in design.strategies)]
+    done.append(Piece("15_diversity"))
     done += [Piece(stage, *chunk) for stage in ("20_pretrain", "25_embed", *TASKS) for chunk in design.chunks()]
     done.append(Piece("30_classify", BASELINES, 1.0, NO_STRATEGY))
     return [*done, *(Piece(stage) for stage in ("50_collect", "60_saturation", "90_figures"))]
@@ -69,8 +73,7 @@ def outputs(design: Design, piece: Piece) -> list[str]:
     if piece.stage in paths:
         return [paths[piece.stage](run) for run in _runs(design, piece)]
     if piece.stage == "10_subset":
-        sizes = design.sizes(piece.strategy)
-        return [store.subset_path(Run("", 1.0, piece.strategy, size, seed)) for size in sizes for seed in design.seeds]
+        return [store.subset_path(run) for run in design.subsets(piece.strategy)]
     return [name for name, stage in store.MAKERS.items() if stage == piece.stage]
 
 
@@ -101,18 +104,20 @@ def _runs(design: Design, piece: Piece) -> list[Run]:
 def upstream(design: Design, piece: Piece) -> list[Piece]:
     """The pieces whose artifacts a piece reads."""
     own = (piece.family, piece.width, piece.strategy)
+    subsets = [other for other in pieces(design) if other.stage == "10_subset"]
     tasks = [other for other in pieces(design) if other.stage in TASKS]
     needs = {
         "00_corpus": [],
         "05_split": [Piece("00_corpus")],
         "10_subset": [Piece("05_split")],
+        "15_diversity": subsets,
         "20_pretrain": [
             Piece("05_split") if piece.strategy == UNTRAINED else Piece("10_subset", strategy=piece.strategy)
         ],
         "25_embed": [Piece("20_pretrain", *own)],
         "30_classify": [Piece("05_split") if piece.strategy == NO_STRATEGY else Piece("25_embed", *own)],
         "34_heldout_loss": [Piece("20_pretrain", *own)],
-        "50_collect": tasks,
+        "50_collect": [Piece("15_diversity"), *tasks],
         "60_saturation": [Piece("50_collect")],
         "90_figures": [Piece("60_saturation")],
     }
@@ -124,12 +129,15 @@ def stamp(design: Design, piece: Piece) -> str:
     part of the design.
     """
     modules = [models.module_of(piece.family)] if piece.family in design.families else []
-    modules += [subset.module_of(piece.strategy)] if piece.stage == "10_subset" else []
+    sampling = design.strategies.get(piece.strategy)
+    modules += [subset.module_of(sampling.strategy)] if sampling and piece.stage == "10_subset" else []
     reads = design.model_dump(include=set(READS[piece.stage])) if piece.stage in READS else design.model_dump()
     if piece.family in design.families:
         reads["family"] = design.families[piece.family].model_dump(exclude={"widths"})
+    if sampling:
+        reads["sampling"] = sampling.model_dump()
     if piece.stage == "00_corpus":
-        reads["source_sha256"] = file_sha256(project_path(design.corpus.path))
+        reads["source_sha256"] = source_hash(design)
     if piece.stage in TASKS:
         reads["task"] = design.model_dump()["evaluations"][TASKS[piece.stage]]
     return digest({"code": display_hash(piece.stage, modules), "reads": reads, "parameters": piece.parameters})

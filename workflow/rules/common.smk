@@ -9,7 +9,7 @@ from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from helpers import store
-from helpers.corpus import read_obs
+from helpers.corpus import read_source_obs
 from helpers.reading import duration
 from helpers.split import check_design
 from helpers.stages import repair, seconds, stamp, upstream
@@ -65,7 +65,7 @@ def useful_seconds(since):
 
 
 if workflow.is_main_process and not workflow.output_settings.dryrun:
-    n_corpus = check_design(STUDY, read_obs(STUDY))
+    n_corpus = check_design(STUDY, read_source_obs(STUDY))
     store.check_owner(STUDY, Path(RESULTS))
     Path(RESULTS).mkdir(parents=True, exist_ok=True)
     LOCK = open(Path(RESULTS, ".lock"), "w")  # held as long as this process lives

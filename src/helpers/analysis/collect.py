@@ -6,11 +6,12 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from helpers import corpus, diversity
 from helpers.analysis.results import RESULT_COLUMNS
 from helpers.design import NO_STRATEGY, UNTRAINED, Design, Run
 from helpers.evaluate.baselines import BASELINES
-from helpers.store import TASKS, Store, evaluation_path, model_path, subset_path
+from helpers.store import TASKS, Store, evaluation_path, model_path
+
+SUBSET_COLUMNS = ("n_cells", "n_unique", "n_donors", "n_datasets", "umis_per_cell", "shannon", "vendi")
 
 FLOOR, REFERENCE = "majority", "logistic"
 
@@ -24,16 +25,14 @@ def expected_tables(design: Design) -> dict[str, Run | str]:
 
 def describe_runs(design: Design, store: Store) -> pd.DataFrame:
     """What each run whose model is there learned from and cost, indexed by run id."""
-    cells = corpus.read_cells(store, gene_space=False)
-    umis = np.asarray(cells.X.sum(axis=1)).ravel()
+    subsets = pd.read_parquet(store.read("diversity.parquet")).set_index("subset")[list(SUBSET_COLUMNS)]
     rows = {}
     for run in design.runs():
-        if not store.has(model_path(run)):
-            continue
-        positions = np.array([], dtype=int)
-        if run.strategy != UNTRAINED:
-            positions = pd.read_parquet(store.read(subset_path(run)))["position"].to_numpy()
-        rows[run.id] = _describe_run(run, store) | _describe_cells(cells.obs.iloc[positions], umis[positions])
+        if store.has(model_path(run)):
+            trained = run.strategy != UNTRAINED
+            seen = subsets.loc[run.subset].to_dict() if trained else {"n_cells": 0, "n_unique": 0}
+            strategy = design.strategies[run.strategy].strategy if trained else UNTRAINED
+            rows[run.id] = _describe_run(run, store) | {"strategy": strategy} | seen
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -44,7 +43,6 @@ def _describe_run(run: Run, store: Store) -> dict:
         "family": run.family,
         "width": run.width,
         "weight_decay": card["settings"].get("weight_decay", np.nan),
-        "strategy": run.strategy,
         "percentage": run.percentage,
         "subset_seed": run.seed,
         "init_seed": run.seed,
@@ -53,21 +51,6 @@ def _describe_run(run: Run, store: Store) -> dict:
         "flops": cost["flops"],
         "seconds": cost["seconds"],
         "status": "ok",
-    }
-
-
-def _describe_cells(obs: pd.DataFrame, umis: np.ndarray) -> dict:
-    """Donors are unknown, not few, as soon as one cell's donor is missing."""
-    if not len(obs):
-        return {"n_cells": 0, "n_unique": 0}
-    donors = obs["donor_id"] if "donor_id" in obs else pd.Series([None])
-    return {
-        "n_cells": len(obs),
-        "n_unique": obs.index.nunique(),
-        "n_donors": np.nan if donors.isna().any() else donors.nunique(),
-        "n_datasets": obs["dataset_id"].nunique(),
-        "umis_per_cell": float(np.median(umis)),
-        "shannon": diversity.shannon(obs["cell_type"].astype(str).to_numpy()),
     }
 
 

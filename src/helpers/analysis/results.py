@@ -54,6 +54,18 @@ def wide(results: pd.DataFrame, metrics: Mapping[str, tuple[str, str, str]] | It
     return runs
 
 
+def with_sampling(results: pd.DataFrame) -> pd.DataFrame:
+    """The results with a column `sampling`: the name in the design of what was sampled, from the run ids.
+
+    A design can sample by one strategy in several ways, such as cells of 3 and of 10 donors. Results without run ids
+    are taken as one way for each strategy.
+    """
+    if "sampling" in results or "run_id" not in results:
+        return results if "sampling" in results else results.assign(sampling=results["strategy"])
+    parts = results["run_id"].astype(str).str.extract(r"^[^/]+/([^/]+)/p[\d.]+/s\d+$")[0]
+    return results.assign(sampling=parts.fillna(results["strategy"].astype(str)))
+
+
 def require(results: pd.DataFrame, columns: Iterable[str]) -> None:
     """Raise ValueError unless all `columns` are there."""
     absent = [column for column in columns if column not in results]

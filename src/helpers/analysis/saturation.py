@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from helpers.analysis.results import require
+from helpers.analysis.results import require, with_sampling
 from helpers.design import NO_STRATEGY, UNTRAINED
 from helpers.messages import unknown
 
-CURVE = ["family", "width", "strategy", "task", "dataset"]
+CURVE = ["family", "width", "strategy", "sampling", "task", "dataset"]
 CONSTANT = ["weight_decay", "budget"]  # runs that differ in these do not stand on one curve
 LOSSES = ("heldout_loss",)
 
@@ -31,8 +31,8 @@ def saturation_points(results: pd.DataFrame, *, metric: str, rule: str, q: float
 
     Returns
     -------
-    One row per family, width, strategy, task, dataset with `percentage`, `best`, `threshold`. `percentage` is NaN where
-    no run is above the threshold: the best is zero or negative, or q is 1.
+    One row per family, width, strategy, sampling, task, dataset with `percentage`, `best`, `threshold`. `percentage` is
+    NaN where no run is above the threshold: the best is zero or negative, or q is 1.
 
     Raises
     ------
@@ -51,6 +51,13 @@ def saturation_points(results: pd.DataFrame, *, metric: str, rule: str, q: float
     return pd.DataFrame(rows, columns=[*CURVE, "percentage", "best", "threshold"])
 
 
+def size_samplings(results: pd.DataFrame) -> list[str]:
+    """Samplings with at least two sizes, in order of appearance: those that have a curve over sizes."""
+    results = with_sampling(results)
+    sizes = results[results["percentage"] > 0].groupby("sampling", sort=False)["percentage"].nunique()
+    return list(sizes.index[sizes > 1])
+
+
 def _published(curve: pd.DataFrame, q: float) -> dict[str, float]:
     best = float(curve["value"].max())
     near = curve.loc[curve["value"] > q * best, "percentage"]
@@ -66,7 +73,8 @@ def _curves(trained: pd.DataFrame):
 
 def _trained(results: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Rows of trained runs of one metric, checked."""
-    require(results, [*CURVE, "percentage", "metric", "value"])
+    require(results, ["family", "width", "strategy", "task", "dataset", "percentage", "metric", "value"])
+    results = with_sampling(results)
     seeds = [column for column in ("run_id", "subset_seed", "init_seed") if column in results]
     if not seeds:
         raise ValueError("results needs run_id or subset_seed, which tell the runs of one size apart")

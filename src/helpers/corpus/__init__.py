@@ -5,8 +5,11 @@ import pandas as pd
 from anndata import AnnData
 
 from helpers.corpus.checks import check_counts, check_genes, check_obs
-from helpers.design import Design
-from helpers.store import Store
+from helpers.design import UNTRAINED, Design, Run
+from helpers.design_parts import Simulation
+from helpers.provenance import digest, file_sha256, project_path
+from helpers.store import Store, subset_path
+from helpers.subset import SPIKE_INS
 
 OBS_COLUMNS = ("dataset_id", "cell_type", "batch")
 
@@ -14,28 +17,54 @@ OBS_COLUMNS = ("dataset_id", "cell_type", "batch")
 def read_source(design: Design) -> AnnData:
     """All cells of the design's source, (n_cells, n_genes) raw integer counts as CSR, checked.
 
-    Raises ValueError for counts that are negative, NaN or not integer, duplicate genes, missing or incomplete `obs`
-    columns.
+    `obs` gets the column ``total_counts``, the UMIs of each cell over all genes. Raises ValueError for counts that are
+    negative, NaN or not integer, duplicate genes, missing or incomplete `obs` columns.
     """
-    from helpers.corpus import embedded
+    from helpers.corpus import embedded, simulated
 
-    adata = embedded.read(design.corpus.path)
+    source = design.corpus
+    if source.source == "simulated":
+        adata = simulated.read(source.simulation or Simulation())
+    else:
+        adata = embedded.read(source.path)
     try:
         check_obs(adata.obs, _needed_columns(design))
         check_genes(adata.var_names)
         check_counts(adata.X)
     except ValueError as error:
-        raise ValueError(f"corpus.path = {design.corpus.path!r}: {error}") from error
+        raise ValueError(f"corpus.path = {source.path!r}: {error}") from error
+    adata.obs["total_counts"] = np.asarray(adata.X.sum(axis=1), dtype=np.float64).ravel()
     return adata
 
 
-def read_obs(design: Design) -> pd.DataFrame:
+def read_source_obs(design: Design) -> pd.DataFrame:
     """Only the `obs` table of the source, (n_cells, n_columns): enough to check a design before anything runs."""
-    from helpers.corpus import embedded
+    from helpers.corpus import embedded, simulated
 
-    obs = embedded.read_obs(design.corpus.path)
+    source = design.corpus
+    if source.source == "simulated":
+        obs = simulated.sample_obs(source.simulation or Simulation())
+    else:
+        obs = embedded.read_obs(source.path)
     check_obs(obs, _needed_columns(design))
     return obs
+
+
+def source_hash(design: Design) -> str:
+    """SHA-256 of what the cells are made from: the file, or the settings of a simulation."""
+    source = design.corpus
+    if source.source == "simulated":
+        return digest((source.simulation or Simulation()).model_dump())
+    return file_sha256(project_path(source.path))
+
+
+def read_obs(store: Store) -> pd.DataFrame:
+    """Only the `obs` table of the corpus artifact, (n_cells, n_columns), with ``total_counts``."""
+    import h5py
+    from anndata.io import read_elem
+
+    with h5py.File(store.read("corpus") / "cells.h5ad") as file:
+        return read_elem(file["obs"])
 
 
 def read_cells(store: Store, positions: np.ndarray | None = None, *, gene_space: bool = True) -> AnnData:
@@ -52,6 +81,31 @@ def read_cells(store: Store, positions: np.ndarray | None = None, *, gene_space:
         genes = pd.read_parquet(store.read("genes.parquet"))
         adata = adata[:, genes.loc[genes["selected"], "gene"].to_numpy()].copy()
     return adata
+
+
+def training_cells(store: Store, cells: AnnData, roles: np.ndarray, run: Run) -> AnnData:
+    """The cells that a run learns from, with the counts that it sees, (n_cells, n_genes).
+
+    `cells` are all cells of the corpus artifact, `roles` (n_cells,) theirs. Under the strategy ``depth`` the counts are
+    thinned, the same for all families, and cells that lose their last count are left out. An untrained model is given
+    the whole corpus. Raises ValueError if the subset holds cells that no model may learn from.
+    """
+    if run.strategy == UNTRAINED:
+        return cells[roles == "corpus"].copy()
+    sampling = store.design.strategies[run.strategy]
+    positions = pd.read_parquet(store.read(subset_path(run)))["position"].to_numpy()
+    allowed = ["corpus", "spikein"] if sampling.strategy in SPIKE_INS else ["corpus"]
+    strange = ~np.isin(roles[positions], allowed)
+    if strange.any():
+        raise ValueError(f"{subset_path(run)} holds {int(strange.sum()):,} cells that are not {' or '.join(allowed)}")
+    learned = cells[positions].copy()
+    if sampling.strategy != "depth":
+        return learned
+    from helpers.subset import depth
+
+    share = depth.kept(cells.obs[roles == "corpus"], sampling.options["umis"])
+    learned.X = depth.thin(learned.X, share, store.design.rng("thin", run.subset))
+    return learned[np.asarray(learned.X.sum(axis=1)).ravel() > 0].copy()
 
 
 def read_evaluation_cells(store: Store, *, gene_space: bool = True) -> tuple[AnnData, pd.DataFrame]:

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,7 +11,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from helpers.design import Run
-from helpers.plots.style import figure
+from helpers.plots.style import SAMPLING_COLOURS, figure, strategy_marker
 
 N_SHOWN_TYPES = 9
 
@@ -83,6 +84,76 @@ def subset_composition(subsets: Mapping[float, np.ndarray], corpus_labels: pd.Se
     axes.set_title(f"Cell types of one subset per size ({len(order)} types in the corpus)")
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
+@figure
+def type_shares(subsets: Mapping[Run, pd.Series], corpus_labels: pd.Series) -> Figure:
+    """Share of each cell type, most common first, in the corpus and in subsets, a line per size, mean over seeds."""
+    before = corpus_labels.value_counts(normalize=True)
+    before = before[before > 0]
+    sizes = sorted({run.percentage for run in subsets})
+    fig, axes = plt.subplots(figsize=(7.2, 2.6))
+    for size, colour in zip(sizes, sns.color_palette("viridis_r", len(sizes)), strict=True):
+        shares = [labels.value_counts(normalize=True) for run, labels in subsets.items() if run.percentage == size]
+        mean = pd.concat(shares, axis=1).reindex(before.index).fillna(0).mean(axis=1)
+        axes.plot(range(len(before)), mean.where(mean > 0), "o-", ms=2.5, color=colour, label=f"{size:g} %")
+    axes.plot(range(len(before)), before, color="#5A5A5A", lw=1.6, ls="--", label="corpus")
+    axes.set(yscale="log", ylabel="share of cells", title="Share of each cell type (mean over seeds; absent: no dot)")
+    axes.set_xticks(range(len(before)), before.index, rotation=40, ha="right", rotation_mode="anchor")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="size")
+    return fig
+
+
+@figure
+def sketch(embedding: np.ndarray, drawn: Mapping[str, np.ndarray], labels: pd.Series) -> Figure:
+    """Cells on the first two components, and which of them each subset in `drawn` (name -> rows) takes."""
+    types = list(labels.value_counts().index)
+    colours = dict(zip(types, sns.color_palette("husl", len(types)), strict=True))
+    fig, panels = plt.subplots(1, len(drawn), figsize=(3.6 * len(drawn), 3.2), sharex=True, sharey=True, squeeze=False)
+    for axes, (name, rows) in zip(panels[0], drawn.items(), strict=True):
+        axes.scatter(*embedding[:, :2].T, s=2, lw=0, color="#D9D9D9", rasterized=True)
+        taken = labels.iloc[rows]
+        axes.scatter(*embedding[rows, :2].T, s=9, lw=0, color=[colours[label] for label in taken])
+        axes.set(xticks=[], yticks=[], xlabel="PC 1", ylabel="PC 2")
+        axes.set_title(f"{name}: {len(rows):,} cells of {taken.nunique()} types")
+    fig.suptitle(f"Drawn cells (coloured by type) among all {len(labels):,} (grey)", size=8.5)
+    return fig
+
+
+INDICES = {
+    "n_types": "cell types",
+    "shannon": "Shannon index of types (bits)",
+    "vendi": "Vendi score",
+    "n_donors": "donors",
+    "n_datasets": "datasets",
+    "umis_per_cell": "median UMIs per cell",
+}
+
+
+@figure
+def diversity_curves(table: pd.DataFrame, whole: Mapping[str, float]) -> Figure:
+    """What subsets hold against their number of cells; seeds as dots, their mean as a line, the corpus as a dashed one.
+
+    `table` has one row per subset with sampling, n_cells and the indices; `whole` has the indices of the corpus.
+    """
+    colours = dict(zip(dict.fromkeys(table["sampling"]), cycle(SAMPLING_COLOURS)))
+    fig, panels = plt.subplots(2, 3, figsize=(8.4, 4.8), sharex=True)
+    for axes, (index, title) in zip(panels.flat, INDICES.items(), strict=True):
+        for name, part in table.groupby("sampling", sort=False):
+            means = part.groupby("n_cells")[index].mean()
+            marker, line = strategy_marker(part["strategy"].iloc[0])
+            axes.plot(part["n_cells"], part[index], marker, ms=2.5, mew=0, alpha=0.5, color=colours[name])
+            axes.plot(means.index, means, marker=marker, ls=line, ms=4.5, color=colours[name], label=name)
+        axes.axhline(whole[index], color="#5A5A5A", lw=0.9, ls="--", label="whole corpus")
+        axes.set(title=title, xscale="log", ylim=(0, None))
+        if table[index].isna().all():
+            axes.text(0.5, 0.5, "unknown for these cells", transform=axes.transAxes, ha="center", size=8)
+            axes.set(yticks=[])
+    for axes in panels[1]:
+        axes.set_xlabel("cells in the subset")
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5))
     return fig
 
 

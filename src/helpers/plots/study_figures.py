@@ -9,23 +9,24 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from helpers.analysis.saturation import size_samplings
 from helpers.plots import style
 from helpers.plots.style import figure
 
 
-def _legend_name(family: str, strategy: str) -> str:
+def _legend_name(family: str, sampling: str) -> str:
     name = style.FAMILY_NAMES.get(family, family)
-    return f"{name}, {style.STRATEGY_NAMES.get(strategy, strategy)}"
+    return f"{name}, {style.STRATEGY_NAMES.get(sampling, sampling.replace('_', ' '))}"
 
 
-def _draw_runs(axes: Axes, part: pd.DataFrame, families: list[str]) -> None:
-    """Seeds as dots, their mean as a line, for each family and strategy with trained runs."""
-    for (family, strategy), runs in part.groupby(["family", "strategy"], sort=False):
-        marker, line = style.STRATEGY_MARKERS.get(strategy, ("D", "-."))
-        colour = style.family_colour(family, families)
-        axes.plot(runs["n_cells"], runs["value"], marker, color=colour, ms=2.5, alpha=0.55, mew=0)
-        means = runs.groupby("n_cells")["value"].mean()
-        axes.plot(means.index, means, ls=line, marker=marker, ms=4, color=colour, label=_legend_name(family, strategy))
+def _draw_runs(axes: Axes, part: pd.DataFrame, families: list[str], samplings: list[str], x: str = "n_cells") -> None:
+    """Seeds as dots, their mean as a line, for each family and sampling with trained runs."""
+    for (family, sampling), runs in part.groupby(["family", "sampling"], sort=False):
+        marker, line = style.strategy_marker(runs["strategy"].iloc[0])
+        colour = style.curve_colour(family, sampling, families, samplings)
+        axes.plot(runs[x], runs["value"], marker, color=colour, ms=2.5, alpha=0.55, mew=0)
+        means = runs.groupby(x)["value"].mean()
+        axes.plot(means.index, means, ls=line, marker=marker, ms=4, color=colour, label=_legend_name(family, sampling))
 
 
 def _trained(results: pd.DataFrame) -> pd.DataFrame:
@@ -48,16 +49,18 @@ def size_curves(results: pd.DataFrame, *, metric: str, title: str, n_test: pd.Se
     `n_test` holds the number of test cells of each evaluation set, by its name.
     """
     scores = results[results["metric"] == metric]
-    trained, names = _trained(scores), list(dict.fromkeys(scores["dataset"]))
+    samplings, names = size_samplings(scores), list(dict.fromkeys(scores["dataset"]))
+    trained = _trained(scores)[lambda rows: rows["sampling"].isin(samplings)]
     families = list(dict.fromkeys(trained["family"]))
     fig, panels = plt.subplots(1, len(names), figsize=(2.35 * len(names), 3.1), sharey=True, squeeze=False)
     for axes, name in zip(panels[0], names, strict=True):
         part = scores[scores["dataset"] == name]
-        _draw_runs(axes, trained[trained["dataset"] == name], families)
+        _draw_runs(axes, trained[trained["dataset"] == name], families, samplings)
         for family in families:
             floor = part.loc[(part["family"] == family) & (part["strategy"] == "untrained"), "value"]
             label = f"{style.FAMILY_NAMES.get(family, family)}, untrained"
-            axes.axhline(floor.mean(), color=style.family_colour(family, families), lw=0.9, ls=(0, (1, 2)), label=label)
+            colour = style.curve_colour(family, samplings[0], families, samplings[:1])
+            axes.axhline(floor.mean(), color=colour, lw=0.9, ls=(0, (1, 2)), label=label)
         for baseline, line in style.BASELINE_LINES.items():
             value = part.loc[part["family"] == baseline, "value"]
             if len(value):
@@ -78,7 +81,8 @@ def heldout_loss(results: pd.DataFrame, *, units: dict[str, str], n_test: pd.Ser
     `n_test` holds the number of test cells of each evaluation set, by its name.
     """
     scores = results[results["metric"] == "heldout_loss"]
-    trained, names = _trained(scores), list(dict.fromkeys(scores["dataset"]))
+    samplings, names = size_samplings(scores), list(dict.fromkeys(scores["dataset"]))
+    trained = _trained(scores)[lambda rows: rows["sampling"].isin(samplings)]
     families = list(dict.fromkeys(trained["family"]))
     fig, panels = plt.subplots(
         len(families), len(names), figsize=(2.35 * len(names), 2.1 * len(families) + 0.7), squeeze=False
@@ -86,7 +90,7 @@ def heldout_loss(results: pd.DataFrame, *, units: dict[str, str], n_test: pd.Ser
     for row, family in enumerate(families):
         for axes, name in zip(panels[row], names, strict=True):
             part = trained[(trained["dataset"] == name) & (trained["family"] == family)]
-            _draw_runs(axes, part, families)
+            _draw_runs(axes, part, families, samplings)
             axes.axhline(part["null"].iloc[0], color=style.GREY, lw=0.9, ls=":", label="gene-mean null")
             axes.axhline(
                 part["ceiling"].iloc[0], color=style.GREY, lw=0.9, label="floor: no model of its kind is below"
@@ -111,7 +115,7 @@ def saturation_heatmap(points: pd.DataFrame, *, title: str) -> Figure:
     study's form.
     """
     labels = [
-        _legend_name(family, strategy) for family, strategy in zip(points["family"], points["strategy"], strict=True)
+        _legend_name(family, sampling) for family, sampling in zip(points["family"], points["sampling"], strict=True)
     ]
     table = points.assign(column=labels).pivot_table(index="dataset", columns="column", values="percentage", sort=False)
     fig, axes = plt.subplots(figsize=(1.4 + 1.35 * table.shape[1], 1.0 + 0.42 * table.shape[0]))
@@ -139,13 +143,13 @@ def loss_against_metric(pairs: pd.DataFrame, *, dataset: str, metric_name: str, 
     """Downstream score against held-out loss of the same run on the same set, a panel per family; colour is corpus
     size.
 
-    `pairs` has one row per run with family, strategy, n_cells, score, loss.
+    `pairs` has one row per run with family, strategy, sampling, n_cells, score, loss.
     """
     families = list(dict.fromkeys(pairs["family"]))
     fig, panels = plt.subplots(1, len(families), figsize=(3.3 * len(families) + 0.5, 2.8), sharey=True, squeeze=False)
     for axes, family in zip(panels[0], families, strict=True):
-        for strategy, part in pairs[pairs["family"] == family].groupby("strategy", sort=False):
-            marker = style.STRATEGY_MARKERS.get(strategy, ("D", "-"))[0]
+        for sampling, part in pairs[pairs["family"] == family].groupby("sampling", sort=False):
+            marker = style.strategy_marker(part["strategy"].iloc[0])[0]
             norm = plt.matplotlib.colors.LogNorm(pairs["n_cells"].min(), pairs["n_cells"].max())
             colours = dict(c=part["n_cells"], cmap="viridis_r", norm=norm)
             dots = axes.scatter(
@@ -154,7 +158,7 @@ def loss_against_metric(pairs: pd.DataFrame, *, dataset: str, metric_name: str, 
                 s=16,
                 marker=marker,
                 lw=0,
-                label=style.STRATEGY_NAMES.get(strategy, strategy),
+                label=style.STRATEGY_NAMES.get(sampling, sampling.replace("_", " ")),
                 **colours,
             )
         axes.invert_xaxis()
@@ -166,4 +170,56 @@ def loss_against_metric(pairs: pd.DataFrame, *, dataset: str, metric_name: str, 
     panels[0][0].legend(loc="lower right")
     bar = fig.colorbar(dots, ax=panels[0].tolist(), shrink=0.9)
     bar.set_label("cells in the corpus")
+    return fig
+
+
+AXES = {"donors": "n_donors", "datasets": "n_datasets", "depth": "umis_per_cell"}
+AXIS_NAMES = {"n_donors": "donors", "n_datasets": "datasets", "umis_per_cell": "median UMIs per cell"}
+
+
+def axes_of(results: pd.DataFrame) -> list[str]:
+    """Strategies with several donors, datasets or depths at one number of cells."""
+    return [strategy for strategy in AXES if len(_along(results, strategy))]
+
+
+def _along(results: pd.DataFrame, strategy: str) -> pd.DataFrame:
+    """Runs of a strategy whose number of cells several samplings share, but for few donors with all their cells."""
+    rows = _trained(results)[lambda table: (table["strategy"] == strategy) & table[AXES[strategy]].notna()]
+    rows = rows[(rows["sampling"] != strategy) | (strategy == "depth")]
+    samplings = rows.groupby("n_cells")["sampling"].nunique()
+    return rows[rows["n_cells"].isin(samplings.index[samplings > 1])]
+
+
+@figure
+def axis_curves(results: pd.DataFrame, *, strategy: str, metrics: dict[str, str]) -> Figure:
+    """Scores against donors, datasets or depth at a fixed number of cells: a row per metric (name -> its axis label).
+
+    A line joins the runs of one family and number of cells; one more, dotted, shows all cells (100 %) drawn at random.
+    """
+    axis, trained = AXES[strategy], _trained(results)
+    whole = trained[(trained["strategy"] == "random") & (trained["percentage"] == 100)]
+    rows = _along(results, strategy)[lambda table: table["metric"].isin(metrics)]
+    families, names = list(dict.fromkeys(rows["family"])), list(dict.fromkeys(rows["dataset"]))
+    shades = dict(zip(sorted(rows["n_cells"].unique()), (1.0, 0.6, 0.35, 0.2), strict=False))
+    height = 2.0 * len(metrics) + 0.7
+    fig, panels = plt.subplots(len(metrics), len(names), figsize=(2.35 * len(names), height), squeeze=False)
+    for number, (row, (metric, label)) in enumerate(zip(panels, metrics.items(), strict=True)):
+        for axes, name in zip(row, names, strict=True):
+            part = rows[(rows["metric"] == metric) & (rows["dataset"] == name)]
+            for (family, n_cells), runs in part.groupby(["family", "n_cells"], sort=False):
+                colour, means = style.family_colour(family, families), runs.groupby(axis)["value"].mean()
+                axes.plot(runs[axis], runs["value"], "o", ms=2.5, alpha=0.5 * shades[n_cells], mew=0, color=colour)
+                told = f"{style.FAMILY_NAMES.get(family, family)}, {n_cells:,.0f} cells"
+                axes.plot(means.index, means, "o-", ms=4, alpha=shades[n_cells], color=colour, label=told)
+                full = whole.query("metric == @metric and dataset == @name and family == @family")["value"].mean()
+                axes.axhline(full, color=colour, lw=0.9, ls=":", label="all cells, random")
+            axes.set(xscale="log", xlabel=AXIS_NAMES[axis] if number == len(metrics) - 1 else "")
+            ticks = np.sort(part[axis].round().unique())
+            axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+            axes.set_xticks([], minor=True)
+            if number == 0:
+                axes.set_title(f"{name}\n{part['seen'].iloc[0]}")
+        row[0].set_ylabel(label)
+    entries = dict(zip(*reversed(panels[0][0].get_legend_handles_labels()), strict=True))
+    fig.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=4, title=_seeds(rows))
     return fig

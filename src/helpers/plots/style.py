@@ -21,11 +21,25 @@ FAMILY_COLOURS = {
 }
 OTHER_COLOURS = ("#56B4E9", "#7A5C3E", "#6A3D9A", "#F0E442")  # families of users, in order of appearance
 FAMILY_NAMES = {"pca": "PCA", "scvi": "scVI", "ssl": "SSL", "geneformer": "Geneformer", "scimilarity": "SCimilarity"}
-STRATEGY_MARKERS = {"random": ("o", "-"), "celltype_reweighted": ("s", "--"), "geometric_sketching": ("^", ":")}
+# Where one family is drawn under many samplings, which then carry the colour.
+SAMPLING_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5C3E", "#6A3D9A", "#000000")
+STRATEGY_MARKERS = {
+    "random": ("o", "-"),
+    "celltype_reweighted": ("s", "--"),
+    "geometric_sketching": ("^", ":"),
+    "spikein_10": ("v", "-."),
+    "spikein_50": ("v", ":"),
+    "donors": ("P", "--"),
+    "datasets": ("X", "--"),
+    "depth": ("D", "-."),
+    "composition": ("*", "-"),
+}
 STRATEGY_NAMES = {
     "random": "random",
     "celltype_reweighted": "cell type reweighted",
     "geometric_sketching": "geometric sketching",
+    "spikein_10": "10 % spike-ins",
+    "spikein_50": "50 % spike-ins",
 }
 BASELINE_NAMES = {
     "hvg": "HVGs",
@@ -80,6 +94,18 @@ def family_colour(family: str, families: list[str]) -> str:
     """Colour of a family; families beyond the built-in ones take further colours in their order among `families`."""
     others = [name for name in families if name not in FAMILY_COLOURS]
     return FAMILY_COLOURS.get(family) or OTHER_COLOURS[others.index(family) % len(OTHER_COLOURS)]
+
+
+def curve_colour(family: str, sampling: str, families: list[str], samplings: list[str]) -> str:
+    """Colour of a curve: that of its family, or of its sampling where many samplings of one family are compared."""
+    if len(families) > 1 or len(samplings) <= 3:
+        return family_colour(family, families)
+    return SAMPLING_COLOURS[samplings.index(sampling) % len(SAMPLING_COLOURS)]
+
+
+def strategy_marker(strategy: str) -> tuple[str, object]:
+    """Marker and line style of a strategy."""
+    return STRATEGY_MARKERS.get(strategy, ("D", "-."))
 
 
 def size_axis(axes: Axes, cells: np.ndarray, percentages: np.ndarray, *, name_percentages: bool = True) -> None:

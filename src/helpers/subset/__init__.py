@@ -1,28 +1,60 @@
-"""Smaller corpora: which cells a model may learn from, one file per sampling strategy.
+"""Smaller corpora: which cells a model may learn from, one file per way of sampling.
 
-Strategies are found by name and imported when they are used, so that an edit of one file concerns that strategy alone.
+Strategies are found by name and imported when they are used, so that an edit of one file concerns those strategies
+alone.
 """
 
 import importlib
 import inspect
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
 
 from helpers.messages import unknown
 
-_MODULES = {
-    "random": "helpers.subset.random",
-    "celltype_reweighted": "helpers.subset.celltype_reweighted",
+# Strategy -> its file, and the options that make it this strategy.
+_STRATEGIES: dict[str, tuple[str, dict[str, object]]] = {
+    "random": ("random", {}),
+    "celltype_reweighted": ("celltype_reweighted", {}),
+    "geometric_sketching": ("geometric_sketching", {}),
+    "spikein_10": ("spikein", {"share": 0.1}),
+    "spikein_50": ("spikein", {"share": 0.5}),
+    "donors": ("donors", {"label": "donor_id"}),
+    "datasets": ("donors", {"label": "dataset_id"}),
+    "depth": ("depth", {}),
+    "composition": ("composition", {}),
 }
-STRATEGIES: tuple[str, ...] = tuple(_MODULES)
+STRATEGIES: tuple[str, ...] = tuple(_STRATEGIES)
+SPIKE_INS = ("spikein_10", "spikein_50")
+# With all cells of a corpus these draw what `random` draws; the others differ in what they do to it.
+SAME_WHOLE = ("celltype_reweighted", "geometric_sketching", "donors", "datasets")
+_GIVEN = ("obs", "n", "rng", "embedding", "nested", "perturbed")  # by whoever draws, never by a design
 
 
 def module_of(strategy: str) -> str:
     """Name of the module that holds a strategy. Raises ValueError for an unknown one."""
-    if strategy not in _MODULES:
+    if strategy not in _STRATEGIES:
         raise ValueError(unknown("strategy", strategy, STRATEGIES))
-    return _MODULES[strategy]
+    return f"helpers.subset.{_STRATEGIES[strategy][0]}"
+
+
+def reads_embedding(strategy: str) -> bool:
+    """Whether a strategy needs the `embedding` of the cells."""
+    return "embedding" in inspect.signature(_method(strategy)).parameters
+
+
+def check_options(strategy: str, options: Mapping[str, object]) -> None:
+    """Raise ValueError for an unknown strategy, an option that it does not have, or one that it needs and lacks."""
+    fixed = {*_GIVEN, *_STRATEGIES[strategy][1]} if strategy in _STRATEGIES else set()
+    own = {name: one for name, one in inspect.signature(_method(strategy)).parameters.items() if name not in fixed}
+    for option in options:
+        if option not in own:
+            why = unknown("option", option, own) if own else f"takes no options, was given {option!r}"
+            raise ValueError(f"{strategy}: {why}")
+    lacking = [name for name, one in own.items() if one.default is one.empty and name not in options]
+    if lacking:
+        raise ValueError(f"{strategy}: the option {lacking[0]!r} is missing")
 
 
 def draw(
@@ -32,6 +64,8 @@ def draw(
     *,
     rng: np.random.Generator,
     embedding: np.ndarray | None = None,
+    nested: bool = False,
+    perturbed: np.ndarray | None = None,
     **options: object,
 ) -> np.ndarray:
     """Draw `n` of the cells in `obs`.
@@ -48,8 +82,12 @@ def draw(
         Source of all randomness: the same state draws the same cells.
     embedding
         (n_obs, n_pcs), for strategies that read one; ignored by all others.
+    nested
+        Whether a larger `n` from the same state of `rng` draws the same cells and more.
+    perturbed
+        (n_obs,) bool, the cells that may be spiked in; ignored by all strategies but spike-ins.
     options
-        Further settings of the strategy.
+        Further settings of the strategy, see its file.
 
     Returns
     -------
@@ -59,19 +97,19 @@ def draw(
     ------
     ValueError
         Unknown strategy or option; `n` that is no whole number, under 1 or over n_obs; columns that are absent or
-        incomplete.
+        incomplete; what the strategy cannot fill.
     """
-    method = importlib.import_module(module_of(strategy)).draw
-    accepted = inspect.signature(method).parameters
+    method = _method(strategy)
     if isinstance(n, bool) or not isinstance(n, int | np.integer):
         raise ValueError(f"n = {n!r} must be a whole number of cells, 1 to {len(obs):,}")
     if not 1 <= n <= len(obs):
         raise ValueError(f"n = {n:,} cells cannot be drawn from {len(obs):,} without repeats: use 1 to {len(obs):,}")
-    own = sorted(set(accepted) - {"obs", "n", "rng", "embedding"})
-    for option in options:
-        if option not in own:
-            why = unknown("option", option, own) if own else f"takes no options, was given {option!r}"
-            raise ValueError(f"{strategy}: {why}")
-    if "embedding" in accepted:
-        options["embedding"] = embedding
-    return method(obs, int(n), rng=rng, **options)
+    check_options(strategy, options)
+    given = {"embedding": embedding, "nested": nested, "perturbed": perturbed}
+    accepted = inspect.signature(method).parameters
+    given = {name: value for name, value in given.items() if name in accepted}
+    return method(obs, int(n), rng=rng, **given, **_STRATEGIES[strategy][1], **options)
+
+
+def _method(strategy: str) -> Callable[..., np.ndarray]:
+    return importlib.import_module(module_of(strategy)).draw

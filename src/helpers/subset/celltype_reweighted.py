@@ -3,10 +3,12 @@
 import numpy as np
 import pandas as pd
 
-from helpers.subset.random import sample_mask
+from helpers.subset.strata import codes_of, take
 
 
-def draw(obs: pd.DataFrame, n: int, *, rng: np.random.Generator, label: str = "cell_type") -> np.ndarray:
+def draw(
+    obs: pd.DataFrame, n: int, *, rng: np.random.Generator, label: str = "cell_type", nested: bool = False
+) -> np.ndarray:
     """Draw `n` cells with the same quota for each cell type.
 
     Types with no more cells than the quota are kept whole; what they leave over is shared out again among the others
@@ -31,18 +33,17 @@ def draw(obs: pd.DataFrame, n: int, *, rng: np.random.Generator, label: str = "c
     Source: study, sampling ``celltype_reweighted``. It drops the fraction of the quota and so falls short of the size
     by up to one cell per type; here the size is exact.
     """
-    codes, n_types = _codes(obs, label)
-    counts = np.bincount(codes, minlength=n_types)
-    quotas = fill(counts, n, rng)
-    rows_by_type = np.split(np.argsort(codes, kind="stable"), np.cumsum(counts)[:-1])
-    drawn = np.zeros(len(codes), dtype=bool)
-    for rows, quota in zip(rows_by_type, quotas, strict=True):
-        drawn[rows[sample_mask(len(rows), quota, rng)]] = True
-    return np.flatnonzero(drawn)
+    codes, types = codes_of(obs, label)
+    quotas = fill(np.bincount(codes, minlength=len(types)), n, rng)
+    return take(codes, quotas, rng, nested=nested)
 
 
 def fill(counts: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Cells to take of each type, (n_types,) int64, that sum to `n`; `counts` (n_types,) are the cells there are."""
+    """Cells to take of each type, (n_types,) int64, that sum to `n`; `counts` (n_types,) are the cells there are.
+
+    A higher `n` from the same state of `rng` takes no fewer of any type.
+    """
+    precedence = rng.permutation(len(counts))  # of types, for the cells that equal shares leave over
     order = np.sort(counts)
     kept_whole = np.concatenate([[0], np.cumsum(order)[:-1]])
     # Cells taken at a quota as high as each type's count, from the smallest type to the largest.
@@ -52,21 +53,6 @@ def fill(counts: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
         return counts.astype(np.int64)
     quota, rest = divmod(n - int(kept_whole[first]), len(order) - first)
     quotas = np.minimum(counts, quota).astype(np.int64)
-    quotas[rng.choice(np.flatnonzero(counts > quota), rest, replace=False)] += 1
+    unexhausted = precedence[counts[precedence] > quota]
+    quotas[unexhausted[:rest]] += 1
     return quotas
-
-
-def _codes(obs: pd.DataFrame, label: str) -> tuple[np.ndarray, int]:
-    """Number of each cell's type, (n_obs,), in the order of the names: text or categories then give the same draw."""
-    if label not in obs:
-        raise ValueError(f"obs lacks the column {label!r}; it has: {', '.join(map(str, obs.columns)) or 'none'}")
-    values = obs[label].astype("category").cat
-    codes = values.codes.to_numpy()
-    missing = int((codes < 0).sum())
-    if missing:
-        raise ValueError(f"obs[{label!r}] is missing for {missing:,} of {len(obs):,} cells: label or leave them out")
-    names = values.categories.astype(str)
-    smallest = np.min_scalar_type(len(names))  # up to 16 bits numpy sorts in linear time
-    rank = np.empty(len(names), dtype=smallest)
-    rank[np.argsort(names.to_numpy(), kind="stable")] = np.arange(len(names))
-    return rank[codes], len(names)

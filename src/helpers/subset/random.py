@@ -3,8 +3,10 @@
 import numpy as np
 import pandas as pd
 
+from helpers.subset.strata import sample_mask
 
-def draw(obs: pd.DataFrame, n: int, *, rng: np.random.Generator) -> np.ndarray:
+
+def draw(obs: pd.DataFrame, n: int, *, rng: np.random.Generator, nested: bool = False) -> np.ndarray:
     """Draw `n` cells, each subset equally likely.
 
     Parameters
@@ -18,15 +20,4 @@ def draw(obs: pd.DataFrame, n: int, *, rng: np.random.Generator) -> np.ndarray:
 
     Source: study, sampling ``random``. Its index lists were shuffled without a seed; here `rng` decides all.
     """
-    return np.flatnonzero(sample_mask(len(obs), n, rng))
-
-
-def sample_mask(size: int, n: int, rng: np.random.Generator) -> np.ndarray:
-    """(size,) bool with exactly `n` True, uniform over all such masks.
-
-    The smaller side is drawn, and a mask needs no sort: that keeps 22 million cells under two seconds.
-    """
-    few = min(n, size - n)
-    mask = np.full(size, n > few)
-    mask[rng.choice(size, few, replace=False, shuffle=False)] = n == few
-    return mask
+    return np.flatnonzero(sample_mask(len(obs), n, rng, nested=nested))

@@ -1,0 +1,92 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 15 · Does a larger corpus hold more diversity, or only more cells?
+#
+# **Finding.** *Written from the numbers when the notebook is executed.*
+#
+# **Method.** For every subset of every way of sampling: cells, donors, datasets and cell types it holds, Shannon,
+# inverse Simpson and Gini–Simpson indices over cell types, and the Vendi score, the effective number of different
+# expression profiles. Vendi reads log1p CP10k of the 2,000 most variable genes, scaled by mean and standard deviation
+# of the whole corpus, the same for all subsets; it cannot exceed the number of cells, and noise of single cells counts.
+
+# %% tags=["parameters"]
+design: str = "params/demo.yaml"  # design file, relative to the project
+results: str = "results/demo"  # folder of the results, relative to the project
+
+# %%
+import numpy as np
+import pandas as pd
+
+from helpers import corpus, diversity, store
+from helpers.reading import finding, track
+from helpers.subset import depth
+from helpers.subset.report import ScaledExpression, describe
+
+study, artifacts = store.open_store(design, results, stage="15_diversity")
+runs = [run for name in study.strategies for run in study.subsets(name)]
+paths = {run: store.subset_path(run) for run in runs}
+inputs = ["corpus", "split.parquet", "genes.parquet", *paths.values()]
+choice = study.model_dump(include={"seed", "strategies"})
+file = artifacts.artifact("diversity.parquet", inputs=inputs, settings=choice)
+
+# %%
+cells = corpus.read_cells(artifacts)
+roles = pd.read_parquet(artifacts.read("split.parquet"))["role"].to_numpy()
+pretraining = cells[roles == "corpus"].copy()
+scaled = ScaledExpression(pretraining)
+
+
+def row(run):
+    sampling = study.strategies[run.strategy]
+    positions = pd.read_parquet(artifacts.read(paths[run]))["position"].to_numpy()
+    thinned = sampling.strategy == "depth"
+    share = depth.kept(pretraining.obs, sampling.options["umis"]) if thinned else 1.0
+    names = {"subset": run.subset, "strategy": sampling.strategy, "sampling": run.strategy}
+    names |= {"percentage": run.percentage, "subset_seed": run.seed}
+    vendi = diversity.vendi(scaled(corpus.training_cells(artifacts, cells, roles, run)))
+    return names | describe(cells.obs, positions, share=share) | {"vendi": vendi}
+
+
+# %%
+if not file.fresh:
+    table = pd.DataFrame([row(run) for run in track(runs, "subsets")])
+    with file.write() as path:
+        table.to_parquet(path, index=False)
+table = pd.read_parquet(artifacts.read("diversity.parquet"))
+
+# %% [markdown]
+# ## Diversity against size
+
+# %% tags=["show"]
+from helpers.plots import stage_figures as plots
+
+whole = describe(pretraining.obs, np.arange(pretraining.n_obs)) | {"vendi": diversity.vendi(scaled(pretraining))}
+plots.diversity_curves(table, whole)
+
+# %% [markdown]
+# ## Donors and datasets kept
+# Random cells keep nearly every donor, so that more cells are hardly more donors. Where a cell's donor is not known, as
+# in Kang's pool of eight, the number of donors is unknown.
+
+# %% tags=["show"]
+kept = ["n_cells", "n_types", "n_datasets", "n_donors", "umis_per_cell", "shannon", "vendi"]
+means = table.groupby(["sampling", "percentage"], sort=False)[kept].mean()
+means.style.format("{:,.0f}", na_rep="unknown").format("{:.2f}", subset=["shannon"]).format("{:,.1f}", subset=["vendi"])
+
+# %% tags=["show"]
+name = next(iter(study.strategies))
+small, large = (means.loc[name].sort_index().iloc[end] for end in (0, -1))
+bits = means["shannon"].xs(means.index[0][1], level="percentage").sort_values()
+finding(
+    f"From {small['n_cells']:,.0f} to {large['n_cells']:,.0f} cells of `{name}` subsets, the Shannon index goes from "
+    f"{small['shannon']:.2f} to {large['shannon']:.2f} bits and the Vendi score from {small['vendi']:.0f} to "
+    f"{large['vendi']:.0f}. At {means.index[0][1]:g} % the ways of sampling range from {bits.iloc[0]:.2f} bits "
+    f"(`{bits.index[0]}`) to {bits.iloc[-1]:.2f} (`{bits.index[-1]}`)."
+)

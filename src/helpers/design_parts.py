@@ -1,0 +1,182 @@
+"""The parts of a design file: typed, checked on construction, never changed afterwards."""
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+SEEN = ("in distribution", "library unseen", "study unseen", "tissue unseen", "transductive")
+
+
+def distinct(values: list) -> list:
+    """Raise ValueError if an entry stands twice."""
+    if len(set(values)) < len(values):
+        raise ValueError("each entry may stand only once")
+    return values
+
+
+def _one_decimal(value: float) -> float:
+    if not math.isclose(value, round(value, 1)) or round(value, 1) == 0:
+        raise ValueError(f"{value:g} has more than one decimal; run ids carry one, at least 0.1")
+    return value
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+Where = Annotated[dict[str, list[str]], Field(min_length=1)]  # obs column -> accepted values, all must hold
+Percentage = Annotated[float, Field(gt=0, le=100), AfterValidator(_one_decimal)]
+Percentages = Annotated[list[Percentage], AfterValidator(distinct)]
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(distinct)]
+SeedsBySize = dict[Annotated[float, Field(ge=0, le=100)], Seeds]
+Widths = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1), AfterValidator(distinct)]
+
+
+class Strict(BaseModel):
+    """Base of all parts of a design: unknown keys and wrong types are refused, nothing changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Simulation(Strict):
+    """What is simulated; effects are standard deviations of log expression over genes."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    n_cells: Annotated[int, Field(ge=1)] = 20_000
+    n_genes: Annotated[int, Field(ge=50)] = 2_000
+    n_tissues: Annotated[int, Field(ge=1)] = 4
+    n_types: Annotated[int, Field(ge=1)] = 24
+    n_datasets: Annotated[int, Field(ge=1)] = 24
+    donors_per_dataset: Annotated[int, Field(ge=1)] = 5
+    type_tail: Annotated[float, Field(ge=0, le=5)] = 1.3  # Zipf: the k-th type has the weight k^-type_tail
+    depth: Annotated[float, Field(ge=1, le=1e6)] = 1_500.0  # counts of the median cell, geometric mean over datasets
+    depth_sd_datasets: Annotated[float, Field(ge=0, le=3)] = 0.55  # of log depth
+    depth_sd_cells: Annotated[float, Field(ge=0, le=3)] = 0.4  # of log depth, within a dataset
+    dispersion: Annotated[float, Field(gt=0, le=100)] = 0.3  # variance = mean + dispersion · mean²
+    tissue_effect: Annotated[float, Field(ge=0, le=5)] = 0.25  # all genes
+    type_effect: Annotated[float, Field(ge=0, le=5)] = 1.3  # the marker genes of a type only, mean over types
+    donor_effect: Annotated[float, Field(ge=0, le=5)] = 0.1  # all genes
+    dataset_effect: Annotated[float, Field(ge=0, le=5)] = 0.15  # all genes
+
+    @model_validator(mode="after")
+    def _levels_are_nested(self):
+        for lower in ("n_types", "n_datasets"):
+            if getattr(self, lower) < self.n_tissues:
+                raise ValueError(
+                    f"{lower} = {getattr(self, lower)} is under n_tissues = {self.n_tissues}: each tissue needs one"
+                )
+        n_donors = self.n_datasets * self.donors_per_dataset
+        if self.n_cells < n_donors:
+            raise ValueError(
+                f"n_cells = {self.n_cells:,} is under n_datasets × donors_per_dataset = {n_donors:,}: each needs one"
+            )
+        return self
+
+
+class Corpus(Strict):
+    """Where the cells come from and which of them are offered for pretraining."""
+
+    source: Literal["embedded", "simulated"]
+    path: str = "data/embedded.h5ad"  # of embedded cells
+    simulation: Simulation | None = None  # of simulated cells; the defaults if left out
+    pretraining: Where
+    genes: Annotated[int, Field(ge=50)] | None = None
+
+    @model_validator(mode="after")
+    def _simulated_or_read(self):
+        if self.simulation is not None and self.source != "simulated":
+            raise ValueError(f"simulation is given, but source = {self.source!r}: use 'simulated', or leave it out")
+        return self
+
+
+class HeldOut(Strict):
+    """Cells of the pretraining pool that no model learns from, drawn once for all runs; shares of the
+    cells in `where`.
+    """
+
+    where: Where
+    validation: Annotated[float, Field(gt=0, lt=1)]
+    evaluation: Annotated[float, Field(gt=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _leaves_cells(self):
+        if self.validation + self.evaluation >= 1:
+            raise ValueError(
+                f"validation + evaluation = {self.validation + self.evaluation:g} leaves nothing to learn from"
+            )
+        return self
+
+
+class Perturbation(Strict):
+    """Treated cells. Those of a held-out context (a type, a lineage) judge; spike-ins draw from the others alone."""
+
+    where: Where
+    held_out: Annotated[dict[Name, Where], Field(min_length=1)]
+
+
+class EvaluationSet(Strict):
+    """Cells that judge every model; `seen` says how much of them pretraining could know."""
+
+    where: Where
+    part: Literal["evaluation", "all"] = "all"
+    seen: Literal[SEEN]
+    label: str = "cell_type"
+
+
+class Sampling(Strict):
+    """A way to draw smaller corpora: a strategy with its options.
+
+    `percentages` are those of the design if empty. With `nested`, larger subsets of a seed contain its smaller ones.
+    """
+
+    strategy: str
+    percentages: Percentages = []
+    nested: bool = False
+    options: dict[str, int | float | str | bool | dict[str, float]] = {}
+
+    @model_validator(mode="after")
+    def _known(self):
+        from helpers.subset import check_options
+
+        check_options(self.strategy, self.options)
+        return self
+
+
+class FamilySettings(Strict):
+    """How a model family is built: preset, widths as multipliers of the preset, further settings of the family."""
+
+    preset: Literal["paper", "demo"] = "paper"
+    widths: Widths = [1.0]
+    settings: dict[str, int | float | str | bool] = {}
+
+
+class BudgetSettings(Strict):
+    """How long each model trains: a number of cell-views (constant over sizes) or of epochs."""
+
+    kind: Literal["cell_views", "epochs"]
+    amount: Annotated[int, Field(gt=0)]
+
+
+class Classification(Strict):
+    """Zero-shot cell type classification by nearest neighbours; types under `min_cells` cells are not scored."""
+
+    n_neighbors: Annotated[int, Field(ge=1)] = 5
+    min_cells: Annotated[int, Field(ge=2)] = 10
+    headline_min_cells: Annotated[int, Field(ge=2)] = 20
+
+    @model_validator(mode="after")
+    def _headline_types_are_scored(self):
+        if self.headline_min_cells < self.min_cells:
+            raise ValueError(f"headline_min_cells = {self.headline_min_cells} is under min_cells = {self.min_cells}")
+        return self
+
+
+class HeldoutLoss(Strict):
+    """Held-out loss of every run on the common test sets; one of them is the headline."""
+
+    headline: str
+
+
+class Evaluations(Strict):
+    """The evaluations of each model."""
+
+    classification: Classification
+    heldout_loss: HeldoutLoss

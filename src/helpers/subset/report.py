@@ -1,0 +1,74 @@
+"""What a subset holds: its size, its donors, datasets and types, and how diverse they are."""
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from anndata import AnnData
+
+from helpers import diversity
+from helpers.evaluate.baselines import variable_genes
+from helpers.models.protocol import log_cp10k, raw_counts
+
+
+def describe(obs: pd.DataFrame, rows: np.ndarray, *, share: float = 1.0) -> dict[str, float]:
+    """Realised size and diversity of the cells in `rows`.
+
+    Parameters
+    ----------
+    obs
+        (n_obs, n_columns) with ``cell_type``, ``dataset_id``, ``total_counts`` and, where known, ``donor_id``.
+    rows
+        (n_cells,) positions in `obs`.
+    share
+        Share of the counts that a thinned subset keeps.
+
+    Returns
+    -------
+    n_cells, n_unique, n_donors, n_datasets, n_types; umis_per_cell, the median (times `share`, which
+    thinning keeps on average); shannon in bits, inverse_simpson and gini_simpson over cell types. Donors are unknown
+    (NaN), not few, as soon as one cell's donor is missing.
+    """
+    types = obs["cell_type"].iloc[rows]
+    donors = obs["donor_id"].iloc[rows] if "donor_id" in obs else pd.Series([None])
+    return {
+        "n_cells": len(rows),
+        "n_unique": len(np.unique(rows)),
+        "n_donors": np.nan if donors.isna().any() else donors.nunique(),
+        "n_datasets": obs["dataset_id"].iloc[rows].nunique(),
+        "n_types": types.nunique(),
+        "umis_per_cell": float(np.median(obs["total_counts"].to_numpy()[rows])) * share,
+        "shannon": diversity.shannon(types),
+        "inverse_simpson": diversity.inverse_simpson(types),
+        "gini_simpson": diversity.gini_simpson(types),
+    }
+
+
+class ScaledExpression:
+    """Log1p CP10k of the most variable genes of a corpus, scaled by the corpus' mean and standard deviation.
+
+    `corpus` holds raw counts, (n_cells, n_genes). Called with other cells it gives their rows, made dense only as they
+    are read: what the Vendi score takes. Genes that do not vary are left out. Source: study, Vendi score on scaled
+    variable genes.
+    """
+
+    def __init__(self, corpus: AnnData, *, n_top: int = 2000) -> None:
+        logs = log_cp10k(raw_counts(corpus))
+        mean, square = logs.mean(axis=0, dtype=np.float64), logs.power(2).mean(axis=0, dtype=np.float64)
+        deviation = np.sqrt(np.maximum(square - mean**2, 0))
+        genes = variable_genes(logs, n_top)
+        self.genes = genes[deviation[genes] > 0]
+        self.mean, self.deviation = mean[self.genes], deviation[self.genes]
+
+    def __call__(self, adata: AnnData) -> "ScaledRows":
+        """Rows of `adata`, (n_cells, n_genes) raw counts over the genes of the corpus."""
+        return ScaledRows(log_cp10k(raw_counts(adata))[:, self.genes], self.mean, self.deviation)
+
+
+class ScaledRows:
+    """(n_cells, n_genes) that gives dense float64 rows for a slice."""
+
+    def __init__(self, logs: sp.csr_array, mean: np.ndarray, deviation: np.ndarray) -> None:
+        self.logs, self.mean, self.deviation, self.shape = logs, mean, deviation, logs.shape
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return (self.logs[rows].toarray() - self.mean) / self.deviation
