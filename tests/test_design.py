@@ -19,8 +19,8 @@ def classify(**settings) -> dict:
 def test_demo_expands_into_the_runs_of_its_grid(write_design, demo):
     design = load_design(write_design(demo))
     runs = design.runs()
-    # 9 random sizes, 8 of the other two (all cells are the same cells), 3 seeds, and 3 untrained, for two families
-    assert len(runs) == 2 * (9 * 3 + 2 * 8 * 3 + 3)
+    # 9 random sizes, 8 reweighted (all cells are the same cells), 3 sketched, 3 seeds, and 3 untrained, for two families
+    assert len(runs) == 2 * (9 * 3 + 8 * 3 + 3 * 3 + 3)
     assert len({run.id for run in runs}) == len(runs)
     assert Run("scvi", 1.0, "random", 10.0, 5).id == "scvi-w1/random/p010.0/s05"
     assert Run("pca", 0.5, "random", 1.8, 0).id == "pca-w0.5/random/p001.8/s00"
@@ -131,7 +131,7 @@ def test_an_overlap_that_is_declared_is_accepted(write_design, small_design):
 def test_command_line_prints_runs_time_and_disk(write_design, demo, capsys):
     assert main([str(write_design(demo)), "--runs"]) == 0
     printed = capsys.readouterr().out
-    assert "156 runs" in printed
+    assert "126 runs" in printed
     assert "GB on disk" in printed
     assert " cores and" in printed
     assert "scvi-w1/celltype_reweighted/p056.0/s02" in printed
