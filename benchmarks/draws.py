@@ -113,7 +113,7 @@ def spread(obs: pd.DataFrame, n: int, strategy: str, options: dict, rng: np.rand
 
 def study(obs: pd.DataFrame, folder: Path) -> dict:
     """Draw and write every subset that needs labels only: seconds as in `timed`, and sums to check the files by."""
-    from helpers import store, subset
+    from helpers import corpus, subset
 
     spent, sums_of = {"drawing": np.zeros(2), "writing": np.zeros(2)}, {}
     for strategy in ("random", "celltype_reweighted"):
@@ -123,7 +123,7 @@ def study(obs: pd.DataFrame, folder: Path) -> dict:
                 start = clocks()
                 positions = subset.draw(strategy, obs, len(obs) * size // 100, rng=np.random.default_rng([size, seed]))
                 drawn = clocks()
-                store.write_positions(folder / file, positions)
+                corpus.write_positions(folder / file, positions)
                 spent["drawing"] += drawn - start
                 spent["writing"] += clocks() - drawn
                 sums_of[file] = len(positions), int(positions.sum())

@@ -55,7 +55,7 @@ for run in track(runs, "subsets"):
     if not file.fresh:
         rows = subset.draw(sampling.strategy, obs, n, rng=study.rng("subset", *name), **given, **sampling.options)
         with file.write() as path:
-            store.write_positions(path, positions[rows])
+            corpus.write_positions(path, positions[rows])
 
 # %% [markdown]
 # ## Realised sizes

@@ -14,7 +14,7 @@
 # **Method.** The published rule: per family, strategy and evaluation set, the saturation point is the smallest size
 # at which any seed scores above 0.95 × the best score of that curve. The rule takes a maximum, lets one lucky seed pass
 # and has no interval: a small saturation point says that the metric is near its best, not that scale cannot help.
-# Read it beside the held-out loss.
+# A sampling that is drawn at few sizes can only saturate at one of them. Read it beside the held-out loss.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project

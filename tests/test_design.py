@@ -19,7 +19,7 @@ def classify(**settings) -> dict:
 def test_demo_expands_into_the_runs_of_its_grid(write_design, demo):
     design = load_design(write_design(demo))
     runs = design.runs()
-    # 9 random sizes, 8 reweighted (all cells are the same cells), 3 sketched, 3 seeds, and 3 untrained, for two families
+    # 9 random sizes, 8 reweighted (all cells are the same cells), 3 sketched; 3 seeds; 3 untrained; two families
     assert len(runs) == 2 * (9 * 3 + 8 * 3 + 3 * 3 + 3)
     assert len({run.id for run in runs}) == len(runs)
     assert Run("scvi", 1.0, "random", 10.0, 5).id == "scvi-w1/random/p010.0/s05"

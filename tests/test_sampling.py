@@ -165,7 +165,7 @@ def opened(write_design, small_design, tmp_path):
     positions = np.flatnonzero(roles == "corpus")[:40]
     for name in strategies:
         with opened.artifact(store.subset_path(Run("", 1.0, name, 50.0, 0))).write() as path:
-            store.write_positions(path, positions)
+            corpus.write_positions(path, positions)
     return opened, cells, roles, positions
 
 
@@ -206,7 +206,7 @@ def test_subsets_with_cells_that_may_not_be_learned_from_are_refused(opened):
 
 def test_positions_are_written_small_and_read_back(tmp_path):
     positions = np.flatnonzero(np.random.default_rng(0).random(200_000) < 0.5)
-    store.write_positions(tmp_path / "some.parquet", positions)
+    corpus.write_positions(tmp_path / "some.parquet", positions)
     read = pd.read_parquet(tmp_path / "some.parquet")["position"].to_numpy()
     np.testing.assert_array_equal(read, positions)
     assert read.dtype == np.int64

@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
 from helpers.design import Design, Run, load_design
 from helpers.provenance import code_hash, digest, file_sha256, project_path
 
@@ -209,16 +207,6 @@ def model_path(run: Run) -> str:
 def subset_path(run: Run) -> str:
     """Positions of the cells that a run learns from."""
     return f"subsets/{run.subset}.parquet"
-
-
-def write_positions(path: Path, positions: np.ndarray) -> None:
-    """Write sorted positions (n_cells,) as the one column of a parquet file; differences take few bits."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pa.table({"position": np.asarray(positions, dtype=np.int64)})
-    encoding = {"position": "DELTA_BINARY_PACKED"}
-    pq.write_table(table, path, use_dictionary=False, column_encoding=encoding, compression="zstd")
 
 
 def embedding_path(run: Run) -> str:

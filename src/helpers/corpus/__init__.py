@@ -1,5 +1,7 @@
 """The cells of a study: read from their source, checked, and handed to the stages as AnnData."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from anndata import AnnData
@@ -81,6 +83,16 @@ def read_cells(store: Store, positions: np.ndarray | None = None, *, gene_space:
         genes = pd.read_parquet(store.read("genes.parquet"))
         adata = adata[:, genes.loc[genes["selected"], "gene"].to_numpy()].copy()
     return adata
+
+
+def write_positions(path: Path, positions: np.ndarray) -> None:
+    """Write sorted positions (n_cells,) as the one column of a parquet file; differences take few bits."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({"position": np.asarray(positions, dtype=np.int64)})
+    encoding = {"position": "DELTA_BINARY_PACKED"}
+    pq.write_table(table, path, use_dictionary=False, column_encoding=encoding, compression="zstd")
 
 
 def training_cells(store: Store, cells: AnnData, roles: np.ndarray, run: Run) -> AnnData:

@@ -52,7 +52,7 @@ def size_curves(results: pd.DataFrame, *, metric: str, title: str, n_test: pd.Se
     samplings, names = size_samplings(scores), list(dict.fromkeys(scores["dataset"]))
     trained = _trained(scores)[lambda rows: rows["sampling"].isin(samplings)]
     families = list(dict.fromkeys(trained["family"]))
-    fig, panels = plt.subplots(1, len(names), figsize=(2.35 * len(names), 3.1), sharey=True, squeeze=False)
+    fig, panels = plt.subplots(1, len(names), figsize=(2.35 * len(names), 3.6), sharey=True, squeeze=False)
     for axes, name in zip(panels[0], names, strict=True):
         part = scores[scores["dataset"] == name]
         _draw_runs(axes, trained[trained["dataset"] == name], families, samplings)
