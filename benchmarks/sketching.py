@@ -23,7 +23,7 @@ Q = 1e-3  # the partial Hausdorff distance leaves out this share of the cells, t
 RARE = 1e-3  # share of the cells under which a type is rare
 # More cells outgrow the caches and have more boxes, so shorter sides and more dimensions to cut: seconds per n log n
 # may grow by this factor for ten times the cells. For a method that is quadratic in the cells it would be eight.
-GROWTH = 3.0
+GROWTH = 2.0
 
 
 def embedding_of(cells: int) -> tuple[np.ndarray, np.ndarray]:

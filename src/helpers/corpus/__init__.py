@@ -34,7 +34,8 @@ def read_source(design: Design) -> AnnData:
         check_genes(adata.var_names)
         check_counts(adata.X)
     except ValueError as error:
-        raise ValueError(f"corpus.path = {source.path!r}: {error}") from error
+        made_from = f"path = {source.path!r}" if source.source == "embedded" else "simulation"
+        raise ValueError(f"corpus.{made_from}: {error}") from error
     adata.obs["total_counts"] = np.asarray(adata.X.sum(axis=1), dtype=np.float64).ravel()
     return adata
 

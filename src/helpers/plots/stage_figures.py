@@ -100,7 +100,10 @@ def type_shares(subsets: Mapping[Run, pd.Series], corpus_labels: pd.Series) -> F
         axes.plot(range(len(before)), mean.where(mean > 0), "o-", ms=2.5, color=colour, label=f"{size:g} %")
     axes.plot(range(len(before)), before, color="#5A5A5A", lw=1.6, ls="--", label="corpus")
     axes.set(yscale="log", ylabel="share of cells", title="Share of each cell type (mean over seeds; absent: no dot)")
-    axes.set_xticks(range(len(before)), before.index, rotation=40, ha="right", rotation_mode="anchor")
+    if len(before) <= 40:
+        axes.set_xticks(range(len(before)), before.index, rotation=40, ha="right", rotation_mode="anchor")
+    else:
+        axes.set_xlabel("cell types, most common in the corpus first")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="size")
     return fig
 

@@ -1,6 +1,8 @@
 """Geometric sketching: cells spread evenly over the space that the corpus fills, not over its density."""
 
 import math
+from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,9 @@ from helpers.messages import unknown
 
 ENGINES = ("cellscale", "geosketch")
 MAX_STEPS = 200
+BLOCK = 1 << 15  # cells; their values stay in the processor's cache
+N_BINS = 1 << 16
+MANY = 64  # intervals along one dimension
 NARROWEST = 1e-20  # a bracket of sides narrower than this ends the bisection
 
 
@@ -119,7 +124,7 @@ class _Plaid:
         ranges = high - self.low
         self.unit = ranges.max() or points.dtype.type(1)
         self.ranges = ranges / self.unit
-        self.scaled: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self.dimensions: dict[int, _Dimension] = {}
 
     def boxes(self, side: float, most: float = math.inf) -> tuple[np.ndarray, int]:
         """Box of each cell, (n_obs,) int64, and the number of boxes.
@@ -129,41 +134,87 @@ class _Plaid:
         """
         side = self.points.dtype.type(side)
         codes, size = np.zeros(len(self.points), dtype=np.int64), 1
-        for dim in np.argsort(-self.ranges, kind="stable").tolist():
+        order = np.argsort(-self.ranges, kind="stable")
+        for place, dim in enumerate(order.tolist()):
             if self.ranges[dim] <= side:
                 break
-            values, ordered = self._dimension(dim)
-            starts = _starts(ordered, side, most)
+            if dim not in self.dimensions:
+                self._scale(order[place : place + 8])
+            dimension = self.dimensions[dim]
+            starts = dimension.starts(side, most)
             if size * len(starts) > len(codes) // 8:  # renumbered only now and then, while the tables fit the cache
                 codes, size = _distinct(codes, size)
                 if size > most:
                     return codes, size
-            codes *= len(starts)
-            codes += _intervals(values, starts)
+            for rows in _blocks(len(codes)):
+                codes[rows] *= len(starts)
+                codes[rows] += _intervals(dimension.scaled[rows], starts)
             size *= len(starts)
         return _distinct(codes, size)
 
-    def _dimension(self, dim: int) -> tuple[np.ndarray, np.ndarray]:
-        """Scaled values of a dimension, (n_obs,) each: cell by cell, and sorted; both are kept for the next side."""
-        if dim not in self.scaled:
-            values = self.points[:, dim] - self.low[dim]
-            values /= self.unit
-            self.scaled[dim] = values, np.sort(values)
-        return self.scaled[dim]
+    def _scale(self, dims: np.ndarray) -> None:
+        """Prepare some dimensions, of which each pass over the points serves several; they are kept for all sides."""
+        values = np.empty((len(dims), len(self.points)), dtype=self.points.dtype)
+        for rows in _blocks(len(self.points)):
+            values[:, rows] = ((self.points[rows][:, dims] - self.low[dims]) / self.unit).T
+        self.dimensions |= {dim: _Dimension(own) for dim, own in zip(dims.tolist(), values, strict=True)}
 
 
-def _starts(ordered: np.ndarray, side: np.floating, most: float) -> np.ndarray:
-    """First values of the intervals along one dimension, from its sorted values; no more than about `most`."""
-    starts, first = [], 0
-    while first < len(ordered) and len(starts) <= most:
-        starts.append(ordered[first])
-        first = ordered.searchsorted(ordered[first] + side, side="right")
-    return np.array(starts)
+class _Dimension:
+    """Scaled values along one dimension, (n_obs,) from 0 to at most 1, and how to step through them.
+
+    A few steps find the next value in narrow bins of equal width; many are worth a sort.
+    """
+
+    def __init__(self, scaled: np.ndarray) -> None:
+        self.scaled, self.bins = scaled, np.empty(len(scaled), dtype=np.uint16)
+        filled = np.zeros(N_BINS, dtype=bool)
+        for rows in _blocks(len(scaled)):
+            self.bins[rows] = self._bin(scaled[rows])
+            filled[self.bins[rows]] = True
+        self.filled = np.flatnonzero(filled)
+
+    def starts(self, side: np.floating, most: float) -> np.ndarray:
+        """First values of the intervals of length `side`; no more than about `most`."""
+        starts, first = [], self.scaled.dtype.type(0)
+        while first is not None and len(starts) <= most:
+            starts.append(first)
+            beyond = self._beyond if len(starts) < MANY else self._beyond_sorted
+            first = beyond(first + side)
+        return np.array(starts)
+
+    def _beyond(self, limit: np.floating) -> np.floating | None:
+        """The smallest value above `limit`, None if there is none."""
+        if limit >= 1:
+            return None
+        at = np.searchsorted(self.filled, self._bin(limit))
+        for bin_ in self.filled[at : at + 2]:  # the limit's own, if it is filled, and the next
+            near = self.scaled[self.bins == bin_]
+            near = near[near > limit]
+            if len(near):
+                return near.min()
+        return None
+
+    def _beyond_sorted(self, limit: np.floating) -> np.floating | None:
+        at = self.ordered.searchsorted(limit, side="right")
+        return self.ordered[at] if at < len(self.ordered) else None
+
+    @cached_property
+    def ordered(self) -> np.ndarray:
+        return np.sort(self.scaled)
+
+    def _bin(self, scaled: np.ndarray | np.floating) -> np.ndarray:
+        return (scaled * self.scaled.dtype.type(N_BINS - 1)).astype(np.uint16)
+
+
+def _blocks(n: int) -> Iterator[slice]:
+    """Rows, BLOCK at a time."""
+    return (slice(first, first + BLOCK) for first in range(0, n, BLOCK))
 
 
 def _intervals(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Interval of each value, (n_obs,) integers."""
-    if len(starts) > 64:
+    if len(starts) > MANY:
         return np.searchsorted(starts, values, side="right") - 1
     found = np.zeros(len(values), dtype=np.uint8)  # one fast comparison per interval beats a search per cell
     for start in starts[1:]:
