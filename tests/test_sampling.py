@@ -1,5 +1,8 @@
 """From a design to the cells that a run learns from: who is offered, what is drawn, thinned and reported."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -91,6 +94,18 @@ def test_samplings_that_the_cells_cannot_fill_are_refused(write_design, small_de
     design = load_design(write_design(small_design | {"strategies": strategies}))
     with pytest.raises(DesignError, match=told):
         check_design(design, read_source(design).obs)
+
+
+@pytest.mark.chain
+def test_a_stage_that_cannot_fill_a_sampling_writes_nothing(write_design, small_design, tmp_path):
+    deep = {"deep": {"strategy": "depth", "options": {"umis": 1e6}}}
+    design, results = write_design(small_design | {"strategies": deep}), tmp_path / "results"
+    arguments = [tmp_path / "out.ipynb", "-p", "design", design, "-p", "results", results]
+    command = [sys.executable, "-m", "helpers.run", "notebooks/00_corpus.py", *arguments]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "strategies.deep at 50 %: umis = 1000000.0 must be above 0 and at most" in done.stderr
+    assert not results.exists()
 
 
 def test_a_spike_in_that_cannot_be_filled_names_the_largest_size(write_design, spiked):
@@ -231,6 +246,9 @@ def test_a_description_by_hand():
     obs.loc[3, "donor_id"] = None
     assert np.isnan(describe(obs, np.arange(5))["n_donors"]), "unknown, not few"
     assert describe(obs, np.array([0, 0, 1]))["n_unique"] == 2
+    bare = describe(obs[["cell_type"]], np.array([0, 2]))
+    assert np.isnan([bare["n_donors"], bare["n_datasets"], bare["umis_per_cell"]]).all()
+    assert bare["shannon"] == 1
 
 
 def test_components_are_those_of_scikit_learn(small_cells):

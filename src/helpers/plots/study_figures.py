@@ -146,7 +146,7 @@ def loss_against_metric(pairs: pd.DataFrame, *, dataset: str, metric_name: str, 
     `pairs` has one row per run with family, strategy, sampling, n_cells, score, loss.
     """
     families = list(dict.fromkeys(pairs["family"]))
-    fig, panels = plt.subplots(1, len(families), figsize=(3.3 * len(families) + 0.5, 2.8), sharey=True, squeeze=False)
+    fig, panels = plt.subplots(1, len(families), figsize=(3.3 * len(families) + 0.5, 3.2), sharey=True, squeeze=False)
     for axes, family in zip(panels[0], families, strict=True):
         for sampling, part in pairs[pairs["family"] == family].groupby("sampling", sort=False):
             marker = style.strategy_marker(part["strategy"].iloc[0])[0]
@@ -167,7 +167,8 @@ def loss_against_metric(pairs: pd.DataFrame, *, dataset: str, metric_name: str, 
             xlabel=f"held-out loss on {dataset}\n({units[family]}; better →)",
         )
     panels[0][0].set_ylabel(f"{metric_name} on {dataset}")
-    panels[0][0].legend(loc="lower right")
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside lower center", ncols=4)
     bar = fig.colorbar(dots, ax=panels[0].tolist(), shrink=0.9)
     bar.set_label("cells in the corpus")
     return fig

@@ -16,7 +16,7 @@ def describe(obs: pd.DataFrame, rows: np.ndarray, *, share: float = 1.0) -> dict
     Parameters
     ----------
     obs
-        (n_obs, n_columns) with ``cell_type``, ``dataset_id``, ``total_counts`` and, where known, ``donor_id``.
+        (n_obs, n_columns) with ``cell_type`` and, where known, ``donor_id``, ``dataset_id`` and ``total_counts``.
     rows
         (n_cells,) positions in `obs`.
     share
@@ -24,23 +24,28 @@ def describe(obs: pd.DataFrame, rows: np.ndarray, *, share: float = 1.0) -> dict
 
     Returns
     -------
-    n_cells, n_unique, n_donors, n_datasets, n_types; umis_per_cell, the median (times `share`, which
-    thinning keeps on average); shannon in bits, inverse_simpson and gini_simpson over cell types. Donors are unknown
-    (NaN), not few, as soon as one cell's donor is missing.
+    n_cells, n_unique, n_donors, n_datasets, n_types; umis_per_cell, the median (times `share`, which thinning keeps on
+    average); shannon in bits, inverse_simpson and gini_simpson over cell types. What is missing for one cell is unknown
+    (NaN) for the subset: eight pooled donors without names are not few donors.
     """
     types = obs["cell_type"].iloc[rows]
-    donors = obs["donor_id"].iloc[rows] if "donor_id" in obs else pd.Series([None])
+    umis = obs["total_counts"].to_numpy()[rows] if "total_counts" in obs else [np.nan]
     return {
         "n_cells": len(rows),
         "n_unique": len(np.unique(rows)),
-        "n_donors": np.nan if donors.isna().any() else donors.nunique(),
-        "n_datasets": obs["dataset_id"].iloc[rows].nunique(),
+        "n_donors": _distinct(obs, "donor_id", rows),
+        "n_datasets": _distinct(obs, "dataset_id", rows),
         "n_types": types.nunique(),
-        "umis_per_cell": float(np.median(obs["total_counts"].to_numpy()[rows])) * share,
+        "umis_per_cell": float(np.median(umis)) * share,
         "shannon": diversity.shannon(types),
         "inverse_simpson": diversity.inverse_simpson(types),
         "gini_simpson": diversity.gini_simpson(types),
     }
+
+
+def _distinct(obs: pd.DataFrame, column: str, rows: np.ndarray) -> float:
+    values = obs[column].iloc[rows] if column in obs else pd.Series([None])
+    return np.nan if values.isna().any() else values.nunique()
 
 
 class ScaledExpression:
