@@ -25,7 +25,7 @@ strategy: str = "random"  # sampling of the design: how cells are drawn
 import pandas as pd
 
 from helpers import corpus, store, subset
-from helpers.design import load_design, n_cells
+from helpers.design import Run, load_design, n_cells
 from helpers.reading import finding, track
 from helpers.split import offered
 from helpers.subset.components import principal_components
@@ -40,16 +40,19 @@ obs = corpus.read_obs(artifacts).iloc[positions]
 
 # %% [markdown]
 # ## Draw
-# Sketches are spread over the principal components of the corpus. Written are positions in `corpus/`.
+# Sketches are spread over the principal components of the corpus. Thinning and spike-ins start from the cells that
+# `random` draws with the same seed. Written are positions in `corpus/`.
 
 # %%
 given = {"nested": sampling.nested, "perturbed": roles[positions] == "spikein"}
 if subset.reads_embedding(sampling.strategy):
     given["embedding"] = principal_components(corpus.read_cells(artifacts, positions, gene_space=False))
 
+base = "random" if sampling.strategy in subset.FROM_RANDOM else strategy
 runs = study.subsets(strategy)
 for run in track(runs, "subsets"):
-    n, name = n_cells(run.percentage, n_corpus), [strategy, run.seed] if sampling.nested else [run.subset]
+    n, alike = n_cells(run.percentage, n_corpus), Run("", 1.0, base, run.percentage, run.seed)
+    name = [base, run.seed] if sampling.nested else [alike.subset]
     settings = {"seed": study.seed, "name": name, "n": n, **sampling.model_dump(exclude={"percentages"})}
     file = artifacts.artifact(store.subset_path(run), inputs=["corpus", "split.parquet"], settings=settings)
     if not file.fresh:
@@ -59,22 +62,26 @@ for run in track(runs, "subsets"):
 
 # %% [markdown]
 # ## Realised sizes
+# UMIs are those after thinning, on average. Cells that thinning leaves without counts are not learned from; the next
+# notebook leaves them out.
 
 # %% tags=["show"]
 import numpy as np
 
+from helpers.reading import between
+from helpers.subset import depth
 from helpers.subset.report import describe
 
 drawn = {run: pd.read_parquet(artifacts.read(store.subset_path(run)))["position"].to_numpy() for run in runs}
 rows = {run: np.searchsorted(positions, chosen) for run, chosen in drawn.items()}
-table = pd.DataFrame([{"percentage": run.percentage, **describe(obs, chosen)} for run, chosen in rows.items()])
+share = depth.kept(obs, sampling.options["umis"]) if sampling.strategy == "depth" else 1.0
+told = [{"percentage": run.percentage, **describe(obs, chosen, share=share)} for run, chosen in rows.items()]
+table = pd.DataFrame(told)
 whole = describe(obs, np.flatnonzero(roles[positions] == "corpus"))
-ranges = table.groupby("percentage").agg(["min", "max"])
-text = {
-    name: ranges[name].apply(lambda row: " – ".join(f"{v:,.4g}" for v in dict.fromkeys(row)), axis=1)
-    for name in table.columns[1:]
-}
-pd.DataFrame(text).rename_axis("% of corpus").replace("nan – nan", "unknown").replace("nan", "unknown")
+forms = {name: ",.0f" if name.startswith(("n_", "umis")) else ".3g" for name in table.columns[1:]}
+sizes = table.groupby("percentage")
+text = {name: sizes[name].agg(lambda values, form=form: between(values, form)) for name, form in forms.items()}
+pd.DataFrame(text).rename_axis("% of corpus").replace("nan", "unknown")
 
 # %% [markdown]
 # ## Cell types before and after
@@ -97,9 +104,9 @@ beside = {"random": random_rows, strategy: smallest}
 plots.sketch(given["embedding"], beside, labels) if "embedding" in given else None
 
 # %% tags=["show"]
-small, bits = table[table["percentage"] == table["percentage"].min()], "shannon"
+small = table[table["percentage"] == table["percentage"].min()]
 finding(
-    f"`{strategy}` subsets hold {table['n_cells'].min():,} to {table['n_cells'].max():,} cells. The smallest keep "
-    f"{small['n_types'].min()} to {small['n_types'].max()} cell types, with a Shannon index of {small[bits].min():.2f} "
-    f"to {small[bits].max():.2f} bits; the corpus has {whole['n_types']} types and {whole[bits]:.2f} bits."
+    f"`{strategy}` subsets hold {between(table['n_cells'], ',')} cells. The smallest keep "
+    f"{between(small['n_types'], '.0f')} cell types, with a Shannon index of {between(small['shannon'], '.2f')} bits; "
+    f"the corpus has {whole['n_types']} types and {whole['shannon']:.2f} bits."
 )

@@ -13,8 +13,9 @@
 #
 # **Method.** For every subset of every way of sampling: cells, donors, datasets and cell types it holds, Shannon,
 # inverse Simpson and Gini–Simpson indices over cell types, and the Vendi score, the effective number of different
-# expression profiles. Vendi reads log1p CP10k of the 2,000 most variable genes, scaled by mean and standard deviation
-# of the whole corpus, the same for all subsets; it cannot exceed the number of cells, and noise of single cells counts.
+# expression profiles. Vendi reads log1p CP10k of the most variable genes (at most 2,000), scaled by mean and standard
+# deviation of the whole corpus, the same for all subsets; it cannot exceed the number of cells, and their noise counts.
+# Thinned subsets are those that are learned from: without cells that lost all their counts.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -45,13 +46,12 @@ scaled = ScaledExpression(pretraining)
 
 def row(run):
     sampling = study.strategies[run.strategy]
-    positions = pd.read_parquet(artifacts.read(paths[run]))["position"].to_numpy()
-    thinned = sampling.strategy == "depth"
-    share = depth.kept(pretraining.obs, sampling.options["umis"]) if thinned else 1.0
+    share = depth.kept(pretraining.obs, sampling.options["umis"]) if sampling.strategy == "depth" else 1.0
+    learned = corpus.training_cells(artifacts, cells, roles, run)
     names = {"subset": run.subset, "strategy": sampling.strategy, "sampling": run.strategy}
     names |= {"percentage": run.percentage, "subset_seed": run.seed}
-    vendi = diversity.vendi(scaled(corpus.training_cells(artifacts, cells, roles, run)))
-    return names | describe(cells.obs, positions, share=share) | {"vendi": vendi}
+    held = describe(learned.obs, np.arange(learned.n_obs), share=share)
+    return names | held | {"vendi": diversity.vendi(scaled(learned))}
 
 
 # %%
@@ -68,7 +68,11 @@ table = pd.read_parquet(artifacts.read("diversity.parquet"))
 from helpers.plots import stage_figures as plots
 
 whole = describe(pretraining.obs, np.arange(pretraining.n_obs)) | {"vendi": diversity.vendi(scaled(pretraining))}
-plots.diversity_curves(table, whole)
+several = table.groupby("sampling")["percentage"].transform("nunique") > 1
+plots.diversity_curves(table[several], whole)
+
+# %% tags=["show"]
+plots.diversity_at_one_size(table[~several], whole) if (~several).any() else None
 
 # %% [markdown]
 # ## Donors and datasets kept
@@ -76,9 +80,10 @@ plots.diversity_curves(table, whole)
 # in Kang's pool of eight, the number of donors is unknown.
 
 # %% tags=["show"]
-kept = ["n_cells", "n_types", "n_datasets", "n_donors", "umis_per_cell", "shannon", "vendi"]
-means = table.groupby(["sampling", "percentage"], sort=False)[kept].mean()
-means.style.format("{:,.0f}", na_rep="unknown").format("{:.2f}", subset=["shannon"]).format("{:,.1f}", subset=["vendi"])
+kept = ["n_cells", "n_types", "n_datasets", "n_donors", "umis_per_cell"]
+indices = ["shannon", "inverse_simpson", "gini_simpson", "vendi"]
+means = table.groupby(["sampling", "percentage"], sort=False)[kept + indices].mean()
+means.style.format("{:,.0f}", na_rep="unknown").format("{:.2f}", subset=indices)
 
 # %% tags=["show"]
 name = next(iter(study.strategies))
@@ -87,6 +92,7 @@ bits = means["shannon"].xs(means.index[0][1], level="percentage").sort_values()
 finding(
     f"From {small['n_cells']:,.0f} to {large['n_cells']:,.0f} cells of `{name}` subsets, the Shannon index goes from "
     f"{small['shannon']:.2f} to {large['shannon']:.2f} bits and the Vendi score from {small['vendi']:.0f} to "
-    f"{large['vendi']:.0f}. At {means.index[0][1]:g} % the ways of sampling range from {bits.iloc[0]:.2f} bits "
-    f"(`{bits.index[0]}`) to {bits.iloc[-1]:.2f} (`{bits.index[-1]}`)."
+    f"{large['vendi']:.0f}."
+    + f" At {means.index[0][1]:g} % the ways of sampling range from {bits.iloc[0]:.2f} bits (`{bits.index[0]}`) to "
+    f"{bits.iloc[-1]:.2f} (`{bits.index[-1]}`)." * (len(bits) > 1)
 )

@@ -67,6 +67,17 @@ def test_nothing_and_missing_labels_are_refused(index):
         index([])
     with pytest.raises(ValueError, match="missing for 2 of 3"):
         index(pd.Series(["a", None, np.nan], dtype=object))
+    for labels in (["a", "b", np.nan], np.array(["a", None], dtype=object), ["a", None]):
+        with pytest.raises(ValueError, match="missing for 1 of"):
+            index(labels)
+    with pytest.raises(ValueError, match="is one text"):
+        index("abc")
+
+
+def test_labels_may_be_anything_hashable():
+    assert diversity.shannon([1, "1"]) == 1
+    assert diversity.shannon([("a", 1), ("b", 2), ("a", 1), ("b", 2)]) == 1
+    assert diversity.shannon(label for label in "aabb") == 1
 
 
 class Counting:

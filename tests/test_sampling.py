@@ -84,7 +84,7 @@ def test_seeds_of_sizes_that_are_not_there_are_refused(write_design, small_desig
     ("strategies", "told"),
     [
         ({"few": {"strategy": "donors"}}, r"strategies\.few at 50 %: obs\['donor_id'\] is missing for 96 of 96"),
-        ({"few": {"strategy": "datasets", "options": {"k": 4}}}, r"k = 4 is more than the 1 dataset_id there are"),
+        ({"few": {"strategy": "datasets", "options": {"k": 4}}}, r"k = 4 is more than the 1 datasets there are"),
         ({"mix": {"strategy": "composition", "options": {"blocks": {"on": 1}}}}, "did you mean 'one'"),
         ({"deep": {"strategy": "depth", "options": {"umis": 1e6}}}, r"umis = 1000000.0 must be above 0 and at most"),
         ({"few": {"strategy": "datasets", "nested": True, "options": {"k": 1}}}, "nested subsets of a fixed number"),

@@ -35,7 +35,8 @@ def test_by_hand():
     assert got["percentage"] == 10  # 0.77 > 0.95 × 0.80 = 0.76
     assert got["best"] == 0.80
     assert got["threshold"] == pytest.approx(0.76)
-    assert list(got) == ["family", "width", "strategy", "task", "dataset", "percentage", "best", "threshold"]
+    columns = ["family", "width", "strategy", "task", "dataset", "percentage", "best", "threshold", "sampling"]
+    assert list(got) == columns
 
 
 def test_any_seed_may_pass():

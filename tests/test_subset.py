@@ -357,8 +357,8 @@ def test_missing_labels_are_refused(strategy, label):
 @pytest.mark.parametrize(
     ("strategy", "options", "message"),
     [
-        ("donors", {"k": 3}, "k = 3 is more than the 2 donor_id there are"),
-        ("datasets", {"k": 3}, "k = 3 is more than the 2 dataset_id"),
+        ("donors", {"k": 3}, "k = 3 is more than the 2 donors there are"),
+        ("datasets", {"k": 3}, "k = 3 is more than the 2 datasets"),
         ("donors", {"k": 0}, "k = 0 must be a whole number"),
         ("donors", {"k": True}, "k = True must be a whole number"),
         ("donors", {"k": 1.5}, "k = 1.5 must be a whole number"),

@@ -110,6 +110,13 @@ class Design(Strict):
         return self
 
     @model_validator(mode="after")
+    def _nested_sizes_share_their_seeds(self):
+        for name, sampling in self.strategies.items():
+            if sampling.nested and len({tuple(self.seeds_of(size)) for size in self.sizes(name)}) > 1:
+                raise ValueError(f"strategies.{name}.nested needs the same seeds at all sizes, see seeds_by_size")
+        return self
+
+    @model_validator(mode="after")
     def _spike_ins_have_a_source(self):
         for name, sampling in self.strategies.items():
             if sampling.strategy in SPIKE_INS and self.perturbation is None:

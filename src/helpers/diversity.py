@@ -78,7 +78,7 @@ def vendi(X: Rows, *, chunk: int = 4096) -> float:
     shape = tuple(np.shape(X))
     if len(shape) != 2 or 0 in shape:
         raise ValueError(f"X has the shape {shape}: (n_cells, n_features) with at least one of each is needed")
-    if chunk < 1:
+    if isinstance(chunk, bool) or not isinstance(chunk, int | np.integer) or chunk < 1:
         raise ValueError(f"chunk = {chunk}: at least one cell must be read at a time")
     # The smaller of U Uᵀ and Uᵀ U, U the cells at unit length: both have the same eigenvalues other than 0. dsyrk
     # computes one triangle, half the work of a product, and adds it in place. It wants Fortran order, as has U.T.
@@ -112,7 +112,10 @@ def _unit_rows(X: Rows, n_cells: int, chunk: int) -> Iterator[np.ndarray]:
 
 def _shares(labels: Sequence | np.ndarray | pd.Series) -> np.ndarray:
     """Share of each label that occurs, (n_labels,), all positive."""
-    values = labels if isinstance(labels, pd.Series) else pd.Series(np.asarray(labels))
+    if isinstance(labels, str | bytes):
+        raise ValueError(f"labels = {labels!r} is one text; a sequence with the label of each cell is needed")
+    # As objects, so that numpy neither turns a missing label into text nor a label that is a tuple into columns.
+    values = pd.Series(labels if hasattr(labels, "dtype") else list(labels), dtype=getattr(labels, "dtype", object))
     if not len(values):
         raise ValueError("labels is empty: the diversity of no cells is undefined")
     missing = int(values.isna().sum())

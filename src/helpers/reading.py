@@ -32,6 +32,12 @@ def track[T](items: Iterable[T], what: str) -> Iterator[T]:
         yield item
 
 
+def between(values: Iterable[float], form: str) -> str:
+    """The range of some values in words, ``3 to 5``, or one number if both ends look the same."""
+    ends = sorted(values)
+    return " to ".join(dict.fromkeys(format(end, form) for end in (ends[0], ends[-1])))
+
+
 def duration(seconds: float) -> str:
     """Seconds as ``1:05`` (minutes) or ``2:03:00`` (hours)."""
     minutes, rest = divmod(round(seconds), 60)

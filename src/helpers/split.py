@@ -47,7 +47,10 @@ def _assign_treated(obs: pd.DataFrame, roles: pd.Series, task: Perturbation) -> 
         raise DesignError(f"perturbation.where = {task.where} names {inside:,} cells of corpus.pretraining: keep apart")
     roles[treated] = "spikein"
     for name, context in task.held_out.items():
-        roles[treated & match(obs, context, f"perturbation.held_out.{name}")] = "evaluation"
+        held_out = treated & match(obs, context, f"perturbation.held_out.{name}")
+        if not held_out.any():
+            raise DesignError(f"perturbation.held_out.{name} = {context} holds no treated cell: nothing is held out")
+        roles[held_out] = "evaluation"
 
 
 def evaluation_mask(obs: pd.DataFrame, roles: pd.Series, design: Design, name: str) -> np.ndarray:
@@ -132,20 +135,19 @@ def offered(roles: np.ndarray, strategy: str) -> np.ndarray:
 
 
 def _check_sampling(design: Design, obs: pd.DataFrame, roles: np.ndarray, name: str) -> None:
-    """Draw the smallest and the largest subset, so that what cannot be filled is told before anything is written."""
+    """Check the smallest and the largest subset, so that what cannot be filled is told before anything is written."""
     sampling = design.strategies[name]
-    if subset.reads_embedding(sampling.strategy) or (sampling.strategy == "depth" and "total_counts" not in obs):
-        return  # not known yet: the stage that draws tells
+    if sampling.strategy == "depth" and "total_counts" not in obs:
+        return  # not known before the counts are read
     positions = offered(roles, sampling.strategy)
     treated = roles[positions] == "spikein"
     n_corpus = int((roles == "corpus").sum())
     for size in {min(design.sizes(name)), max(design.sizes(name))}:
         try:
-            subset.draw(
+            subset.check(
                 sampling.strategy,
                 obs.iloc[positions],
                 n_cells(size, n_corpus),
-                rng=np.random.default_rng(0),
                 nested=sampling.nested,
                 perturbed=treated,
                 **sampling.options,

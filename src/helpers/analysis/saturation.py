@@ -31,8 +31,9 @@ def saturation_points(results: pd.DataFrame, *, metric: str, rule: str, q: float
 
     Returns
     -------
-    One row per family, width, strategy, sampling, task, dataset with `percentage`, `best`, `threshold`. `percentage` is
-    NaN where no run is above the threshold: the best is zero or negative, or q is 1.
+    One row per family, width, strategy, task, dataset with `percentage`, `best`, `threshold`, and `sampling`, which
+    tells apart what a design samples by one strategy in several ways. `percentage` is NaN where no run is above the
+    threshold: the best is zero or negative, or q is 1.
 
     Raises
     ------
@@ -48,7 +49,8 @@ def saturation_points(results: pd.DataFrame, *, metric: str, rule: str, q: float
         raise ValueError(f"q = {q!r} must be over 0 and at most 1, e.g. 0.95")
     trained = _trained(results, metric)
     rows = [dict(zip(CURVE, key, strict=True)) | RULES[rule](curve, q) for key, curve in _curves(trained)]
-    return pd.DataFrame(rows, columns=[*CURVE, "percentage", "best", "threshold"])
+    first = [column for column in CURVE if column != "sampling"]
+    return pd.DataFrame(rows, columns=[*first, "percentage", "best", "threshold", "sampling"])
 
 
 def size_samplings(results: pd.DataFrame) -> list[str]:

@@ -138,5 +138,7 @@ def _needed_columns(design: Design) -> list[str]:
         design.held_out.where,
         *(item.where for item in design.evaluation_sets.values()),
     ]
+    if design.perturbation is not None:
+        wheres += [design.perturbation.where, *design.perturbation.held_out.values()]
     labels = [item.label for item in design.evaluation_sets.values()]
     return list(dict.fromkeys([*OBS_COLUMNS, *(key for where in wheres for key in where), *labels]))

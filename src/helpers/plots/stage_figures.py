@@ -63,25 +63,24 @@ def evaluation_sets(sets: pd.DataFrame) -> Figure:
 
 
 @figure
-def subset_composition(subsets: Mapping[float, np.ndarray], corpus_labels: pd.Series) -> Figure:
-    """Share of each cell type in one subset per size; `subsets` maps percentage to the subset's labels, (n_cells,)."""
+def subset_composition(subsets: Mapping[float, pd.Series], corpus_labels: pd.Series) -> Figure:
+    """Share of each cell type in the corpus and in one subset per size; `subsets` maps percentage to labels."""
     order = corpus_labels.value_counts()
     shown = list(order.index[:N_SHOWN_TYPES])
-    colours = [*sns.color_palette("colorblind", len(shown)), (0.75, 0.75, 0.75)]
-    columns = [f"{percentage:g} %\n{len(labels):,}" for percentage, labels in subsets.items()]
+    colours = [*[colour for colour in sns.color_palette("colorblind") if len(set(colour)) > 1], (0.75, 0.75, 0.75)]
+    columns = {f"{percentage:g} %\n{len(labels):,}": labels for percentage, labels in subsets.items()}
+    columns[f"corpus\n{len(corpus_labels):,}"] = corpus_labels
     shares = pd.DataFrame(
         {
-            column: pd.Series(labels)
-            .where(lambda values: values.isin(shown), "all others")
-            .value_counts(normalize=True)
-            for column, labels in zip(columns, subsets.values(), strict=True)
+            column: labels.where(labels.isin(shown), "all others").value_counts(normalize=True)
+            for column, labels in columns.items()
         }
     )
     fig, axes = plt.subplots(figsize=(7.2, 3))
     shares = shares.reindex([*shown, "all others"]).fillna(0)
     shares.T.plot.bar(stacked=True, width=0.85, color=colours, ax=axes, rot=0)
     axes.set(ylabel="share of cells", xlabel="size of the subset, in per cent of the corpus and cells", ylim=(0, 1))
-    axes.set_title(f"Cell types of one subset per size ({len(order)} types in the corpus)")
+    axes.set_title(f"Cell types of one subset per size and of the corpus ({len(order)} types)")
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1, 0.5))
     return fig
@@ -113,13 +112,20 @@ def sketch(embedding: np.ndarray, drawn: Mapping[str, np.ndarray], labels: pd.Se
     """Cells on the first two components, and which of them each subset in `drawn` (name -> rows) takes."""
     types = list(labels.value_counts().index)
     colours = dict(zip(types, sns.color_palette("husl", len(types)), strict=True))
-    fig, panels = plt.subplots(1, len(drawn), figsize=(3.6 * len(drawn), 3.2), sharex=True, sharey=True, squeeze=False)
+    fig, panels = plt.subplots(1, len(drawn), figsize=(3.6 * len(drawn), 3.9), sharex=True, sharey=True, squeeze=False)
     for axes, (name, rows) in zip(panels[0], drawn.items(), strict=True):
         axes.scatter(*embedding[:, :2].T, s=2, lw=0, color="#D9D9D9", rasterized=True)
         taken = labels.iloc[rows]
-        axes.scatter(*embedding[rows, :2].T, s=9, lw=0, color=[colours[label] for label in taken])
+        for label in taken.value_counts().index:
+            points = embedding[rows[(taken == label).to_numpy()], :2]
+            axes.scatter(*points.T, s=9, lw=0, color=colours[label], label=label)
         axes.set(xticks=[], yticks=[], xlabel="PC 1", ylabel="PC 2")
         axes.set_title(f"{name}: {len(rows):,} cells of {taken.nunique()} types")
+    entries = {}
+    for axes in panels[0]:
+        entries |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    if len(entries) <= 30:
+        fig.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=6, markerscale=1.5)
     fig.suptitle(f"Drawn cells (coloured by type) among all {len(labels):,} (grey)", size=8.5)
     return fig
 
@@ -136,7 +142,7 @@ INDICES = {
 
 @figure
 def diversity_curves(table: pd.DataFrame, whole: Mapping[str, float]) -> Figure:
-    """What subsets hold against their number of cells; seeds as dots, their mean as a line, the corpus as a dashed one.
+    """What subsets hold against their number of cells: seeds as dots, their mean as a line, the corpus as a dashed one.
 
     `table` has one row per subset with sampling, n_cells and the indices; `whole` has the indices of the corpus.
     """
@@ -153,10 +159,29 @@ def diversity_curves(table: pd.DataFrame, whole: Mapping[str, float]) -> Figure:
         if table[index].isna().all():
             axes.text(0.5, 0.5, "unknown for these cells", transform=axes.transAxes, ha="center", size=8)
             axes.set(yticks=[])
+    sizes = np.unique(table["n_cells"])
     for axes in panels[1]:
         axes.set_xlabel("cells in the subset")
+        axes.set_xticks(sizes[:: 1 + len(sizes) // 6], [f"{size:,}" for size in sizes[:: 1 + len(sizes) // 6]])
+        axes.set_xticks([], minor=True)
     handles, labels = panels[0][0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5))
+    return fig
+
+
+@figure
+def diversity_at_one_size(table: pd.DataFrame, whole: Mapping[str, float]) -> Figure:
+    """What subsets of samplings with a single size hold, a line each; dots are seeds, dashed is the whole corpus."""
+    names = [f"{name} ({n:,})" for name, n in zip(table["sampling"], table["n_cells"], strict=True)]
+    fig, panels = plt.subplots(1, len(INDICES), figsize=(10, 0.9 + 0.22 * len(set(names))), sharey=True)
+    for axes, (index, title) in zip(panels, INDICES.items(), strict=True):
+        axes.plot(table[index], names, "o", ms=3.5, mew=0, alpha=0.6, color="#0072B2")
+        axes.axvline(whole[index], color="#5A5A5A", lw=0.9, ls="--")
+        axes.set(xlim=(0, None), title="\n".join(textwrap.wrap(title, 16)))
+        if table[index].isna().all():
+            axes.set(xticks=[], xlabel="unknown")
+    panels[0].set_ylabel("sampling (cells)")
+    panels[0].invert_yaxis()
     return fig
 
 
@@ -171,7 +196,7 @@ def loss_curves(histories: Mapping[Run, pd.DataFrame], *, unit: str) -> Figure:
     fig, panels = plt.subplots(1, 2, figsize=(7.2, 2.8), sharey=True)
     for axes, column in zip(panels, ("train_loss", "validation_loss"), strict=True):
         for run, history in histories.items():
-            first = run.seed == min(other.seed for other in histories)
+            first = run.seed == min(other.seed for other in histories if other.percentage == run.percentage)
             name = f"{run.percentage:g} %" if first else None
             if stepwise:
                 later = history[history["step"] > 0]  # before the first step all are untrained
@@ -251,7 +276,8 @@ def loss_by_cell(losses: Mapping[Run, pd.DataFrame], *, unit: str) -> Figure:
     for axes, name in zip(panels[0], names, strict=True):
         for run, table in losses.items():
             low, middle, high = table.loc[table["dataset"] == name, "loss"].quantile([0.1, 0.5, 0.9])
-            at = sizes.index(run.percentage) + 0.15 * (run.seed - 1)
+            seeds = sorted(other.seed for other in losses if other.percentage == run.percentage)
+            at = sizes.index(run.percentage) + 0.6 * ((seeds.index(run.seed) + 0.5) / len(seeds) - 0.5)
             axes.plot([at, at], [low, high], color="#9DB9CE", lw=1.2)
             axes.plot(at, middle, "o", ms=2.5, color="#0072B2")
         controls = first.loc[first["dataset"] == name, ["null", "floor"]].median()

@@ -26,6 +26,7 @@ _STRATEGIES: dict[str, tuple[str, dict[str, object]]] = {
     "composition": ("composition", {}),
 }
 STRATEGIES: tuple[str, ...] = tuple(_STRATEGIES)
+FROM_RANDOM = ("random", "depth", "spikein_10", "spikein_50")  # the same cells as `random`, thinned or replaced
 SPIKE_INS = ("spikein_10", "spikein_50")
 # With all cells of a corpus these draw what `random` draws; the others differ in what they do to it.
 SAME_WHOLE = ("celltype_reweighted", "geometric_sketching", "donors", "datasets")
@@ -100,15 +101,33 @@ def draw(
         incomplete; what the strategy cannot fill.
     """
     method = _method(strategy)
-    if isinstance(n, bool) or not isinstance(n, int | np.integer):
-        raise ValueError(f"n = {n!r} must be a whole number of cells, 1 to {len(obs):,}")
-    if not 1 <= n <= len(obs):
-        raise ValueError(f"n = {n:,} cells cannot be drawn from {len(obs):,} without repeats: use 1 to {len(obs):,}")
+    _check_size(obs, n)
+    if not isinstance(rng, np.random.Generator):
+        raise ValueError(f"rng = {rng!r} must be a numpy Generator, such as numpy.random.default_rng(0)")
     check_options(strategy, options)
     given = {"embedding": embedding, "nested": nested, "perturbed": perturbed}
     accepted = inspect.signature(method).parameters
     given = {name: value for name, value in given.items() if name in accepted}
     return method(obs, int(n), rng=rng, **given, **_STRATEGIES[strategy][1], **options)
+
+
+def check(strategy: str, obs: pd.DataFrame, n: int, **given: object) -> None:
+    """Raise what `draw` would raise for these cells, size and options, but for what concerns an embedding."""
+    _check_size(obs, n)
+    module = importlib.import_module(module_of(strategy))
+    if hasattr(module, "check"):
+        module.check(len(obs), **{name: value for name, value in given.items() if name not in _GIVEN})
+    else:
+        draw(strategy, obs, n, rng=np.random.default_rng(0), **given)
+
+
+def _check_size(obs: pd.DataFrame, n: int) -> None:
+    if not len(obs):
+        raise ValueError("obs is empty: there are no cells to draw from")
+    if isinstance(n, bool) or not isinstance(n, int | np.integer):
+        raise ValueError(f"n = {n!r} must be a whole number of cells, 1 to {len(obs):,}")
+    if not 1 <= n <= len(obs):
+        raise ValueError(f"n = {n:,} cells cannot be drawn from {len(obs):,} without repeats: use 1 to {len(obs):,}")
 
 
 def _method(strategy: str) -> Callable[..., np.ndarray]:

@@ -50,7 +50,7 @@ def draw(
     for block, weight in blocks.items():
         if block not in names:
             raise ValueError(f"blocks: {unknown(label, block, names)}")
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < np.inf:
+        if isinstance(weight, bool) or not isinstance(weight, int | float | np.number) or not 0 < weight < np.inf:
             raise ValueError(f"blocks: the weight of {block!r} is {weight!r}; accepted: a number above 0")
     if nested and len(blocks) > 2:
         raise ValueError(
@@ -58,8 +58,9 @@ def draw(
         )
     weights = np.zeros(len(names))
     weights[[names.index(block) for block in blocks]] = list(blocks.values())
-    quotas = _quotas(weights, n, rng)
+    weights /= weights.max()  # so that their sum is finite
     there = np.bincount(codes, minlength=len(names))
+    quotas = _quotas(weights, n, there, rng)
     for block in np.flatnonzero(quotas > there):
         share = weights[block] / weights.sum()
         fits = int(min(there[weights > 0] * weights.sum() / weights[weights > 0]))  # for all blocks, not this one only
@@ -70,11 +71,11 @@ def draw(
     return take(codes, quotas, rng, nested=nested)
 
 
-def _quotas(weights: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Whole numbers of cells nearest to the shares, (n_blocks,): largest remainders, ties by `rng`."""
+def _quotas(weights: np.ndarray, n: int, there: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Whole numbers of cells nearest to the shares, (n_blocks,): largest remainders, ties to blocks that have room."""
     exact = n * weights / weights.sum()
     quotas = np.floor(exact).astype(np.int64)
-    precedence = rng.permutation(len(weights))
-    remainders = np.round(exact - quotas, 9)[precedence]  # equal remainders may differ in the last bit
-    quotas[precedence[np.argsort(-remainders, kind="stable")[: n - quotas.sum()]]] += 1
+    remainders = np.round(exact - quotas, 9)  # equal remainders may differ in the last bit
+    order = np.lexsort((rng.permutation(len(weights)), quotas >= there, -remainders))
+    quotas[order[: n - quotas.sum()]] += 1
     return quotas

@@ -40,6 +40,9 @@ def kept(obs: pd.DataFrame, umis: float) -> float:
         raise ValueError(
             f"obs lacks the column 'total_counts', UMIs per cell; it has: {', '.join(map(str, obs.columns))}"
         )
+    missing = int(obs["total_counts"].isna().sum())
+    if missing:
+        raise ValueError(f"obs['total_counts'] is missing for {missing:,} of {len(obs):,} cells")
     median = float(np.median(obs["total_counts"]))
     if isinstance(umis, bool) or not isinstance(umis, int | float | np.number) or not 0 < umis <= median:  # NaN too
         raise ValueError(f"umis = {umis!r} must be above 0 and at most {median:,.0f}, the present median UMIs per cell")

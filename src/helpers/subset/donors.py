@@ -5,6 +5,8 @@ import pandas as pd
 
 from helpers.subset.strata import codes_of, take
 
+NOUNS = {"donor_id": "donors", "dataset_id": "datasets"}
+
 
 def draw(
     obs: pd.DataFrame,
@@ -47,7 +49,7 @@ def draw(
         return take(codes, _few(counts, n, rng), rng, nested=nested)
     if nested:
         raise ValueError(f"nested subsets of a fixed number of {label} are not defined: leave out k or nested")
-    return take(codes, _spread(counts, n, k, label, rng), rng)
+    return take(codes, _spread(counts, n, k, NOUNS.get(label, label), rng), rng)
 
 
 def _few(counts: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -59,20 +61,20 @@ def _few(counts: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     return quotas
 
 
-def _spread(counts: np.ndarray, n: int, k: int, label: str, rng: np.random.Generator) -> np.ndarray:
+def _spread(counts: np.ndarray, n: int, k: int, names: str, rng: np.random.Generator) -> np.ndarray:
     """Cells to take of each donor, (n_donors,): equal shares of `k` random ones that have so many."""
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise ValueError(f"k = {k!r} must be a whole number of {label}, 1 to {len(counts):,}")
+        raise ValueError(f"k = {k!r} must be a whole number of {names}, 1 to {len(counts):,}")
     if k > len(counts):
-        raise ValueError(f"k = {k:,} is more than the {len(counts):,} {label} there are: use that or fewer")
+        raise ValueError(f"k = {k:,} is more than the {len(counts):,} {names} there are: use that or fewer")
     if k > n:
-        raise ValueError(f"n = {n:,} cells cannot be spread over k = {k:,} {label}: use n ≥ {k:,}")
+        raise ValueError(f"n = {n:,} cells cannot be spread over k = {k:,} {names}: use n ≥ {k:,}")
     share, rest = divmod(n, k)
     eligible = np.flatnonzero(counts >= share + (rest > 0))
     if len(eligible) < k:
         largest = k * int(np.sort(counts)[-k])
         raise ValueError(
-            f"only {len(eligible):,} {label} have the {share + (rest > 0):,} cells that each of k = {k:,} must give "
+            f"only {len(eligible):,} {names} have the {share + (rest > 0):,} cells that each of k = {k:,} must give "
             f"for n = {n:,}: use n ≤ {largest:,} with this k"
         )
     quotas = np.zeros(len(counts), dtype=np.int64)

@@ -58,15 +58,20 @@ def draw(
     Source: Hie et al. 2019, Cell Systems 8:483, with the gapped boxes and the bisection of their package geosketch 1.3.
     Its boxes are as many as the cells to draw by default; a number that does not depend on `n` is what nests sketches.
     """
-    if engine not in ENGINES:
-        raise ValueError(unknown("engine", engine, ENGINES))
-    plaid = _Plaid(_checked(embedding, len(obs)))
+    check(len(obs), boxes=boxes, alpha=alpha, engine=engine)
     boxes = _default_boxes(len(obs)) if boxes is None else boxes
-    _check_target(boxes, alpha, len(obs))
+    plaid = _Plaid(_checked(embedding, len(obs)))
     if engine == "geosketch":
         return _package(plaid.points, n, rng, boxes, alpha)
     codes, _ = _bisect(plaid, boxes, alpha)
     return spread(codes, n, rng)
+
+
+def check(n_obs: int, *, boxes: int | None = None, alpha: float = 0.1, engine: str = "cellscale") -> None:
+    """Raise ValueError for options of `draw` that are out of range for `n_obs` cells."""
+    if engine not in ENGINES:
+        raise ValueError(unknown("engine", engine, ENGINES))
+    _check_target(_default_boxes(n_obs) if boxes is None else boxes, alpha, n_obs)
 
 
 def partition(embedding: np.ndarray, side: float) -> np.ndarray:
@@ -272,7 +277,7 @@ def _default_boxes(n_obs: int) -> int:
 def _check_target(boxes: int, alpha: float, n_obs: int) -> None:
     if isinstance(boxes, bool) or not isinstance(boxes, int | np.integer) or not 1 <= boxes <= n_obs:
         raise ValueError(f"boxes = {boxes!r} must be a whole number, 1 to the number of cells, {n_obs:,}")
-    if not 0 < alpha < 1:
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 1:
         raise ValueError(f"alpha = {alpha!r} must lie between 0 and 1, both excluded; 0.1 is usual")
 
 

@@ -28,11 +28,13 @@ def describe(obs: pd.DataFrame, rows: np.ndarray, *, share: float = 1.0) -> dict
     average); shannon in bits, inverse_simpson and gini_simpson over cell types. What is missing for one cell is unknown
     (NaN) for the subset: eight pooled donors without names are not few donors.
     """
+    seen = np.zeros(len(obs), dtype=bool)
+    seen[rows] = True
     types = obs["cell_type"].iloc[rows]
     umis = obs["total_counts"].to_numpy()[rows] if "total_counts" in obs else [np.nan]
     return {
         "n_cells": len(rows),
-        "n_unique": len(np.unique(rows)),
+        "n_unique": int(np.count_nonzero(seen)),
         "n_donors": _distinct(obs, "donor_id", rows),
         "n_datasets": _distinct(obs, "dataset_id", rows),
         "n_types": types.nunique(),

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from helpers.subset.strata import take
+from helpers.subset.strata import sample_mask
 
 
 def draw(
@@ -15,7 +15,9 @@ def draw(
     perturbed: np.ndarray | None = None,
     nested: bool = False,
 ) -> np.ndarray:
-    """Draw `n` cells at random, round(share × n) of them perturbed and the others not.
+    """Draw `n` cells that are not perturbed, as `random` does, and replace round(share × n) of them by perturbed ones.
+
+    From the same state of `rng`, `random` draws the same cells from those that are not perturbed.
 
     Parameters
     ----------
@@ -37,32 +39,37 @@ def draw(
 
     Source: study, spike-ins, with cells of a Perturb-seq screen (Replogle 2022).
     """
-    codes = (_perturbed(obs) if perturbed is None else np.asarray(perturbed, dtype=bool)).astype(np.uint8)
-    if codes.shape != (len(obs),):
-        raise ValueError(f"perturbed has the shape {codes.shape}; one value for each of {len(obs):,} cells is needed")
-    there = np.bincount(codes, minlength=2)
-    if not there.all():
-        which = "perturbed" if there[0] else "unperturbed"
+    treated = _perturbed(obs) if perturbed is None else np.asarray(perturbed)
+    if treated.shape != (len(obs),) or treated.dtype != bool:
+        told = f"shape {treated.shape}, {treated.dtype}"
+        raise ValueError(f"perturbed has the {told}; True or False for each of {len(obs):,} cells is needed")
+    controls, perturbed = np.flatnonzero(~treated), np.flatnonzero(treated)
+    if not (len(controls) and len(perturbed)):
+        which = "perturbed" if len(controls) else "unperturbed"
         raise ValueError(f"none of {len(obs):,} cells is {which}: spike-ins draw from both kinds")
-    quotas = _quotas(n, share)
-    if (quotas > there).any():
+    others, spiked = _quotas(n, share)
+    if others > len(controls) or spiked > len(perturbed):
         raise ValueError(
-            f"n = {n:,} with {share:.0%} spike-ins needs {quotas[1]:,} perturbed and {quotas[0]:,} other cells, but "
-            f"there are {there[1]:,} and {there[0]:,}: use n ≤ {_largest(there, share):,}"
+            f"n = {n:,} with {share:.0%} spike-ins needs {spiked:,} perturbed and {others:,} other cells, but there "
+            f"are {len(perturbed):,} and {len(controls):,}: use n ≤ {_largest(len(controls), len(perturbed), share):,}"
         )
-    return take(codes, quotas, rng, nested=nested)
+    if nested:  # the lowest keys: part of what `random` draws, and nested in themselves
+        kept = controls[sample_mask(len(controls), others, rng, nested=True)]
+    else:
+        subset = controls[sample_mask(len(controls), min(n, len(controls)), rng)]
+        kept = subset[sample_mask(len(subset), others, rng)]
+    return np.sort(np.concatenate([kept, perturbed[sample_mask(len(perturbed), spiked, rng, nested=nested)]]))
 
 
-def _quotas(n: int, share: float) -> np.ndarray:
-    """Cells that are not perturbed, and those that are, (2,)."""
-    spiked = round(share * n)
-    return np.array([n - spiked, spiked])
+def _quotas(n: int, share: float) -> tuple[int, int]:
+    """Cells that are not perturbed, and those that are."""
+    return n - round(share * n), round(share * n)
 
 
-def _largest(there: np.ndarray, share: float) -> int:
+def _largest(n_controls: int, n_perturbed: int, share: float) -> int:
     """The largest size that can be filled."""
-    n = int(min((there[1] + 1) / share, (there[0] + 1) / (1 - share)))  # rounding adds under one cell of either kind
-    while (_quotas(n, share) > there).any():
+    n = int(min((n_perturbed + 1) / share, (n_controls + 1) / (1 - share)))  # rounding adds under one cell of a kind
+    while _quotas(n, share)[0] > n_controls or _quotas(n, share)[1] > n_perturbed:
         n -= 1
     return n
 

@@ -43,15 +43,16 @@ def take(codes: np.ndarray, quotas: np.ndarray, rng: np.random.Generator, *, nes
     counts = np.bincount(codes, minlength=len(quotas))
     partial = (quotas > 0) & (quotas < counts)
     drawn = (quotas == counts)[codes]
-    rows = np.flatnonzero(partial[codes])
-    order = np.argsort(codes[rows], kind="stable")
-    cells = order if len(rows) == len(codes) else rows[order]  # those of each group together, in their order
-    start = 0
+    # Cells of one group together, in their order: of all groups, or only of those to choose from if they are small.
+    if counts[partial].sum() > len(codes) // 2:
+        cells, ends = np.argsort(codes, kind="stable"), np.cumsum(counts)
+    else:
+        rows = np.flatnonzero(partial[codes])
+        cells, ends = rows[np.argsort(codes[rows], kind="stable")], np.cumsum(counts * partial)
     for group in np.flatnonzero(counts if nested else partial):  # nested: each group uses as much of `rng` at any quota
         chosen = sample_mask(counts[group], quotas[group], rng, nested=nested)
         if partial[group]:
-            drawn[cells[start : start + counts[group]][chosen]] = True
-            start += counts[group]
+            drawn[cells[ends[group] - counts[group] : ends[group]][chosen]] = True
     return np.flatnonzero(drawn)
 
 
