@@ -129,12 +129,47 @@ def test_treated_cells_are_spiked_in_or_judge(write_design, spiked, small_cells)
     ("change", "told"),
     [
         ({"where": {"batch": ["one_b"]}}, "names 60 cells of corpus.pretraining"),
+        ({"held_out": {"b": {"batch": ["two"]}}}, "perturbation.held_out.b = .* holds no treated cell"),
         ({"held_out": {"b": {"cell_type": ["x"]}}}, r"perturbation\.held_out\.b\.cell_type = 'x' matches no cell"),
     ],
 )
 def test_treated_cells_that_cannot_be_told_apart_are_refused(write_design, spiked, small_cells, change, told):
     with pytest.raises(DesignError, match=told):
         assign_roles(small_cells.obs, load_design(write_design(spiked | {"perturbation": TREATED | change})))
+
+
+def test_missing_contexts_are_refused(write_design, spiked, small_cells):
+    """A cell whose context is not known could belong to a held-out one."""
+    small_cells.obs["lineage"] = ["myeloid" if kind == "b" else None for kind in small_cells.obs["cell_type"]]
+    small_cells.write_h5ad(spiked["corpus"]["path"])
+    spiked["perturbation"] = TREATED | {"held_out": {"m": {"lineage": ["myeloid"]}}}
+    with pytest.raises(ValueError, match=r"obs\['lineage'\] is missing for 160 of 240 cells"):
+        read_source_obs(load_design(write_design(spiked)))
+
+
+def test_spike_ins_and_thinning_start_from_the_random_draw():
+    obs = pd.DataFrame({"total_counts": np.ones(300), "perturbation": ["control"] * 200 + ["drug"] * 100})
+    for nested in (False, True):
+        one = subset.draw("random", obs[:200], 80, rng=np.random.default_rng(3), nested=nested)
+        thin = subset.draw("depth", obs[:200], 80, rng=np.random.default_rng(3), nested=nested, umis=1)
+        spiked = subset.draw("spikein_50", obs, 80, rng=np.random.default_rng(3), nested=nested)
+        np.testing.assert_array_equal(one, thin)
+        assert set(spiked[spiked < 200]) <= set(one)
+        assert (spiked >= 200).sum() == 40
+
+
+@pytest.mark.parametrize("options", [{"boxes": 0}, {"boxes": 97}, {"alpha": 2.0}, {"alpha": "x"}, {"engine": "foo"}])
+def test_options_of_a_sketch_are_checked_before_anything_is_computed(write_design, small_design, options):
+    sketch = {"geometric_sketching": {"options": options}}
+    design = load_design(write_design(small_design | {"strategies": sketch}))
+    with pytest.raises(DesignError, match=f"geometric_sketching at 50 %: .*{next(iter(options))}"):
+        check_design(design, read_source_obs(design))
+
+
+def test_nested_sizes_need_the_same_seeds(write_design, small_design):
+    nested = {"strategies": {"random": {"nested": True}}, "seeds_by_size": {100.0: [7]}}
+    with pytest.raises(DesignError, match=r"strategies\.random\.nested needs the same seeds at all sizes"):
+        load_design(write_design(small_design | nested))
 
 
 def test_an_evaluation_set_of_spike_ins_is_refused(write_design, spiked, small_cells):

@@ -8,6 +8,8 @@ import pandas as pd
 from helpers.messages import unknown
 from helpers.subset.strata import codes_of, take
 
+ROUNDING = 1e-9  # of numbers of cells
+
 
 def draw(
     obs: pd.DataFrame,
@@ -63,7 +65,7 @@ def draw(
     quotas = _quotas(weights, n, there, rng)
     for block in np.flatnonzero(quotas > there):
         share = weights[block] / weights.sum()
-        fits = int(min(there[weights > 0] * weights.sum() / weights[weights > 0]))  # for all blocks, not this one only
+        fits = int(min(there[weights > 0] * weights.sum() / weights[weights > 0]) + ROUNDING)  # for all blocks
         raise ValueError(
             f"n = {n:,} needs {quotas[block]:,} cells of {names[block]!r} ({share:.1%}), but there are "
             f"{there[block]:,}: use n ≤ {fits:,}, or a lower weight"
@@ -74,8 +76,8 @@ def draw(
 def _quotas(weights: np.ndarray, n: int, there: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Whole numbers of cells nearest to the shares, (n_blocks,): largest remainders, ties to blocks that have room."""
     exact = n * weights / weights.sum()
-    quotas = np.floor(exact).astype(np.int64)
-    remainders = np.round(exact - quotas, 9)  # equal remainders may differ in the last bit
+    quotas = np.floor(exact + ROUNDING).astype(np.int64)
+    remainders = np.round((exact - quotas) / ROUNDING)  # equal remainders may differ in the last bit
     order = np.lexsort((rng.permutation(len(weights)), quotas >= there, -remainders))
     quotas[order[: n - quotas.sum()]] += 1
     return quotas
