@@ -123,9 +123,12 @@ def test_nested_subsets_grow(results):
 def test_results_tell_what_each_run_learned_from(results, table):
     runs = table.drop_duplicates("run_id").set_index("run_id")
     whole, thinned = runs.loc["pca-w1/random/p100.0/s00"], runs.loc["pca-w1/depth_200/p100.0/s00"]
-    assert whole["n_cells"] == thinned["n_cells"] == 5655
+    assert whole["n_cells"] == 5655
+    assert 5000 < thinned["n_cells"] < 5655, (
+        "cells that thinning leaves without counts in 500 genes are not learned from"
+    )
     assert thinned["strategy"] == "depth"
-    assert thinned["umis_per_cell"] == pytest.approx(200)
+    assert thinned["umis_per_cell"] == pytest.approx(200, rel=0.05)
     assert whole["umis_per_cell"] > 1000
     assert np.isnan(whole["n_donors"]), "Kang's donors are unknown"
     assert whole["n_datasets"] == 2
