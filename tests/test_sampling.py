@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from helpers import corpus, store, subset
 from helpers.corpus import read_source, read_source_obs, source_hash, training_cells
 from helpers.design import DesignError, Run, load_design
+from helpers.design_parts import Simulation
 from helpers.models.protocol import log_cp10k, raw_counts
 from helpers.split import assign_roles, check_design, offered
 from helpers.subset.components import principal_components
@@ -324,7 +325,7 @@ def test_simulated_cells_are_a_source_like_any_other(write_design, small_design)
     np.testing.assert_array_equal(cells.obs["total_counts"], np.asarray(cells.X.sum(axis=1)).ravel())
     pd.testing.assert_frame_equal(cells.obs.drop(columns="total_counts"), corpus.read_source_obs(design))
     assert check_design(design, cells.obs) > 100
-    other = design.model_copy(update={"corpus": design.corpus.model_copy(update={"simulation": None})})
+    other = design.model_copy(update={"corpus": design.corpus.model_copy(update={"simulation": Simulation()})})
     assert source_hash(design) != source_hash(other)
     small_design["corpus"]["source"] = "embedded"
     with pytest.raises(DesignError, match="simulation is given, but source = 'embedded'"):

@@ -76,9 +76,16 @@ class Corpus(Strict):
 
     source: Literal["embedded", "simulated"]
     path: str = "data/embedded.h5ad"  # of embedded cells
-    simulation: Simulation | None = None  # of simulated cells; the defaults if left out
+    simulation: Simulation | None = None  # of simulated cells
     pretraining: Where
     genes: Annotated[int, Field(ge=50)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _simulated_by_default(cls, values: object) -> object:
+        if isinstance(values, dict) and values.get("source") == "simulated":
+            return {"simulation": {}} | values
+        return values
 
     @model_validator(mode="after")
     def _simulated_or_read(self):

@@ -60,10 +60,12 @@ def with_sampling(results: pd.DataFrame) -> pd.DataFrame:
     A design can sample by one strategy in several ways, such as cells of 3 and of 10 donors. Results without run ids
     are taken as one way for each strategy.
     """
-    if "sampling" in results or "run_id" not in results:
-        return results if "sampling" in results else results.assign(sampling=results["strategy"])
-    parts = results["run_id"].astype(str).str.extract(r"^[^/]+/([^/]+)/p[\d.]+/s\d+$")[0]
-    return results.assign(sampling=parts.fillna(results["strategy"].astype(str)))
+    if "sampling" in results:
+        return results
+    names = results["strategy"].astype(str)
+    if "run_id" in results:
+        names = results["run_id"].astype(str).str.extract(r"^[^/]+/([^/]+)/p[\d.]+/s\d+$")[0].fillna(names)
+    return results.assign(sampling=names)
 
 
 def require(results: pd.DataFrame, columns: Iterable[str]) -> None:

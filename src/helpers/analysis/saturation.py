@@ -7,7 +7,8 @@ from helpers.analysis.results import require, with_sampling
 from helpers.design import NO_STRATEGY, UNTRAINED
 from helpers.messages import unknown
 
-CURVE = ["family", "width", "strategy", "sampling", "task", "dataset"]
+KEYS = ["family", "width", "strategy", "task", "dataset"]
+CURVE = [*KEYS, "sampling"]
 CONSTANT = ["weight_decay", "budget"]  # runs that differ in these do not stand on one curve
 LOSSES = ("heldout_loss",)
 
@@ -49,8 +50,7 @@ def saturation_points(results: pd.DataFrame, *, metric: str, rule: str, q: float
         raise ValueError(f"q = {q!r} must be over 0 and at most 1, e.g. 0.95")
     trained = _trained(results, metric)
     rows = [dict(zip(CURVE, key, strict=True)) | RULES[rule](curve, q) for key, curve in _curves(trained)]
-    first = [column for column in CURVE if column != "sampling"]
-    return pd.DataFrame(rows, columns=[*first, "percentage", "best", "threshold", "sampling"])
+    return pd.DataFrame(rows, columns=[*KEYS, "percentage", "best", "threshold", "sampling"])
 
 
 def size_samplings(results: pd.DataFrame) -> list[str]:
@@ -75,7 +75,7 @@ def _curves(trained: pd.DataFrame):
 
 def _trained(results: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Rows of trained runs of one metric, checked."""
-    require(results, ["family", "width", "strategy", "task", "dataset", "percentage", "metric", "value"])
+    require(results, [*KEYS, "percentage", "metric", "value"])
     results = with_sampling(results)
     seeds = [column for column in ("run_id", "subset_seed", "init_seed") if column in results]
     if not seeds:

@@ -8,7 +8,6 @@ from anndata import AnnData
 
 from helpers.corpus.checks import check_counts, check_genes, check_obs
 from helpers.design import UNTRAINED, Design, Run
-from helpers.design_parts import Simulation
 from helpers.provenance import digest, file_sha256, project_path
 from helpers.store import Store, subset_path
 from helpers.subset import SPIKE_INS
@@ -25,10 +24,7 @@ def read_source(design: Design) -> AnnData:
     from helpers.corpus import embedded, simulated
 
     source = design.corpus
-    if source.source == "simulated":
-        adata = simulated.read(source.simulation or Simulation())
-    else:
-        adata = embedded.read(source.path)
+    adata = simulated.read(source.simulation) if source.source == "simulated" else embedded.read(source.path)
     try:
         check_obs(adata.obs, _needed_columns(design))
         check_genes(adata.var_names)
@@ -45,10 +41,7 @@ def read_source_obs(design: Design) -> pd.DataFrame:
     from helpers.corpus import embedded, simulated
 
     source = design.corpus
-    if source.source == "simulated":
-        obs = simulated.sample_obs(source.simulation or Simulation())
-    else:
-        obs = embedded.read_obs(source.path)
+    obs = simulated.sample_obs(source.simulation) if source.source == "simulated" else embedded.read_obs(source.path)
     check_obs(obs, _needed_columns(design))
     return obs
 
@@ -57,7 +50,7 @@ def source_hash(design: Design) -> str:
     """SHA-256 of what the cells are made from: the file, or the settings of a simulation."""
     source = design.corpus
     if source.source == "simulated":
-        return digest((source.simulation or Simulation()).model_dump())
+        return digest(source.simulation.model_dump())
     return file_sha256(project_path(source.path))
 
 

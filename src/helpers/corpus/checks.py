@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from helpers.subset.strata import complete
+
 
 def check_counts(X: sp.csr_matrix) -> None:
     """Raise ValueError unless the stored values of `X`, (n_cells, n_genes), are finite non-negative
@@ -42,12 +44,8 @@ def check_genes(genes: pd.Index) -> None:
 def check_obs(obs: pd.DataFrame, needed: Sequence[str]) -> None:
     """Raise ValueError for needed columns that are absent or have missing values, or for duplicate cell names."""
     absent = [column for column in needed if column not in obs]
-    if absent:
-        raise ValueError(f"obs lacks the column {absent[0]!r}; it has: {', '.join(map(str, obs.columns))}")
-    for column in needed:
-        holes = int(obs[column].isna().sum())
-        if holes:
-            raise ValueError(f"obs[{column!r}] is missing for {holes:,} of {len(obs):,} cells; every cell needs one")
+    for column in [*absent, *needed]:
+        complete(obs, column)
     duplicates = obs.index[obs.index.duplicated()]
     if len(duplicates):
         raise ValueError(f"{len(duplicates):,} duplicate cell names, e.g. {duplicates[0]!r}")

@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from helpers.design import Run
-from helpers.plots.style import SAMPLING_COLOURS, figure, strategy_marker
+from helpers.plots.style import SAMPLING_COLOURS, figure, shared_legend, strategy_marker
 
 N_SHOWN_TYPES = 9
 
@@ -121,11 +121,7 @@ def sketch(embedding: np.ndarray, drawn: Mapping[str, np.ndarray], labels: pd.Se
             axes.scatter(*points.T, s=9, lw=0, color=colours[label], label=label)
         axes.set(xticks=[], yticks=[], xlabel="PC 1", ylabel="PC 2")
         axes.set_title(f"{name}: {len(rows):,} cells of {taken.nunique()} types")
-    entries = {}
-    for axes in panels[0]:
-        entries |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    if len(entries) <= 30:
-        fig.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=6, markerscale=1.5)
+    shared_legend(fig, panels[0], most=30, ncols=6, markerscale=1.5)
     fig.suptitle(f"Drawn cells (coloured by type) among all {len(labels):,} (grey)", size=8.5)
     return fig
 
@@ -164,8 +160,7 @@ def diversity_curves(table: pd.DataFrame, whole: Mapping[str, float]) -> Figure:
         axes.set_xlabel("cells in the subset")
         axes.set_xticks(sizes[:: 1 + len(sizes) // 6], [f"{size:,}" for size in sizes[:: 1 + len(sizes) // 6]])
         axes.set_xticks([], minor=True)
-    handles, labels = panels[0][0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5))
+    shared_legend(fig, panels[0][:1], ncols=min(len(colours) + 1, 5))
     return fig
 
 

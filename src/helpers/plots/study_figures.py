@@ -19,18 +19,24 @@ def _legend_name(family: str, sampling: str) -> str:
     return f"{name}, {style.STRATEGY_NAMES.get(sampling, sampling.replace('_', ' '))}"
 
 
-def _draw_runs(axes: Axes, part: pd.DataFrame, families: list[str], samplings: list[str], x: str = "n_cells") -> None:
+def _draw_runs(axes: Axes, part: pd.DataFrame, families: list[str], samplings: list[str]) -> None:
     """Seeds as dots, their mean as a line, for each family and sampling with trained runs."""
     for (family, sampling), runs in part.groupby(["family", "sampling"], sort=False):
         marker, line = style.strategy_marker(runs["strategy"].iloc[0])
         colour = style.curve_colour(family, sampling, families, samplings)
-        axes.plot(runs[x], runs["value"], marker, color=colour, ms=2.5, alpha=0.55, mew=0)
-        means = runs.groupby(x)["value"].mean()
+        axes.plot(runs["n_cells"], runs["value"], marker, color=colour, ms=2.5, alpha=0.55, mew=0)
+        means = runs.groupby("n_cells")["value"].mean()
         axes.plot(means.index, means, ls=line, marker=marker, ms=4, color=colour, label=_legend_name(family, sampling))
 
 
 def _trained(results: pd.DataFrame) -> pd.DataFrame:
     return results[(results["percentage"] > 0) & (results["strategy"] != "none")]
+
+
+def _over_sizes(results: pd.DataFrame) -> tuple[list[str], pd.DataFrame]:
+    """Samplings with a curve over sizes, and their trained runs."""
+    samplings = size_samplings(results)
+    return samplings, _trained(results)[lambda rows: rows["sampling"].isin(samplings)]
 
 
 def _sizes(trained: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -49,8 +55,7 @@ def size_curves(results: pd.DataFrame, *, metric: str, title: str, n_test: pd.Se
     `n_test` holds the number of test cells of each evaluation set, by its name.
     """
     scores = results[results["metric"] == metric]
-    samplings, names = size_samplings(scores), list(dict.fromkeys(scores["dataset"]))
-    trained = _trained(scores)[lambda rows: rows["sampling"].isin(samplings)]
+    names, samplings, trained = list(dict.fromkeys(scores["dataset"])), *_over_sizes(scores)
     families = list(dict.fromkeys(trained["family"]))
     fig, panels = plt.subplots(1, len(names), figsize=(2.35 * len(names), 3.6), sharey=True, squeeze=False)
     for axes, name in zip(panels[0], names, strict=True):
@@ -69,8 +74,7 @@ def size_curves(results: pd.DataFrame, *, metric: str, title: str, n_test: pd.Se
         axes.set_xlabel("cells in the corpus")
         axes.set_title(f"{name} (n = {n_test[name]:,})\n{part['seen'].iloc[0]}", pad=4)
     panels[0][0].set(ylabel=title, ylim=(0, 1.02))
-    handles, labels = panels[0][0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower center", ncols=3, title=_seeds(trained))
+    style.shared_legend(fig, panels[0][:1], ncols=3, title=_seeds(trained))
     return fig
 
 
@@ -81,8 +85,7 @@ def heldout_loss(results: pd.DataFrame, *, units: dict[str, str], n_test: pd.Ser
     `n_test` holds the number of test cells of each evaluation set, by its name.
     """
     scores = results[results["metric"] == "heldout_loss"]
-    samplings, names = size_samplings(scores), list(dict.fromkeys(scores["dataset"]))
-    trained = _trained(scores)[lambda rows: rows["sampling"].isin(samplings)]
+    names, samplings, trained = list(dict.fromkeys(scores["dataset"])), *_over_sizes(scores)
     families = list(dict.fromkeys(trained["family"]))
     fig, panels = plt.subplots(
         len(families), len(names), figsize=(2.35 * len(names), 2.1 * len(families) + 0.7), squeeze=False
@@ -102,10 +105,7 @@ def heldout_loss(results: pd.DataFrame, *, units: dict[str, str], n_test: pd.Ser
                 axes.set_xlabel("cells in the corpus")
         unit = "\n".join(textwrap.wrap(units[family], 22))
         panels[row][0].set_ylabel(f"{style.FAMILY_NAMES.get(family, family)}\n{unit}")
-    entries = {}
-    for row in panels:
-        entries |= dict(zip(*reversed(row[0].get_legend_handles_labels()), strict=True))
-    fig.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=3, title=_seeds(trained))
+    style.shared_legend(fig, panels[:, 0], ncols=3, title=_seeds(trained))
     return fig
 
 
@@ -167,8 +167,7 @@ def loss_against_metric(pairs: pd.DataFrame, *, dataset: str, metric_name: str, 
             xlabel=f"held-out loss on {dataset}\n({units[family]}; better →)",
         )
     panels[0][0].set_ylabel(f"{metric_name} on {dataset}")
-    handles, labels = panels[0][0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower center", ncols=4)
+    style.shared_legend(fig, panels[0][:1], ncols=4)
     bar = fig.colorbar(dots, ax=panels[0].tolist(), shrink=0.9)
     bar.set_label("cells in the corpus")
     return fig
@@ -221,6 +220,5 @@ def axis_curves(results: pd.DataFrame, *, strategy: str, metrics: dict[str, str]
             if number == 0:
                 axes.set_title(f"{name}\n{part['seen'].iloc[0]}")
         row[0].set_ylabel(label)
-    entries = dict(zip(*reversed(panels[0][0].get_legend_handles_labels()), strict=True))
-    fig.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=4, title=_seeds(rows))
+    style.shared_legend(fig, panels[0][:1], ncols=4, title=_seeds(rows))
     return fig

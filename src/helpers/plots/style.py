@@ -2,7 +2,7 @@
 safe for colour-blind readers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
 
@@ -106,6 +106,15 @@ def curve_colour(family: str, sampling: str, families: list[str], samplings: lis
 def strategy_marker(strategy: str) -> tuple[str, object]:
     """Marker and line style of a strategy."""
     return STRATEGY_MARKERS.get(strategy, ("D", "-."))
+
+
+def shared_legend(fig: Figure, axes: Iterable[Axes], *, most: int | None = None, **options: object) -> None:
+    """One legend under the figure with what any of `axes` names, each name once; none if there are over `most`."""
+    entries = {}
+    for one in axes:
+        entries |= dict(zip(*reversed(one.get_legend_handles_labels()), strict=True))
+    if most is None or len(entries) <= most:
+        fig.legend(list(entries.values()), list(entries), loc="outside lower center", **options)
 
 
 def size_axis(axes: Axes, cells: np.ndarray, percentages: np.ndarray, *, name_percentages: bool = True) -> None:

@@ -5,6 +5,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from helpers.subset import random
+from helpers.subset.strata import complete
 
 
 def draw(obs: pd.DataFrame, n: int, *, rng: np.random.Generator, umis: float, nested: bool = False) -> np.ndarray:
@@ -36,14 +37,7 @@ def kept(obs: pd.DataFrame, umis: float) -> float:
     Cells thus differ in depth as before. Raises ValueError for a target that is not above 0, or above the present
     median; for missing ``total_counts``.
     """
-    if "total_counts" not in obs:
-        raise ValueError(
-            f"obs lacks the column 'total_counts', UMIs per cell; it has: {', '.join(map(str, obs.columns))}"
-        )
-    missing = int(obs["total_counts"].isna().sum())
-    if missing:
-        raise ValueError(f"obs['total_counts'] is missing for {missing:,} of {len(obs):,} cells")
-    median = float(np.median(obs["total_counts"]))
+    median = float(np.median(complete(obs, "total_counts", "UMIs per cell")))
     if isinstance(umis, bool) or not isinstance(umis, int | float | np.number) or not 0 < umis <= median:  # NaN too
         raise ValueError(f"umis = {umis!r} must be above 0 and at most {median:,.0f}, the present median UMIs per cell")
     return float(umis) / median

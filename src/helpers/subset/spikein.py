@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from helpers.subset.strata import sample_mask
+from helpers.subset.strata import complete, sample_mask
 
 
 def draw(
@@ -39,7 +39,9 @@ def draw(
 
     Source: study, spike-ins, with cells of a Perturb-seq screen (Replogle 2022).
     """
-    treated = _perturbed(obs) if perturbed is None else np.asarray(perturbed)
+    if perturbed is None:
+        perturbed = complete(obs, "perturbation") != "control"
+    treated = np.asarray(perturbed)
     if treated.shape != (len(obs),) or treated.dtype != bool:
         told = f"shape {treated.shape}, {treated.dtype}"
         raise ValueError(f"perturbed has the {told}; True or False for each of {len(obs):,} cells is needed")
@@ -72,14 +74,3 @@ def _largest(n_controls: int, n_perturbed: int, share: float) -> int:
     while _quotas(n, share)[0] > n_controls or _quotas(n, share)[1] > n_perturbed:
         n -= 1
     return n
-
-
-def _perturbed(obs: pd.DataFrame) -> np.ndarray:
-    if "perturbation" not in obs:
-        raise ValueError(f"obs lacks the column 'perturbation'; it has: {', '.join(map(str, obs.columns)) or 'none'}")
-    missing = int(obs["perturbation"].isna().sum())
-    if missing:
-        raise ValueError(
-            f"obs['perturbation'] is missing for {missing:,} of {len(obs):,} cells: 'control' if untreated"
-        )
-    return (obs["perturbation"] != "control").to_numpy()

@@ -4,18 +4,24 @@ import numpy as np
 import pandas as pd
 
 
+def complete(obs: pd.DataFrame, column: str, meaning: str = "") -> pd.Series:
+    """A column of `obs` (n_obs, n_columns); ValueError if it is absent or a cell has no value in it."""
+    if column not in obs:
+        there = ", ".join(map(str, obs.columns)) or "none"
+        raise ValueError(f"obs lacks the column {column!r}{meaning and ', ' + meaning}; it has: {there}")
+    missing = int(obs[column].isna().sum())
+    if missing:
+        raise ValueError(f"obs[{column!r}] is missing for {missing:,} of {len(obs):,} cells: fill in or leave them out")
+    return obs[column]
+
+
 def codes_of(obs: pd.DataFrame, label: str) -> tuple[np.ndarray, list[str]]:
     """Number of each cell's group, (n_obs,), and the groups' names, sorted: text or categories give the same draw.
 
     Raises ValueError if the column `label` is absent or has missing values.
     """
-    if label not in obs:
-        raise ValueError(f"obs lacks the column {label!r}; it has: {', '.join(map(str, obs.columns)) or 'none'}")
-    values = obs[label].astype("category").cat
+    values = complete(obs, label).astype("category").cat
     codes = values.codes.to_numpy()
-    missing = int((codes < 0).sum())
-    if missing:
-        raise ValueError(f"obs[{label!r}] is missing for {missing:,} of {len(obs):,} cells: label or leave them out")
     present = np.flatnonzero(np.bincount(codes, minlength=len(values.categories)))
     names = values.categories.astype(str).to_numpy()[present]
     order = np.argsort(names, kind="stable")
