@@ -9,6 +9,7 @@ only on success; after a failure the notebook with its traceback lies beside it 
 
 import argparse
 import ast
+import json
 import logging
 import os
 import resource
@@ -29,10 +30,10 @@ from helpers.messages import unknown
 from helpers.provenance import environment, find_project, notebook_hash, project_path, read_notebook
 from helpers.reading import FINDING, FINDING_PLACE, PROGRESS_FILE, duration
 from helpers.store import StoreError, check_owner, write_text
+from helpers.warm import ADDRESS, ONE_THREAD, USAGE
 
 logger = logging.getLogger(__name__)
 
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 PARENT = "CELLSCALE_PARENT"  # set by the workflow to its process id: when that process is gone, the notebook stops too
 TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
@@ -113,11 +114,8 @@ def execute(
     failed_path = out.with_suffix(".failed.ipynb")
     failed_path.unlink(missing_ok=True)
     start = time.monotonic()
-    executed, failure = _execute_in_kernel(source, parameters, out.stem, report)
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    peak = usage.ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
-    stamp |= {"seconds": round(time.monotonic() - start, 2), "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2)}
-    executed.metadata["cellscale"] = stamp | {"peak_memory_mb": round(peak)}
+    executed, failure, usage = _execute_in_kernel(source, parameters, out.stem, report)
+    executed.metadata["cellscale"] = stamp | {"seconds": round(time.monotonic() - start, 2)} | usage
     executed.metadata.get("papermill", {}).update(input_path=stamp["notebook"], output_path=_project_relative(out))
     _put_finding_on_top(executed)
     import nbformat
@@ -129,7 +127,9 @@ def execute(
 
 
 def _execute_in_kernel(source, parameters: dict, label: str, report: Callable[[str], None]):
-    """Run the cells in a fresh kernel; returns the executed notebook and the error in one line, or None."""
+    """Run the cells in a fresh kernel; returns the executed notebook, the error in one line or None, and what the
+    kernel used.
+    """
     import nbformat
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -142,6 +142,8 @@ def _execute_in_kernel(source, parameters: dict, label: str, report: Callable[[s
         os.environ.update(
             {key: value for key, value in settings.items() if key not in os.environ or key == PROGRESS_FILE}
         )
+        if ADDRESS in os.environ:
+            _offer_warm_kernels(Path(folder))
         private = Config(AsyncKernelManager={"transport": "ipc", "ip": f"{folder}/k"})
         temporary, failure, done = Path(folder, "out.ipynb"), None, threading.Event()
         watcher = threading.Thread(target=_watch, args=(Path(folder, "progress"), label, report, done), daemon=True)
@@ -165,7 +167,28 @@ def _execute_in_kernel(source, parameters: dict, label: str, report: Callable[[s
         finally:
             done.set()
             watcher.join()
-        return nbformat.read(temporary, as_version=4), failure
+        return nbformat.read(temporary, as_version=4), failure, _usage(Path(folder, "usage"))
+
+
+def _offer_warm_kernels(folder: Path) -> None:
+    """Make `folder` the first place where Jupyter looks for a kernel, and put one there that starts warm."""
+    spec = folder / "kernels" / "python3"
+    spec.mkdir(parents=True)
+    command = [sys.executable, "-m", "helpers.warm", "ipykernel_launcher", "-f", "{connection_file}"]
+    about = {"argv": command, "display_name": "Python 3 (ipykernel)", "language": "python"}
+    (spec / "kernel.json").write_text(json.dumps(about))
+    places = [str(folder), *filter(None, [os.environ.get("JUPYTER_PATH")])]
+    os.environ.update({"JUPYTER_PATH": os.pathsep.join(places), USAGE: str(folder / "usage")})
+
+
+def _usage(warm: Path) -> dict[str, float]:
+    """CPU seconds and peak memory of the kernel, a child of this process or started warm."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / (1024 if sys.platform == "darwin" else 1)
+    if warm.exists():
+        told = json.loads(warm.read_text())
+        seconds, peak = seconds + told["cpu_seconds"], max(peak, told["peak_kb"])
+    return {"cpu_seconds": round(seconds, 2), "peak_memory_mb": round(peak / 1024)}
 
 
 def _watch(progress: Path, label: str, report: Callable[[str], None], done: threading.Event) -> None:

@@ -8,7 +8,7 @@ import time
 from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from helpers import store
+from helpers import store, warm
 from helpers.corpus import read_source_obs
 from helpers.reading import duration
 from helpers.split import check_design
@@ -81,6 +81,12 @@ if workflow.is_main_process and not workflow.output_settings.dryrun:
     logger.addHandler(Progress(n_corpus))
     os.environ["CELLSCALE_PARENT"] = str(os.getpid())
     START = time.time()
+
+
+onstart:
+    address = warm.start_server()
+    if address:
+        os.environ[warm.ADDRESS] = address
 
 
 onsuccess:

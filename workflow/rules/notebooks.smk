@@ -15,5 +15,5 @@ rule notebook:
         design=DESIGN,
         results=RESULTS,
     shell:
-        "exec python -m helpers.run notebooks/{params.stage}.py {output:q} "
+        "exec python -m helpers.warm helpers.run notebooks/{params.stage}.py {output:q} "
         "-p design {params.design:q} -p results {params.results:q} {params.options}"

@@ -4,14 +4,14 @@ import textwrap
 from collections.abc import Mapping
 from itertools import cycle
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from helpers.design import Run
-from helpers.plots.style import SAMPLING_COLOURS, figure, shared_legend, strategy_marker
+from helpers.plots.style import SAMPLING_COLOURS, figure, sequential, shared_legend, strategy_marker
 
 N_SHOWN_TYPES = 9
 
@@ -19,6 +19,8 @@ N_SHOWN_TYPES = 9
 @figure
 def composition(obs: pd.DataFrame, *, by: str, label: str) -> Figure:
     """Cells of each `label` (rows) in each `by` (columns), counts in the fields, colour on a logarithmic scale."""
+    import seaborn as sns  # takes a second, so only the stages that need it wait
+
     counts = pd.crosstab(obs[label].astype(str), obs[by].astype(str))
     counts = counts.loc[counts.sum(axis=1).sort_values(ascending=False).index]
     fig, axes = plt.subplots(figsize=(1.6 + 0.75 * counts.shape[1], 0.9 + 0.19 * counts.shape[0]))
@@ -65,6 +67,8 @@ def evaluation_sets(sets: pd.DataFrame) -> Figure:
 @figure
 def subset_composition(subsets: Mapping[float, pd.Series], corpus_labels: pd.Series) -> Figure:
     """Share of each cell type in the corpus and in one subset per size; `subsets` maps percentage to labels."""
+    import seaborn as sns  # takes a second, so only the stages that need it wait
+
     order = corpus_labels.value_counts()
     shown = list(order.index[:N_SHOWN_TYPES])
     colours = [*[colour for colour in sns.color_palette("colorblind") if len(set(colour)) > 1], (0.75, 0.75, 0.75)]
@@ -93,7 +97,7 @@ def type_shares(subsets: Mapping[Run, pd.Series], corpus_labels: pd.Series) -> F
     before = before[before > 0]
     sizes = sorted({run.percentage for run in subsets})
     fig, axes = plt.subplots(figsize=(7.2, 2.6))
-    for size, colour in zip(sizes, sns.color_palette("viridis_r", len(sizes)), strict=True):
+    for size, colour in zip(sizes, sequential(len(sizes)), strict=True):
         shares = [labels.value_counts(normalize=True) for run, labels in subsets.items() if run.percentage == size]
         mean = pd.concat(shares, axis=1).reindex(before.index).fillna(0).mean(axis=1)
         axes.plot(range(len(before)), mean.where(mean > 0), "o-", ms=2.5, color=colour, label=f"{size:g} %")
@@ -110,6 +114,8 @@ def type_shares(subsets: Mapping[Run, pd.Series], corpus_labels: pd.Series) -> F
 @figure
 def sketch(embedding: np.ndarray, drawn: Mapping[str, np.ndarray], labels: pd.Series) -> Figure:
     """Cells on the first two components, and which of them each subset in `drawn` (name -> rows) takes."""
+    import seaborn as sns  # takes a second, so only the stages that need it wait
+
     types = list(labels.value_counts().index)
     colours = dict(zip(types, sns.color_palette("husl", len(types)), strict=True))
     fig, panels = plt.subplots(1, len(drawn), figsize=(3.6 * len(drawn), 3.9), sharex=True, sharey=True, squeeze=False)
@@ -186,7 +192,7 @@ def loss_curves(histories: Mapping[Run, pd.DataFrame], *, unit: str) -> Figure:
     training is one step.
     """
     sizes = sorted({run.percentage for run in histories})
-    colours = dict(zip(sizes, sns.color_palette("viridis_r", len(sizes)), strict=True))
+    colours = dict(zip(sizes, sequential(len(sizes)), strict=True))
     stepwise = any(len(history) > 1 for history in histories.values())
     fig, panels = plt.subplots(1, 2, figsize=(7.2, 2.8), sharey=True)
     for axes, column in zip(panels, ("train_loss", "validation_loss"), strict=True):
@@ -228,8 +234,7 @@ def embeddings(embedding: np.ndarray, sets: pd.DataFrame, *, title: str) -> Figu
         axis = np.linalg.svd(centred, full_matrices=False)[2][:2].T
         labels = part["label"].to_numpy()
         order = list(pd.Series(labels).value_counts().index)
-        colours = sns.color_palette("tab20", len(order))
-        for label, colour in zip(order, colours, strict=True):
+        for label, colour in zip(order, cycle(mpl.colormaps["tab20"].colors), strict=False):
             points = (centred @ axis)[labels == label]
             axes.scatter(*points.T, s=3, lw=0, color=colour, label=label, rasterized=True)
         axes.set(

@@ -5,7 +5,6 @@ import textwrap
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -114,6 +113,8 @@ def saturation_heatmap(points: pd.DataFrame, *, title: str) -> Figure:
     """Learning saturation points in per cent of the corpus: evaluation sets × (family, strategy), in the
     study's form.
     """
+    import seaborn as sns  # takes a second, so only the stages that need it wait
+
     labels = [
         _legend_name(family, sampling) for family, sampling in zip(points["family"], points["sampling"], strict=True)
     ]

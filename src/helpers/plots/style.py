@@ -108,6 +108,11 @@ def strategy_marker(strategy: str) -> tuple[str, object]:
     return STRATEGY_MARKERS.get(strategy, ("D", "-."))
 
 
+def sequential(n: int) -> list[tuple[float, ...]]:
+    """Colours for `n` sizes, light to dark."""
+    return [tuple(colour) for colour in mpl.colormaps["viridis_r"](np.linspace(0, 1, n + 2)[1:-1])]
+
+
 def shared_legend(fig: Figure, axes: Iterable[Axes], *, most: int | None = None, **options: object) -> None:
     """One legend under the figure with what any of `axes` names, each name once; none if there are over `most`."""
     entries = {}

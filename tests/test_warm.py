@@ -1,0 +1,179 @@
+"""Warm starts: a module runs as ``python -m`` would run it, only sooner, and ends with those who wait for it."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from helpers import warm
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere forking is not safe and starts are cold")
+MODULE = """
+import json, os, sys
+print(json.dumps([sys.argv[1:], os.getcwd(), os.environ.get("GREETING"), "colorsys" in sys.modules, __name__]))
+print(sys.stdin.read(), file=sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module")
+def address():
+    return warm.start_server(["colorsys", "no_such_library"])
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with modules, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "told.py").write_text(MODULE)
+    return tmp_path
+
+
+def launch(module: str, *arguments: str, address: str | None = None, **environment) -> subprocess.Popen:
+    command = [sys.executable, "-m", "helpers.warm", module, *arguments]
+    environment = os.environ | environment | ({warm.ADDRESS: address} if address else {})
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
+def process_of(path: Path) -> int:
+    """Process id that a module has written to `path`."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if path.exists() and path.read_text():
+            return int(path.read_text())
+        time.sleep(0.02)
+    raise AssertionError(f"nothing in {path}")
+
+
+def gone(process: int) -> bool:
+    """Whether a process ends within some seconds."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@linux
+def test_it_is_a_module_run_as_ever_with_libraries_that_are_there(here, address):
+    for server, imported in ((address, "true"), (None, "false"), ("/no/such/server", "false")):
+        done = launch("told", "a b", "-c", address=server, GREETING="hello")
+        out, err = done.communicate("from the other side", timeout=30)
+        assert out == f'[["a b", "-c"], "{here}", "hello", {imported}, "__main__"]\n'
+        assert err == "from the other side\n"
+        assert done.returncode == 0
+
+
+@linux
+@pytest.mark.parametrize(
+    ("source", "code", "told"),
+    [
+        ("raise SystemExit(3)", 3, ""),
+        ("import sys; sys.exit()", 0, ""),
+        ("import sys; sys.exit('no more')", 1, "no more"),
+        ("1 / 0", 1, "ZeroDivisionError: division by zero"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -9, ""),
+    ],
+)
+def test_it_ends_as_the_module_ends(here, address, source, code, told):
+    (here / "ends.py").write_text(source)
+    done = launch("ends", address=address)
+    assert told in done.communicate(timeout=30)[1]
+    assert done.returncode == code
+
+
+@linux
+def test_threads_and_last_words_are_waited_for(here, address):
+    (here / "late.py").write_text(
+        "import atexit, threading, time\n"
+        "atexit.register(print, 'last')\n"
+        "threading.Thread(target=lambda: (time.sleep(0.3), print('thread'))).start()\n"
+    )
+    assert launch("late", address=address).communicate(timeout=30)[0] == "thread\nlast\n"
+
+
+@linux
+def test_signals_reach_the_module(here, address):
+    (here / "waits.py").write_text(
+        "import os, pathlib, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        "pathlib.Path('pid').write_text(str(os.getpid()))\n"
+        "time.sleep(60)\n"
+    )
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 1)):
+        done = launch("waits", address=address)
+        process = process_of(here / "pid")
+        assert process != done.pid
+        done.send_signal(number)
+        done.communicate(timeout=30)
+        assert done.returncode == code
+        (here / "pid").unlink()
+
+
+@linux
+@pytest.mark.parametrize("victim", ["caller", "caller's parent", "supervisor"])
+def test_it_does_not_outlive_those_who_wait_for_it(here, address, victim):
+    (here / "waits.py").write_text(
+        "import os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpid()))\ntime.sleep(60)\n"
+    )
+    if victim == "caller's parent":
+        (here / "parent.py").write_text(
+            "import subprocess, sys\nsubprocess.run([sys.executable, '-m', 'helpers.warm', 'waits'])"
+        )
+        done = subprocess.Popen([sys.executable, "parent.py"], env=os.environ | {warm.ADDRESS: address})
+    else:
+        done = launch("waits", address=address)
+    process = process_of(here / "pid")
+    status = Path(f"/proc/{process}/status").read_text()
+    supervisor = int(status.split("PPid:")[1].split()[0])
+    os.kill(supervisor if victim == "supervisor" else done.pid, signal.SIGKILL)
+    done.communicate(timeout=30)
+    assert gone(process)
+    assert gone(supervisor)
+
+
+@linux
+def test_a_server_ends_with_its_parent_and_leaves_nothing():
+    source = "from helpers import warm; print(warm.start_server([]))"
+    address = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True).stdout.strip()
+    deadline = time.monotonic() + 20
+    while Path(address).parent.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(address).parent.exists()
+
+
+@linux
+def test_what_was_used_is_told(here, address):
+    (here / "works.py").write_text("memory = bytearray(300_000_000)\nfor i in range(10_000_000): pass\n")
+    launch("works", address=address, **{warm.USAGE: str(here / "usage")}).communicate(timeout=30)
+    told = json.loads((here / "usage").read_text())
+    assert told["peak_kb"] > 290_000
+    assert 0.05 < told["cpu_seconds"] < 30
+
+
+@linux
+def test_runner_and_kernel_of_a_notebook_start_warm(tmp_path, address):
+    source = '# %% tags=["parameters"]\nx: int = 1  # one\n\n# %%\nimport sys\nprint("colorsys" in sys.modules, x)\n'
+    (tmp_path / "nb.py").write_text(source)
+    arguments = [str(tmp_path / "nb.py"), str(tmp_path / "nb.ipynb"), "-p", "x", "2"]
+    done = launch("helpers.run", *arguments, address=address)
+    told = done.communicate(timeout=60)
+    assert done.returncode == 0, told
+    notebook = nbformat.read(tmp_path / "nb.ipynb", as_version=4)
+    assert notebook.cells[-1].outputs[0].text == "True 2\n"
+    assert notebook.metadata["cellscale"]["cpu_seconds"] > 0.2
+    assert notebook.metadata["cellscale"]["peak_memory_mb"] > 30
+
+
+def test_the_libraries_are_there():
+    assert not [name for name in warm.LIBRARIES if importlib.util.find_spec(name.split(".")[0]) is None]
