@@ -22,10 +22,10 @@ class Cost:
 
 
 # Measured on one core of a 2.3 GHz Xeon with the demo's presets: cost tables of 20_pretrain after `make demo`.
-COSTS = {"pca": Cost(12_000, 4, 2), "scvi": Cost(4_500, 12, 7)}
-OTHER = Cost(1_000, 15, 20)
-EVALUATION_SECONDS = 1.0  # embedding, neighbours and losses of one model on the embedded evaluation sets
-NOTEBOOK_SECONDS = 5.0  # start of a kernel and its imports: drawing, embedding and judging are notebooks of their own
+COSTS = {"pca": Cost(12_000, 2, 2), "scvi": Cost(5_500, 2, 7)}
+OTHER = Cost(1_000, 5, 20)
+EVALUATION_SECONDS = 0.8  # embedding, neighbours and losses of one model on the embedded evaluation sets
+NOTEBOOK_SECONDS = 4.0  # start and figures: drawing, embedding and judging are notebooks of their own
 OTHER_MINUTES = 1.5  # stages that are run once
 CORPUS_MEGABYTES = 130
 
