@@ -127,7 +127,7 @@ def test_module_of_names_importable_modules():
             ["n_components", "greater than or equal to 1", "input_value=0"],
         ),
         (lambda: create("pca", n_genes=5, n_components="7"), ["n_components", "valid integer", "'7'"]),
-        (lambda: create("scvi", n_genes=5, schedule="linear"), ["schedule", "'constant' or 'cosine'", "'linear'"]),
+        (lambda: create("scvi", n_genes=5, schedule="step"), ["schedule", "'linear' or 'cosine'", "'step'"]),
         (lambda: create("pca", n_genes=5, width=0.0), ["width is 0.0", "above 0"]),
         (lambda: create("pca", n_genes=5, width=float("nan")), ["width is nan"]),
         (lambda: create("pca", n_genes=0), ["n_genes is 0"]),
@@ -465,7 +465,10 @@ def test_cost_of_scvi(trained):
     assert cost["unique_cells"] == 200
     # two dense layers of each half, and the two heads of the posterior; 2 x 3 operations per weight
     macs = 2 * N_GENES * 128 + 2 * 128 * 10 + 10 * 128
-    assert cost["flops"] == 6 * macs * cost["cell_views"]
+    first = N_GENES * 128  # whose inputs need no gradient
+    assert cost["flops"] == (6 * macs - 2 * first) * cost["cell_views"]
+    assert cost["flops_counted"] == pytest.approx(cost["flops"], rel=0.1)
+    assert cost["peak_memory_mb"] > 50
     assert cost["cells_per_second"] == pytest.approx(cost["cell_views"] / cost["seconds"])
 
 
@@ -542,7 +545,7 @@ def test_the_loop_trains_any_module():
     torch.nn.init.zeros_(module.weight)
     torch.nn.init.zeros_(module.bias)
 
-    def batch_loss(rows: np.ndarray, progress: float) -> torch.Tensor:
+    def step_loss(rows: np.ndarray, progress: float) -> torch.Tensor:
         assert module.training
         seen.append(progress)
         return (module(X[rows])[:, 0] - y[rows]).square().mean()
@@ -553,7 +556,7 @@ def test_the_loop_trains_any_module():
         return (module(X)[:, 0] - y).square().mean().item()
 
     settings = TrainSettings(batch_size=10, lr=0.05, validations=8, schedule="cosine")
-    loop = {"n_cells": 100, "batch_loss": batch_loss, "validation_loss": validation_loss, "settings": settings}
+    loop = {"n_cells": 100, "step_loss": step_loss, "validation_loss": validation_loss, "settings": settings}
     before = module.weight.detach().clone()
     history, cost = train(module, cell_views=0, rng=rng, **loop)
     assert (len(history), cost["steps"], cost["stopped_early"]) == (1, 0, False)
@@ -561,6 +564,7 @@ def test_the_loop_trains_any_module():
     history, cost = train(module, cell_views=3995, rng=rng, **loop)
     best_step = history["step"][history["validation_loss"].idxmin()]
     assert cost.pop("seconds") > 0
+    assert cost.pop("flops_counted") == 400 * 10 * (2 + 2) * 3  # forward, and the gradient of three weights
     assert cost == {"steps": 400, "cell_views": 4000, "best_step": best_step, "stopped_early": False}
     assert history["step"].tolist() == list(range(0, 401, 50))
     assert history["epoch"].tolist() == [step / 10 for step in range(0, 401, 50)]
@@ -577,13 +581,13 @@ def test_the_loop_stops_when_validation_gets_worse_and_goes_back():
         module,
         n_cells=4,
         cell_views=80,
-        batch_loss=lambda rows, progress: -module.weight.sum(),
+        step_loss=lambda rows, progress: -module.weight.sum(),
         validation_loss=lambda: abs(module.weight.item() - 0.3),
         settings=TrainSettings(batch_size=4, lr=0.1, validations=20, patience=2),
         rng=np.random.default_rng(0),
         gradient_scale=1000.0,
     )
-    del cost["seconds"]
+    del cost["seconds"], cost["flops_counted"]
     assert cost == {"steps": 5, "cell_views": 20, "best_step": 3, "stopped_early": True}
     assert history["step"].tolist() == [0, 1, 2, 3, 4, 5]
     assert module.weight.item() == pytest.approx(0.3, abs=1e-4)

@@ -152,7 +152,7 @@ class FamilySettings(Strict):
 
     preset: Literal["paper", "demo"] = "paper"
     widths: Widths = [1.0]
-    settings: dict[str, int | float | str | bool] = {}
+    settings: dict[str, int | float | str | bool | list[float]] = {}
 
 
 class BudgetSettings(Strict):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-EVALUATION_BATCH = 512  # cells
-
 
 class NeuralFamily(Family):
     """A family with a torch module; a subclass implements `_module`, `_batch_loss`, `_cell_losses` and `_encode`.
 
     Its presets are `train.TrainSettings` or a subclass. Losses are in `loss_unit`; `gradient_scale` is the factor to
-    what the optimiser sees. FLOPs are an estimate from the dense layers alone: 2 per multiply-add, 3 passes (forward,
-    gradient of the inputs, gradient of the weights), per cell-view; validation is left out.
+    what the optimiser sees. FLOPs are those of the dense layers: 2 per multiply-add, in 3 passes (forward, gradient of
+    the inputs, gradient of the weights), but 2 in the first layer, whose inputs need none; per cell-view, validation
+    left out. `flops_counted` is torch's own count of one step, times the steps.
     """
 
     gradient_scale: float = 1.0
+    evaluation_batch: ClassVar[int] = 512  # cells
 
     @abstractmethod
     def _module(self) -> torch.nn.Module:
@@ -55,13 +55,26 @@ class NeuralFamily(Family):
         """Parts of the module that take part in training, for the FLOPs."""
         return [module]
 
-    def _batch(self, counts: sp.csr_array) -> torch.Tensor:
-        """What the module reads for these cells: dense float32 counts (n_cells, n_genes) on the device."""
-        return torch.from_numpy(counts.toarray()).to(self.device)
+    def _inputs(self, counts: sp.csr_array) -> Any:
+        """What stays in memory for these cells, indexable by rows; computed once, not at every step."""
+        return counts
 
-    def __init__(self, n_genes: int, **options: Any) -> None:
+    def _batch(self, inputs: Any, rows: np.ndarray | slice) -> Any:
+        """What the module reads for some rows of `_inputs`: dense float32 (n_cells, n_genes) on the device."""
+        return torch.from_numpy(inputs[rows].toarray()).to(self.device)
+
+    def _step_loss(self, inputs: Any, rows: np.ndarray, progress: float) -> torch.Tensor:
+        """Scalar training loss of the cells at `rows`; for families whose loss needs more than the batch."""
+        return self._batch_loss(self._batch(inputs, rows), progress)
+
+    def _flops_per_view(self) -> float:
+        """Analytic FLOPs of training on one cell once."""
+        layers = dense_layers(self._trained(self.module))
+        return 6 * sum(layers) - 2 * layers[0]
+
+    def __init__(self, n_genes: int, *, accelerator: str = "auto", **options: Any) -> None:
         super().__init__(n_genes, **options)
-        self.device = training_device()
+        self.device = training_device(accelerator)
         self.module: torch.nn.Module | None = None
 
     @property
@@ -75,37 +88,53 @@ class NeuralFamily(Family):
         self, train_counts: sp.csr_array, validation: sp.csr_array, budget: Budget, rng: np.random.Generator
     ) -> tuple[pd.DataFrame, dict[str, Any]]:
         n_cells = train_counts.shape[0]
-        with torch_seed(rng):
-            self.module = self._module().to(self.device)
-            history, cost = train(
-                self.module,
-                n_cells=n_cells,
-                cell_views=budget.cell_views(n_cells),
-                batch_loss=lambda rows, progress: self._batch_loss(self._batch(train_counts[rows]), progress),
-                validation_loss=lambda: self._losses(validation).mean(),
-                settings=self.settings,
-                rng=rng,
-                gradient_scale=self.gradient_scale,
-            )
+        inputs, held_out = self._inputs(train_counts), self._inputs(validation)
+        seed, order = int(rng.integers(2**63)), rng.bit_generator.state
+
+        def trained(lr: float) -> tuple[torch.nn.Module, pd.DataFrame, dict[str, Any]]:
+            """One training; all start from the same weights and see the same batches."""
+            rng.bit_generator.state = order
+            with torch_seed(seed):
+                self.module = self._module().to(self.device)
+                history, cost = train(
+                    self.module,
+                    n_cells=n_cells,
+                    cell_views=budget.cell_views(n_cells),
+                    step_loss=lambda rows, progress: self._step_loss(inputs, rows, progress),
+                    validation_loss=lambda: self._by_batch(self._cell_losses, held_out, validation.shape[0]).mean(),
+                    settings=self.settings.model_copy(update={"lr": lr}),
+                    rng=rng,
+                    gradient_scale=self.gradient_scale,
+                )
+            return self.module, history, cost | {"lr": lr}
+
+        if self.settings.lr_sweep and budget.amount:
+            candidates = [trained(lr) for lr in self.settings.lr_sweep]
+            losses = [history["validation_loss"].min() for _, history, _ in candidates]
+            self.module, history, cost = candidates[int(np.argmin(losses))]
+            tried = {f"{lr:g}": float(loss) for lr, loss in zip(self.settings.lr_sweep, losses, strict=True)}
+            cost |= {"lr_sweep": tried, "seconds_of_sweep": sum(other["seconds"] for _, _, other in candidates)}
+        else:
+            self.module, history, cost = trained(self.settings.lr)
         self._collect_weights()
-        flops = 6 * dense_macs(self._trained(self.module)) * cost["cell_views"]
+        flops = self._flops_per_view() * cost["cell_views"]
         return history, cost | {"flops": flops, "device": self.device.type}
 
     def _embed(self, counts: sp.csr_array) -> np.ndarray:
-        return self._by_batch(self._encode, counts)
+        return self._by_batch(self._encode, self._inputs(counts), counts.shape[0])
 
     def _losses(self, counts: sp.csr_array) -> np.ndarray:
-        return self._by_batch(self._cell_losses, counts).astype(np.float64)
+        return self._by_batch(self._cell_losses, self._inputs(counts), counts.shape[0]).astype(np.float64)
 
     @torch.no_grad()
-    def _by_batch(self, function: Callable[[torch.Tensor], torch.Tensor], counts: sp.csr_array) -> np.ndarray:
-        starts = range(0, counts.shape[0], EVALUATION_BATCH)
-        chunks = (counts[start : start + EVALUATION_BATCH] for start in starts)
-        return np.concatenate([function(self._batch(chunk)).cpu().numpy() for chunk in chunks])
+    def _by_batch(self, function: Callable[[Any], torch.Tensor], inputs: Any, n_cells: int) -> np.ndarray:
+        starts = range(0, n_cells, self.evaluation_batch)
+        batches = (self._batch(inputs, slice(start, start + self.evaluation_batch)) for start in starts)
+        return np.concatenate([function(batch).float().cpu().numpy() for batch in batches])
 
     def _blank_module(self) -> torch.nn.Module:
         """A module whose weights do not matter, built without using up draws of torch's generator."""
-        with torch_seed(np.random.default_rng(0)):
+        with torch_seed(0):
             return self._module()
 
     def _collect_weights(self) -> None:
@@ -118,7 +147,7 @@ class NeuralFamily(Family):
         self.module.to(self.device).eval()
 
 
-def dense_macs(modules: list[torch.nn.Module]) -> int:
-    """Multiply-adds of one cell through all linear layers of the modules."""
+def dense_layers(modules: list[torch.nn.Module]) -> list[int]:
+    """Multiply-adds of one cell through each linear layer of the modules, in their order."""
     layers = (layer for module in modules for layer in module.modules() if isinstance(layer, torch.nn.Linear))
-    return sum(layer.weight.numel() for layer in layers)
+    return [layer.weight.numel() for layer in layers]

@@ -6,7 +6,10 @@ learnt lies in the dict of arrays `self.weights`. Checks, files and records are 
 
 from __future__ import annotations
 
+import contextlib
 import json
+import resource
+import sys
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -20,7 +23,7 @@ from pydantic import BaseModel
 from safetensors.numpy import load_file, save_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from anndata import AnnData
 
@@ -80,8 +83,8 @@ class Family(ABC):
     history
         After `fit`: one row per validation with step, epoch, cell_views, train_loss, validation_loss.
     cost
-        After `fit`: steps, cell_views, unique_cells, flops, seconds, cells_per_second, device, stopped_early,
-        best_step.
+        After `fit`: steps, cell_views, unique_cells, flops, seconds, cells_per_second, peak_memory_mb (of the process,
+        from the start of training on), device, stopped_early, best_step; more for some families.
     """
 
     name: ClassVar[str] = ""
@@ -100,6 +103,9 @@ class Family(ABC):
         self.weights: dict[str, np.ndarray] = {}
         self.history = pd.DataFrame(columns=HISTORY_COLUMNS, dtype=float)
         self.cost: dict[str, Any] = {}
+
+    def _prepare(self, cells: TrainingCells) -> None:  # noqa: B027 (most families need nothing)
+        """Take what the family needs beside the counts, such as labels; called before `_fit`."""
 
     @abstractmethod
     def _fit(
@@ -141,13 +147,15 @@ class Family(ABC):
         if cells.train.n_vars != self.n_genes:
             raise ValueError(f"train has {cells.train.n_vars} genes; this model was created for {self.n_genes}")
         train, validation = raw_counts(cells.train), raw_counts(cells.validation)
+        self._prepare(cells)
         started = time.perf_counter()
-        history, cost = self._fit(train, validation, budget, rng)
+        with peak_memory() as memory:
+            history, cost = self._fit(train, validation, budget, rng)
         seconds = time.perf_counter() - started
         self.genes = list(cells.train.var_names)
         self.history = history[HISTORY_COLUMNS]
         one_pass = {"steps": 1, "best_step": 1, "stopped_early": False, "cell_views": n_cells, "flops": 0}
-        self.cost = one_pass | {"device": "cpu", "seconds": seconds} | cost
+        self.cost = one_pass | {"device": "cpu", "seconds": seconds} | memory | cost
         views = self.cost["cell_views"]
         self.cost |= {"unique_cells": min(n_cells, views), "cells_per_second": views / self.cost["seconds"]}
 
@@ -221,6 +229,23 @@ class Family(ABC):
     def _checked(self, adata: AnnData) -> sp.csr_array:
         check_genes(self._fitted_genes(), adata, what="the model was fitted on")
         return raw_counts(adata)
+
+
+@contextlib.contextmanager
+def peak_memory() -> Iterator[dict[str, float]]:
+    """Peak memory of this process within the block, filled in at its end, in MB; at any time so far, where the system
+    cannot tell.
+    """
+    with contextlib.suppress(OSError):  # Linux alone can start anew
+        Path("/proc/self/clear_refs").write_text("5")
+    told: dict[str, float] = {}
+    yield told
+    try:
+        status = Path("/proc/self/status").read_text()
+        told["peak_memory_mb"] = round(int(status.split("VmHWM:")[1].split()[0]) / 1024)
+    except (OSError, IndexError):
+        unit = 1024**2 if sys.platform == "darwin" else 1024
+        told["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
 
 
 def check_genes(expected: Any, adata: AnnData, *, what: str) -> None:

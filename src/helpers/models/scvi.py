@@ -141,7 +141,7 @@ class ScVI(NeuralFamily):
         saturated = counts.astype(np.float64)
         x = torch.from_numpy(saturated.data)
         saturated.data = (x + torch.lgamma(x + 1)).numpy() - xlogy(saturated.data, saturated.data)
-        return self._by_batch(null_losses, counts), saturated.sum(axis=1) / self.n_genes
+        return self._by_batch(null_losses, counts, counts.shape[0]), saturated.sum(axis=1) / self.n_genes
 
 
 @functools.cache

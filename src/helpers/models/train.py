@@ -6,13 +6,15 @@ import contextlib
 import math
 import os
 import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from pydantic import Field
+from torch.utils.flop_counter import FlopCounterMode
 
+from helpers.messages import unknown
 from helpers.models.protocol import HISTORY_COLUMNS, Settings
 
 if TYPE_CHECKING:
@@ -25,9 +27,11 @@ class TrainSettings(Settings):
     batch_size: int = Field(1024, ge=2)  # batch normalisation needs two cells
     lr: float = Field(1e-3, gt=0)
     lr_warmup: float = Field(0.0, ge=0, lt=1)  # share of steps over which the rate rises linearly to lr
-    schedule: Literal["constant", "cosine"] = "constant"  # cosine falls to 0 at the last step
+    lr_sweep: list[Annotated[float, Field(gt=0)]] = Field([])  # train with each, keep the lowest validation loss
+    schedule: Literal["constant", "linear", "cosine"] = "constant"  # the others fall to 0 at the last step
+    optimizer: Literal["adam", "adamw"] = "adam"
     adam_eps: float = Field(1e-8, gt=0)
-    weight_decay: float = Field(0.0, ge=0)  # L2 penalty in the gradient
+    weight_decay: float = Field(0.0, ge=0)  # L2 penalty in the gradient (adam) or apart from it (adamw)
     validations: int = Field(20, ge=1)  # validation losses computed over a run
     patience: int = Field(5, ge=1)  # validations without a new best before stopping
 
@@ -37,13 +41,15 @@ def train(
     *,
     n_cells: int,
     cell_views: int,
-    batch_loss: Callable[[np.ndarray, float], torch.Tensor],
+    step_loss: Callable[[np.ndarray, float], torch.Tensor],
     validation_loss: Callable[[], float],
     settings: TrainSettings,
     rng: np.random.Generator,
     gradient_scale: float = 1.0,
 ) -> tuple[pd.DataFrame, dict[str, int | float | bool]]:
-    """Train a module in place with Adam; at the end it holds the weights with the lowest validation loss.
+    """Train a module in place; at the end it holds the weights with the lowest validation loss.
+
+    On a GPU the loss is computed in bfloat16 where torch holds that to be safe.
 
     Parameters
     ----------
@@ -51,7 +57,7 @@ def train(
         Training cells; each epoch visits them in a new random order.
     cell_views
         Budget; rounded up to full batches, 0 trains nothing.
-    batch_loss
+    step_loss
         Loss (scalar tensor) of the cells at the given row positions (batch_size,); the second argument is the share of
         the run that is done, in (0, 1), for warm-ups.
     validation_loss
@@ -65,31 +71,38 @@ def train(
         One row per validation, the first before training: step, epoch, cell_views, train_loss (mean since the row
         before), validation_loss.
     cost
-        steps, cell_views, best_step, stopped_early, seconds (with validation, without building the module).
+        steps, cell_views, best_step, stopped_early, flops_counted (torch's count of the matrix products of the first
+        step, times the steps), seconds (with validation, without building the module).
 
     Raises
     ------
     FloatingPointError
         When a loss is NaN or infinite; names the step.
+    MemoryError
+        When a batch does not fit; names a smaller one.
     """
     started = time.perf_counter()
     steps = math.ceil(cell_views / settings.batch_size)
     interval = max(1, math.ceil(steps / settings.validations))
-    optimizer = torch.optim.Adam(
-        module.parameters(), lr=settings.lr, eps=settings.adam_eps, weight_decay=settings.weight_decay, fused=True
-    )
+    device = next(module.parameters()).device.type
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
+    options = {"lr": settings.lr, "eps": settings.adam_eps, "weight_decay": settings.weight_decay}
+    optimizer = kind(module.parameters(), fused=device != "mps", **options)
     order = batches(n_cells, settings.batch_size, rng)
     best_loss, best_step, best_weights, stalled = math.inf, 0, {}, 0
-    history, since_last = [], []
+    history, since_last, counter = [], [], FlopCounterMode(display=False)
     for step in range(steps + 1):
         if step > 0:
             progress = (step - 0.5) / steps
             for group in optimizer.param_groups:
                 group["lr"] = settings.lr * lr_factor(progress, settings)
-            loss = batch_loss(next(order), progress)
-            since_last.append(_finite(loss.item(), "training", step, steps))
-            optimizer.zero_grad()
-            (loss * gradient_scale).backward()
+            rows = next(order)
+            with _memory_told(settings.batch_size), counter if step == 1 else contextlib.nullcontext():
+                with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+                    loss = step_loss(rows, progress)
+                since_last.append(_finite(loss.item(), "training", step, steps))
+                optimizer.zero_grad()
+                (loss * gradient_scale).backward()
             optimizer.step()
         if step % interval == 0 or step == steps:
             validation = _finite(_evaluate(module, validation_loss), "validation", step, steps)
@@ -104,7 +117,8 @@ def train(
     module.load_state_dict(best_weights)
     module.eval()
     cost = {"steps": step, "cell_views": step * settings.batch_size, "best_step": best_step}
-    cost |= {"stopped_early": step < steps, "seconds": time.perf_counter() - started}
+    cost |= {"flops_counted": counter.get_total_flops() * step, "stopped_early": step < steps}
+    cost |= {"seconds": time.perf_counter() - started}
     return pd.DataFrame(history, columns=HISTORY_COLUMNS), cost
 
 
@@ -128,24 +142,41 @@ def lr_factor(progress: float, settings: TrainSettings) -> float:
         return progress / settings.lr_warmup
     if settings.schedule == "constant":
         return 1.0
-    return 0.5 * (1 + math.cos(math.pi * (progress - settings.lr_warmup) / (1 - settings.lr_warmup)))
+    later = (progress - settings.lr_warmup) / (1 - settings.lr_warmup)
+    return 1 - later if settings.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * later))
 
 
 @contextlib.contextmanager
-def torch_seed(rng: np.random.Generator) -> Iterator[None]:
-    """Let torch draw from a seed that `rng` gives, and put its generators back as they were."""
+def torch_seed(seed: int) -> Iterator[None]:
+    """Let torch draw from a seed, and put its generators back as they were."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(int(rng.integers(2**63)))
+        torch.manual_seed(seed)
         yield
 
 
-def training_device() -> torch.device:
-    """The GPU if torch sees one, else the CPU with one thread unless OMP_NUM_THREADS asks for more."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
+def training_device(accelerator: str = "auto") -> torch.device:
+    """The named device, or with ``auto`` the GPU if torch sees one, else the CPU.
+
+    The CPU gets one thread unless OMP_NUM_THREADS asks for more. Raises ValueError for a device that is not there.
+    """
+    present = ["cpu", *(name for name in ("cuda", "mps") if getattr(torch, name).is_available())]
+    if accelerator not in ("auto", *present):
+        raise ValueError(unknown("accelerator", accelerator, ("auto", *present)))
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
-    return torch.device("cpu")
+    return torch.device(present[-1] if accelerator == "auto" else accelerator)
+
+
+@contextlib.contextmanager
+def _memory_told(batch_size: int) -> Iterator[None]:
+    """Turn torch's ways of saying that memory is out into a MemoryError that names a smaller batch."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
+        smaller = f"try batch_size = {batch_size // 2}" if batch_size > 3 else "no smaller batch would help"
+        raise MemoryError(f"a training step of {batch_size} cells does not fit into memory; {smaller}") from error
 
 
 @torch.no_grad()
