@@ -158,8 +158,11 @@ def diversity_curves(table: pd.DataFrame, whole: Mapping[str, float]) -> Figure:
             axes.plot(means.index, means, marker=marker, ls=line, ms=4.5, color=colours[name], label=name)
         axes.axhline(whole[index], color="#5A5A5A", lw=0.9, ls="--", label="whole corpus")
         axes.set(title=title, xscale="log", ylim=(0, None))
-        if table[index].isna().all():
-            axes.text(0.5, 0.5, "unknown for these cells", transform=axes.transAxes, ha="center", size=8)
+        known = table[index].notna().groupby(table["sampling"]).any()
+        if not known.all():
+            missing = f"the other {(~known).sum()}" if known.any() else "these cells"
+            axes.text(0.5, 0.45, f"unknown for {missing}", transform=axes.transAxes, ha="center", size=8)
+        if not known.any():
             axes.set(yticks=[])
     sizes = np.unique(table["n_cells"])
     for axes in panels[1]:
