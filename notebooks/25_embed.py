@@ -27,11 +27,11 @@ seeds: list = []  # seeds to embed with; empty for all of the design
 # %%
 import numpy as np
 
-from helpers import corpus, models, store
+from helpers import corpus, failures, models, store
 from helpers.reading import finding, track
 
-study, artifacts = store.open_store(design, results, stage="25_embed", modules=[models.module_of(family)])
-runs = study.select(family, width, strategy, percentages, seeds)
+study, artifacts = store.open_store(design, results, stage="25_embed", modules=[family])
+runs = failures.standing(artifacts, study.select(family, width, strategy, percentages, seeds))
 cells, sets = corpus.read_evaluation_cells(artifacts)
 positions = np.unique(sets["position"])
 

@@ -29,16 +29,17 @@ seeds: list = []  # seeds to evaluate; empty for all of the design
 import numpy as np
 import pandas as pd
 
-from helpers import corpus, store
+from helpers import corpus, failures, store
 from helpers.design import NO_STRATEGY, UNTRAINED
 from helpers.evaluate import baselines, classification
 from helpers.reading import finding, track
 
 study, artifacts = store.open_store(design, results, stage="30_classify")
 task = study.evaluations.classification
-runs = (
-    study.select(family, width, strategy, percentages, seeds) if strategy != NO_STRATEGY else list(baselines.BASELINES)
-)
+if strategy == NO_STRATEGY:
+    runs = list(baselines.BASELINES)
+else:
+    runs = failures.standing(artifacts, study.select(family, width, strategy, percentages, seeds))
 cells, sets = corpus.read_evaluation_cells(artifacts, gene_space=False)
 scored = {
     name: classification.scored_types(part["label"], min_cells=task.min_cells, headline_min=task.headline_min_cells)

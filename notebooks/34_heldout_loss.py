@@ -27,11 +27,11 @@ seeds: list = []  # seeds to evaluate; empty for all of the design
 # %%
 import pandas as pd
 
-from helpers import corpus, models, store
+from helpers import corpus, failures, models, store
 from helpers.reading import finding, track
 
-study, artifacts = store.open_store(design, results, stage="34_heldout_loss", modules=[models.module_of(family)])
-runs = study.select(family, width, strategy, percentages, seeds)
+study, artifacts = store.open_store(design, results, stage="34_heldout_loss", modules=[family])
+runs = failures.standing(artifacts, study.select(family, width, strategy, percentages, seeds))
 cells, sets = corpus.read_evaluation_cells(artifacts)
 
 # %% [markdown]
@@ -91,11 +91,11 @@ tables = [
 ]
 scores = pd.concat(tables)
 overview = scores.pivot_table(index="percentage", columns="dataset", values="value", sort=False)
-bounds = scores.groupby("dataset", sort=False)[["null", "ceiling"]].first().T
+bounds = scores.groupby("dataset", sort=False)[["null", "ceiling"]].first().T.astype(float)
 pd.concat([overview, bounds.set_axis(["null (gene means)", "floor"])])[list(overview)].style.format("{:.4f}")
 
 # %% tags=["show"]
-unit = models.family_class(family).loss_unit
+unit = models.load(artifacts.read(store.model_path(runs[0]))).loss_unit
 plots.loss_by_cell(
     {run: pd.read_parquet(artifacts.read(store.prediction_path("heldout_loss", run))) for run in runs},
     unit=unit,
@@ -111,7 +111,8 @@ told = (
     else f"{head.iloc[0]:.4f} → {head.iloc[-1]:.4f} from the smallest to the largest size"
 )
 null, floor = bounds.loc["null", name], bounds.loc["ceiling", name]
+known = f", and no model of this kind can be below {floor:.4f}" if pd.notna(floor) else ""
 finding(
-    f"Held-out loss of {family} ({strategy}) on {name}: {told} ({unit}). The null, gene means, has {null:.4f}, and no "
-    f"model of this kind can be below {floor:.4f}. Seeds of one size differ by {spread:.4f} (SD)."
+    f"Held-out loss of {family} ({strategy}) on {name}: {told} ({unit}). The null, gene means, has {null:.4f}{known}. "
+    f"Seeds of one size differ by {spread:.4f} (SD)."
 )

@@ -22,16 +22,18 @@ results: str = "results/demo"  # folder of the results, relative to the project
 # %%
 import pandas as pd
 
-from helpers import store
+from helpers import failures, store
 from helpers.analysis.collect import baseline_rows, describe_runs, expected_tables, result_rows
 from helpers.reading import finding
 
 study, artifacts = store.open_store(design, results, stage="50_collect")
-tables = expected_tables(study)
+tables = expected_tables(study, artifacts)
 missing = [path for path in tables if not artifacts.has(path)]
 present = {path: owner for path, owner in tables.items() if path not in missing}
+given_up = {run.id: why for run in study.runs() if (why := failures.reason(artifacts.root, run)) is not None}
 inputs = ["corpus", "split.parquet", "evaluation_sets.parquet", *present]
-file = artifacts.artifact("results.parquet", inputs=inputs, settings={"missing": missing, **study.model_dump()})
+settings = {"missing": missing, "given_up": given_up, **study.model_dump()}
+file = artifacts.artifact("results.parquet", inputs=inputs, settings=settings)
 
 # %%
 if not file.fresh:
@@ -45,7 +47,7 @@ table = pd.read_parquet(artifacts.read("results.parquet"))
 # ## The table
 
 # %% tags=["show"]
-trained = table[table["strategy"] != "none"]
+trained = table[(table["strategy"] != "none") & (table["status"] == "ok")]
 overview = trained.groupby(["family", "strategy", "task"], sort=False).agg(
     runs=("run_id", "nunique"),
     sets=("dataset", "nunique"),
@@ -63,10 +65,12 @@ table.sample(8, random_state=1).sort_index()[
 # %% tags=["show"]
 if missing:
     print("Not there:", *missing, sep="\n  ")
+if given_up:
+    print("Given up:", *(f"{name}: {why}" for name, why in given_up.items()), sep="\n  ")
 runs_there = trained["run_id"].nunique()
 n_baselines = table.loc[table["strategy"] == "none", "family"].nunique()
 minutes = trained.drop_duplicates("run_id")["seconds"].sum() / 60
 finding(
     f"{len(table):,} rows of {runs_there} of {len(study.runs())} runs and {n_baselines} baselines; {len(missing)} "
-    f"evaluations are missing. Training all models took {minutes:.1f} core-minutes."
+    f"evaluations are missing, {len(given_up)} runs were given up. Training all models took {minutes:.1f} core-minutes."
 )

@@ -50,7 +50,7 @@ if not file.fresh:
 # ## Saturation points
 
 # %% tags=["show"]
-from helpers import models
+from helpers.analysis.collect import loss_units
 from helpers.plots import study_figures as plots
 from helpers.reading import finding
 
@@ -94,7 +94,7 @@ pd.DataFrame(text)
 # ## The same runs by their held-out loss
 
 # %% tags=["show"]
-units = {name: models.family_class(name).loss_unit for name in study.families}
+units = loss_units(study, artifacts)
 plots.heldout_loss(table, units=units, n_test=sets.groupby("dataset").size())
 
 # %% tags=["show"]

@@ -21,7 +21,8 @@ results: str = "results/demo"  # folder of the results, relative to the project
 # %%
 import pandas as pd
 
-from helpers import models, store
+from helpers import store
+from helpers.analysis.collect import loss_units
 from helpers.analysis.results import wide, with_sampling
 from helpers.plots import study_figures as plots
 from helpers.plots.style import save
@@ -35,7 +36,7 @@ folder = artifacts.artifact(
     inputs=["results.parquet", "saturation.parquet", "evaluation_sets.parquet"],
     settings={"name": study.name},
 )
-units = {name: models.family_class(name).loss_unit for name in study.families}
+units = loss_units(study, artifacts)
 figures, sources = {}, {}
 
 # %% [markdown]

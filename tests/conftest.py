@@ -30,8 +30,7 @@ def write_design(tmp_path):
     return write
 
 
-@pytest.fixture
-def small_cells() -> anndata.AnnData:
+def make_small_cells() -> anndata.AnnData:
     """240 cells × 60 genes of four batches and three types, raw counts."""
     rng = np.random.default_rng(0)
     types = np.array(["a", "b", "c"])[np.arange(240) % 3]
@@ -52,14 +51,24 @@ def small_cells() -> anndata.AnnData:
 
 
 @pytest.fixture
+def small_cells() -> anndata.AnnData:
+    return make_small_cells()
+
+
+@pytest.fixture
 def small_design(small_cells, tmp_path) -> dict:
     """A design on `small_cells`, written beside it as h5ad."""
     path = tmp_path / "cells.h5ad"
     small_cells.write_h5ad(path)
+    return make_small_design(str(path))
+
+
+def make_small_design(path: str) -> dict:
+    """Plain values of a design on the cells in `path`."""
     return {
         "name": "small",
         "seed": 1,
-        "corpus": {"source": "embedded", "path": str(path), "pretraining": {"dataset_id": ["one"]}},
+        "corpus": {"source": "embedded", "path": path, "pretraining": {"dataset_id": ["one"]}},
         "held_out": {"where": {"batch": ["one_a"]}, "validation": 0.1, "evaluation": 0.3},
         "evaluation_sets": {
             "same": {"where": {"batch": ["one_a"]}, "part": "evaluation", "seen": "in distribution"},
@@ -75,3 +84,17 @@ def small_design(small_cells, tmp_path) -> dict:
             "heldout_loss": {"headline": "other"},
         },
     }
+
+
+@pytest.fixture(scope="session")
+def small_chain_design():
+    """Write the small design into a project, with other parts, and return the file's path relative to it."""
+
+    def write(project: Path, **parts: object) -> str:
+        cells = make_small_cells()
+        cells.write_h5ad(project / "cells.h5ad")
+        values = make_small_design("cells.h5ad") | parts
+        (project / "params" / "small.yaml").write_text(yaml.safe_dump(values))
+        return "params/small.yaml"
+
+    return write

@@ -80,3 +80,9 @@ def test_depth_draws_what_random_draws_and_the_median_cell_gets_its_umis():
     )
     thinned = depth.thin(counts, depth.kept(obs, 250), np.random.default_rng(0))
     assert abs(np.median(np.asarray(thinned.sum(axis=1))) - 250) < 4
+
+
+@pytest.mark.parametrize("totals", [[10.0, np.inf, 5.0], [10.0, 0.0, 5.0], [10.0, -1.0, 5.0], ["10", "7", "5"]])
+def test_totals_that_are_no_depths_are_refused(totals):
+    with pytest.raises(ValueError, match="finite numbers over 0"):
+        depth.kept(pd.DataFrame({"total_counts": totals}), 2)

@@ -217,3 +217,8 @@ def test_vendi_refuses_overflow_rather_than_miscounting():
 def test_vendi_refuses_empty_chunks(chunk):
     with pytest.raises(ValueError, match=f"chunk = {chunk}"):
         diversity.vendi(np.eye(3), chunk=chunk)
+
+
+def test_vendi_reads_every_sparse_format():
+    X = np.random.default_rng(0).poisson(1, (20, 9)) + np.eye(20, 9)
+    assert diversity.vendi(sp.coo_matrix(X)) == pytest.approx(diversity.vendi(X))

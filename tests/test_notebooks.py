@@ -111,12 +111,12 @@ def test_a_further_setting_of_one_family_concerns_that_family_alone(demo, write_
     assert differing == {name for name in before if "--scvi--" in name}
 
 
-def test_everything_upstream_is_a_piece_of_the_design(demo, write_design):
+def test_everything_upstream_is_a_piece_of_the_design(demo, write_design, tmp_path):
     design = load_design(write_design(demo))
     known = stages.pieces(design)
     for piece in known:
         assert set(stages.upstream(design, piece)) <= set(known)
-    made = [name for piece in known for name in stages.outputs(design, piece)]
+    made = [name for piece in known for name in stages.outputs(design, piece, tmp_path)]
     assert len(made) == len(set(made)), "every artifact has one maker"
 
 

@@ -279,6 +279,7 @@ def with_holes() -> np.ndarray:
         (np.full((30, 2), "a"), {}, "dtype <U1: it must hold real numbers"),
         (np.zeros((30, 2), dtype=complex), {}, "dtype complex128"),
         (with_holes(), {}, "not finite in 2 of 30 rows, first in row 4"),
+        (np.repeat([[-1e308], [1e308]], 15, axis=0), {}, "too far spread: scale it"),
         (np.zeros((30, 2)), {"boxes": 0}, "boxes = 0 .* 1 to the number of cells, 30"),
         (np.zeros((30, 2)), {"boxes": 31}, "boxes = 31"),
         (np.zeros((30, 2)), {"boxes": 2.5}, "boxes = 2.5 must be a whole number"),

@@ -20,11 +20,20 @@ import json, os, sys
 print(json.dumps([sys.argv[1:], os.getcwd(), os.environ.get("GREETING"), "colorsys" in sys.modules, __name__]))
 print(sys.stdin.read(), file=sys.stderr)
 """
+WAITS = "import os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpid()))\ntime.sleep(60)\n"
 
 
 @pytest.fixture(scope="module")
 def address():
-    return warm.start_server(["colorsys", "no_such_library"])
+    """A server that has imported what it shall."""
+    address = warm.start_server(["no_such_library", "colorsys"])
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        asked = launch("timeit", "-n1", "-r1", "import sys; 'colorsys' in sys.modules or 1 / 0", address=address)
+        asked.communicate()
+        if asked.returncode == 0:
+            return address
+    raise AssertionError("nothing was imported")
 
 
 @pytest.fixture
@@ -80,6 +89,7 @@ def test_it_is_a_module_run_as_ever_with_libraries_that_are_there(here, address)
     [
         ("raise SystemExit(3)", 3, ""),
         ("import sys; sys.exit()", 0, ""),
+        ("import sys; sys.exit('')", 1, ""),
         ("import sys; sys.exit('no more')", 1, "no more"),
         ("1 / 0", 1, "ZeroDivisionError: division by zero"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -9, ""),
@@ -110,7 +120,7 @@ def test_signals_reach_the_module(here, address):
         "pathlib.Path('pid').write_text(str(os.getpid()))\n"
         "time.sleep(60)\n"
     )
-    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 1)):
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT), (signal.SIGHUP, -signal.SIGHUP)):
         done = launch("waits", address=address)
         process = process_of(here / "pid")
         assert process != done.pid
@@ -121,11 +131,61 @@ def test_signals_reach_the_module(here, address):
 
 
 @linux
+def test_ignored_signals_stay_ignored(here, address):
+    (here / "waits.py").write_text(
+        "import os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpid()))\n"
+        "while not os.path.exists('go'): time.sleep(0.05)\n"
+    )
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        done = launch("waits", address=address)
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    process = process_of(here / "pid")
+    done.send_signal(signal.SIGHUP)
+    os.kill(process, signal.SIGHUP)
+    time.sleep(0.3)
+    (here / "go").touch()
+    done.communicate(timeout=30)
+    assert done.returncode == 0
+
+
+@linux
+def test_an_environment_too_large_for_a_message_starts_cold(here, address):
+    (here / "size.py").write_text("import os; print(len(os.environ['A']))")
+    done = launch("size", address=address, A="x" * 120_000, B="x" * 120_000, C="x" * 120_000)
+    assert done.communicate(timeout=30)[0] == "120000\n"
+
+
+@linux
+def test_a_start_that_nobody_waits_for_any_more_ends(here, address):
+    (here / "waits.py").write_text(WAITS)
+    gone_before = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    done = launch("waits", address=address, **{warm.STARTER: gone_before.stdout.decode().strip()})
+    assert gone(process_of(here / "pid"))
+    done.communicate(timeout=30)
+
+
+@linux
+def test_a_stopped_module_does_not_keep_its_supervisor_busy(here, address):
+    (here / "waits.py").write_text(WAITS)
+    done = launch("waits", address=address)
+    process = process_of(here / "pid")
+    supervisor = Path(f"/proc/{process}/status").read_text().split("PPid:")[1].split()[0]
+    os.kill(process, signal.SIGSTOP)
+    time.sleep(1)
+    ticks = sum(map(int, Path(f"/proc/{supervisor}/stat").read_text().rsplit(")", 1)[1].split()[11:13]))
+    done.kill()
+    done.communicate(timeout=30)
+    assert ticks < 0.3 * os.sysconf("SC_CLK_TCK")
+
+
+@linux
 @pytest.mark.parametrize("victim", ["caller", "caller's parent", "supervisor"])
 def test_it_does_not_outlive_those_who_wait_for_it(here, address, victim):
-    (here / "waits.py").write_text(
-        "import os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpid()))\ntime.sleep(60)\n"
-    )
+    (here / "waits.py").write_text(WAITS)
     if victim == "caller's parent":
         (here / "parent.py").write_text(
             "import subprocess, sys\nsubprocess.run([sys.executable, '-m', 'helpers.warm', 'waits'])"

@@ -43,7 +43,8 @@ class DesignError(ValueError):
 class Design(Strict):
     """A whole study: corpus, held-out cells, ways of sampling × percentages × seeds, families, budget, evaluations.
 
-    `strategies` is a list of strategies, or a mapping from names to what is sampled under that name. `seeds_by_size`
+    `strategies` is a list of strategies, or a mapping from names to what is sampled under that name; so `families` may
+    hold one family under several names, with other settings. `seeds_by_size`
     names other seeds for some percentages; 0 stands for untrained models.
     """
 
@@ -57,7 +58,7 @@ class Design(Strict):
     percentages: Annotated[Percentages, Field(min_length=1)]
     seeds: Seeds
     seeds_by_size: SeedsBySize = Field(default={})
-    families: Annotated[dict[str, FamilySettings], Field(min_length=1)]
+    families: Annotated[dict[Name, FamilySettings], Field(min_length=1)]
     budget: BudgetSettings
     evaluations: Evaluations
 
@@ -81,14 +82,24 @@ class Design(Strict):
                 raise ValueError(f"the name {name!r} of a sampling means something else already: choose another")
         return values
 
+    @field_validator("families", mode="before")
+    @classmethod
+    def _named_families(cls, values: object) -> object:
+        """A name without a family is that family's."""
+        if not isinstance(values, dict):
+            return values
+        return {name: {"family": name} | value if isinstance(value, dict) else value for name, value in values.items()}
+
     @field_validator("families")
     @classmethod
     def _known_families(cls, values: dict[str, FamilySettings]) -> dict[str, FamilySettings]:
         from helpers.models import families
 
-        for value in values:
-            if value not in families():
-                raise ValueError(unknown("family", value, families()))
+        for name, value in values.items():
+            if value.family not in families():
+                raise ValueError(unknown("family", value.family, families()))
+            if name != value.family and name in families():
+                raise ValueError(f"the name {name!r} of a model means another family already: choose another")
         return values
 
     @model_validator(mode="after")

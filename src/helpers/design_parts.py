@@ -148,11 +148,19 @@ class Sampling(Strict):
 
 
 class FamilySettings(Strict):
-    """How a model family is built: preset, widths as multipliers of the preset, further settings of the family."""
+    """How models are built: the family, its preset, widths as multipliers of the preset, further settings."""
 
+    family: str
     preset: Literal["paper", "demo"] = "paper"
     widths: Widths = [1.0]
     settings: dict[str, int | float | str | bool | list[float]] = {}
+
+    @property
+    def module(self) -> str:
+        """Importable name of the module that defines the family."""
+        from helpers.models import module_of
+
+        return module_of(self.family)
 
 
 class BudgetSettings(Strict):

@@ -75,6 +75,7 @@ def vendi(X: Rows, *, chunk: int = 4096) -> float:
     from scipy.linalg import eigvalsh
     from scipy.linalg.blas import dsyrk
 
+    X = X.tocsr() if hasattr(X, "tocsr") else X  # every sparse format
     shape = tuple(np.shape(X))
     if len(shape) != 2 or 0 in shape:
         raise ValueError(f"X has the shape {shape}: (n_cells, n_features) with at least one of each is needed")

@@ -32,11 +32,12 @@ CORPUS_MEGABYTES = 130
 
 def stage_seconds(design: Design, n_corpus: int, family: str, strategy: str) -> float:
     """Estimated seconds on one core to train all models of one family and strategy."""
-    cost = COSTS.get(family, OTHER)
+    name = design.families[family].family
+    cost = COSTS.get(name, OTHER)
     total = cost.startup
     for size in design.sizes(strategy):
         cells = n_cells(size, n_corpus)
-        one_pass = family == "pca"  # closed form: each cell is seen once, whatever the budget
+        one_pass = name == "pca"  # closed form: each cell is seen once, whatever the budget
         views = cells if one_pass else design.budget.amount * (cells if design.budget.kind == "epochs" else 1)
         total += len(design.seeds_of(size)) * (0 if strategy == UNTRAINED else views / cost.views_per_second)
     return total
@@ -46,13 +47,13 @@ def describe(design: Design, n_corpus: int, cores: int) -> str:
     """The runs of a design as a table in text, with estimated time and disk."""
     rows = []
     for family, width, strategy in design.chunks():
-        runs = design.select(family, width, strategy)
+        runs, cost = design.select(family, width, strategy), COSTS.get(design.families[family].family, OTHER)
         sizes = [n_cells(size, n_corpus) for size in design.sizes(strategy)]
         judged = 4 * NOTEBOOK_SECONDS + len(runs) * EVALUATION_SECONDS
         minutes = (stage_seconds(design, n_corpus, family, strategy) + judged) / 60
         row = {"family": family, "width": f"{width:g}", "strategy": strategy, "sizes": len(sizes)}
         row |= {"cells": f"{sizes[0]:,} to {sizes[-1]:,}", "seeds": len(runs) // len(sizes), "runs": len(runs)}
-        rows.append(row | {"core-minutes": minutes, "MB": len(runs) * COSTS.get(family, OTHER).megabytes})
+        rows.append(row | {"core-minutes": minutes, "MB": len(runs) * cost.megabytes})
     table = pd.DataFrame(rows)
     total, gigabytes = table["core-minutes"].sum() + OTHER_MINUTES, (table["MB"].sum() + CORPUS_MEGABYTES) / 1000
     budget = f"{design.budget.amount:,} {design.budget.kind.replace('_', '-')} per model"

@@ -30,7 +30,7 @@ from helpers.messages import unknown
 from helpers.provenance import environment, find_project, notebook_hash, project_path, read_notebook
 from helpers.reading import FINDING, FINDING_PLACE, PROGRESS_FILE, duration
 from helpers.store import StoreError, check_owner, write_text
-from helpers.warm import ADDRESS, ONE_THREAD, USAGE
+from helpers.warm import ADDRESS, ONE_THREAD, STARTER, USAGE
 
 logger = logging.getLogger(__name__)
 
@@ -176,13 +176,14 @@ def _offer_warm_kernels(folder: Path) -> None:
     spec.mkdir(parents=True)
     command = [sys.executable, "-m", "helpers.warm", "ipykernel_launcher", "-f", "{connection_file}"]
     about = {"argv": command, "display_name": "Python 3 (ipykernel)", "language": "python"}
+    about["env"] = {STARTER: str(os.getpid())}
     (spec / "kernel.json").write_text(json.dumps(about))
     places = [str(folder), *filter(None, [os.environ.get("JUPYTER_PATH")])]
     os.environ.update({"JUPYTER_PATH": os.pathsep.join(places), USAGE: str(folder / "usage")})
 
 
 def _usage(warm: Path) -> dict[str, float]:
-    """CPU seconds and peak memory of the kernel, a child of this process or started warm."""
+    """CPU seconds and peak memory of the kernel, a child of this process or started warm (then with all libraries)."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / (1024 if sys.platform == "darwin" else 1)
     if warm.exists():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 from anndata import AnnData
 
 from helpers import models, subset
@@ -100,10 +101,10 @@ def check_design(design: Design, obs: pd.DataFrame) -> int:
     n_corpus = int((roles == "corpus").sum())
     for family, chosen in design.families.items():
         try:
-            models.check_settings(family, chosen.preset, chosen.settings)
+            models.check_settings(chosen.family, chosen.preset, chosen.settings)
         except ValueError as error:
             raise DesignError(f"families.{family}.settings: {error}") from error
-        needed = models.family_class(family).min_cells
+        needed = models.family_class(chosen.family).min_cells
         for percentage in sorted({size for name in design.strategies for size in design.sizes(name)}):
             if (left := n_cells(percentage, n_corpus)) < needed:
                 enough = np.ceil(1000 * needed / n_corpus) / 10
@@ -191,11 +192,15 @@ def check_gene_count(n_genes: int | None, present: int) -> None:
 def select_genes(corpus: AnnData, n_genes: int | None) -> pd.DataFrame:
     """The models' gene space: the `n_genes` most variable genes of the corpus cells (all, if None).
 
-    `corpus` holds raw counts, (n_cells, n_genes). Returns one row per gene with `gene` and `selected`. Variability is
+    `corpus` holds raw counts, (n_cells, n_genes). Returns one row per gene with `gene`, `selected` and
+    `nonzero_median`, the median of its counts per 10,000 over the cells that have any, NaN if none has. Variability is
     the normalised dispersion of log1p CP10k (scanpy, flavor "seurat").
     """
+    from helpers.models.rank_tokens import nonzero_medians
+
     check_gene_count(n_genes, corpus.n_vars)
     selected = np.ones(corpus.n_vars, dtype=bool)
+    medians = nonzero_medians(sp.csr_array(corpus.X))
     if n_genes is not None:
         import scanpy as sc
 
@@ -205,4 +210,5 @@ def select_genes(corpus: AnnData, n_genes: int | None) -> pd.DataFrame:
         selected = sc.pp.highly_variable_genes(normalised, n_top_genes=n_genes, inplace=False)[
             "highly_variable"
         ].to_numpy()
-    return pd.DataFrame({"gene": corpus.var_names.astype(str), "selected": selected})
+    names = corpus.var_names.astype(str)
+    return pd.DataFrame({"gene": names, "selected": selected, "nonzero_median": medians})

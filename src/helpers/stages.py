@@ -5,7 +5,7 @@ how long it takes.
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers import models, store, subset
+from helpers import failures, store, subset
 from helpers.corpus import source_hash
 from helpers.design import NO_STRATEGY, UNTRAINED, Design, Run
 from helpers.estimate import EVALUATION_SECONDS, stage_seconds
@@ -63,15 +63,19 @@ def pieces(design: Design) -> list[Piece]:
     return [*done, *(Piece(stage) for stage in ("50_collect", "60_saturation", "90_figures"))]
 
 
-def outputs(design: Design, piece: Piece) -> list[str]:
-    """The artifacts that a piece makes."""
+def outputs(design: Design, piece: Piece, root: Path) -> list[str]:
+    """The artifacts that a piece makes; none of a run that was given up, but for the reason in its model's place."""
+    if piece.stage == "20_pretrain":
+        return [store.model_path(run) for run in _runs(design, piece)]
+    if piece.strategy == NO_STRATEGY:
+        owners = BASELINE_NAMES
+    else:
+        owners = [run for run in _runs(design, piece) if not failures.reason(root, run)] if piece.family else []
     if piece.stage in TASKS:
         task = TASKS[piece.stage]
-        owners = BASELINE_NAMES if piece.strategy == NO_STRATEGY else _runs(design, piece)
         return [path(task, owner) for owner in owners for path in (store.evaluation_path, store.prediction_path)]
-    paths = {"20_pretrain": store.model_path, "25_embed": store.embedding_path}
-    if piece.stage in paths:
-        return [paths[piece.stage](run) for run in _runs(design, piece)]
+    if piece.stage == "25_embed":
+        return [store.embedding_path(run) for run in owners]
     if piece.stage == "10_subset":
         return [store.subset_path(run) for run in design.subsets(piece.strategy)]
     return [name for name, stage in store.MAKERS.items() if stage == piece.stage]
@@ -87,7 +91,8 @@ def repair(design: Design, root: Path) -> list[str]:
     store.sweep(root)
     for piece in pieces(design):
         executed = root / "notebooks" / f"{piece.name}.ipynb"
-        wrong = [name for name in outputs(design, piece) if not store.valid(root / name)] if executed.exists() else []
+        made = outputs(design, piece, root) if executed.exists() else []
+        wrong = [name for name in made if not store.valid(root / name)]
         for name in wrong:
             state = "corrupt or without its record" if (root / name).exists() else "missing"
             store.discard(root / name)
@@ -128,7 +133,7 @@ def stamp(design: Design, piece: Piece) -> str:
     """Hash of all that an execution depends on beside earlier artifacts: notebook, helper modules, its
     part of the design.
     """
-    modules = [models.module_of(piece.family)] if piece.family in design.families else []
+    modules = [design.families[piece.family].module] if piece.family in design.families else []
     sampling = design.strategies.get(piece.strategy)
     modules += [subset.module_of(sampling.strategy)] if sampling and piece.stage == "10_subset" else []
     reads = design.model_dump(include=set(READS[piece.stage])) if piece.stage in READS else design.model_dump()

@@ -165,10 +165,12 @@ def open_store(
 ) -> tuple[Design, Store]:
     """Design and store of a stage; `modules` are those that the stage finds by name at run time (family, strategy).
 
-    Raises ForeignResultsError if the folder holds another design's results.
+    The name of a model of the design stands for its family's module. Raises ForeignResultsError if the folder holds
+    another design's results.
     """
     loaded = load_design(design)
-    return loaded, Store(loaded, project_path(results), stage, modules)
+    names = [loaded.families[name].module if name in loaded.families else name for name in modules]
+    return loaded, Store(loaded, project_path(results), stage, names)
 
 
 def check_owner(design: Design, root: Path) -> None:

@@ -4,6 +4,9 @@ Libraries such as scvi-tools take ten seconds to import, and a design has many n
 kernel of its own. On Linux the workflow keeps one server, which imports libraries, never the project's own code, and
 forks for each start. ``python -m helpers.warm MODULE ARGUMENTS…`` then does what ``python -m MODULE ARGUMENTS…`` does:
 same arguments, folder, environment, streams, signals and exit code. Without a server it becomes just that.
+
+What differs: limits, priority and hash seed are the server's, its libraries count as memory of every process, and files
+that the module leaves open at its end are not flushed.
 """
 
 import atexit
@@ -26,7 +29,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ADDRESS = "CELLSCALE_WARM"  # socket of the server, set by the workflow
+STARTER = "CELLSCALE_STARTER"  # process that waits for this start, if it may end before the start has begun
 USAGE = "CELLSCALE_USAGE"  # file for what the process used, as it is no descendant of the one that asks for it
+PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 # In the order in which the stages of a design need them; imported one by one while nobody waits.
 LIBRARIES = (
@@ -46,6 +51,8 @@ LIBRARIES = (
     "torch",
     "safetensors.torch",
     "scvi.module",
+    "transformers.models.bert.modeling_bert",
+    "pytorch_metric_learning.losses",
 )
 LONGEST = 2**18  # bytes of a message
 PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>: a signal at the parent's end
@@ -63,17 +70,10 @@ def start_server(libraries: Sequence[str] = LIBRARIES) -> str | None:
         listener.bind(address)
         listener.listen(64)
         os.set_inheritable(listener.fileno(), True)
-        command = [
-            sys.executable,
-            "-m",
-            "helpers.warm",
-            "--serve",
-            str(listener.fileno()),
-            str(os.getpid()),
-            *libraries,
-        ]
+        own = [str(listener.fileno()), str(os.getpid())]
+        command = [sys.executable, "-m", "helpers.warm", "--serve", *own, *libraries]
         quiet = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
-        os.posix_spawn(sys.executable, [*command, *libraries], environment, file_actions=quiet, setsid=True)
+        os.posix_spawn(sys.executable, command, environment, file_actions=quiet, setsid=True)
     return address
 
 
@@ -83,12 +83,17 @@ def serve(listener: socket.socket, parent: int, libraries: list[str]) -> str:
     while os.getppid() == parent:
         if not select.select([listener], [], [], 0 if libraries else 1)[0]:
             if libraries:
-                with contextlib.suppress(ImportError):  # who needs it will be told
+                with contextlib.suppress(Exception):  # who needs it will be told
                     importlib.import_module(libraries.pop(0))
             continue
         connection, _ = listener.accept()
-        message, descriptors, _, _ = socket.recv_fds(connection, LONGEST, 3)
-        if _fork() == 0:
+        connection.settimeout(5)
+        try:
+            message, descriptors, _, _ = socket.recv_fds(connection, LONGEST, 3)
+        except OSError:
+            message, descriptors = b"", []
+        connection.settimeout(None)
+        if message and _fork() == 0:
             listener.close()
             _supervise(connection, descriptors)
             return _take_over(json.loads(message), descriptors)
@@ -123,6 +128,7 @@ def _supervise(connection: socket.socket, descriptors: list[int]) -> None:
         return
     for descriptor in descriptors:  # a pipe ends with the process that was asked for
         os.close(descriptor)
+    connection.send(b"started")
     with contextlib.suppress(ProcessLookupError, PermissionError):  # whoever comes first
         os.setpgid(process, process)
     while True:
@@ -135,6 +141,7 @@ def _supervise(connection: socket.socket, descriptors: list[int]) -> None:
                 os.killpg(process, signal.SIGKILL)
                 os._exit(1)
         if ended in ready:
+            ended.recv(LONGEST)
             gone, status, usage = os.wait4(process, os.WNOHANG)
             if gone:
                 told = {"status": status, "cpu_seconds": usage.ru_utime + usage.ru_stime, "peak_kb": usage.ru_maxrss}
@@ -149,8 +156,14 @@ def _take_over(request: dict, descriptors: list[int]) -> str:
         os.dup2(descriptor, number)
         os.close(descriptor)
     os.chdir(request["folder"])
+    os.umask(request["umask"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    for number in PASSED_ON:
+        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, signal.SIG_IGN if number in request["ignored"] else usual)
+    if "numpy" in sys.modules:  # or all unseeded draws would be the same everywhere
+        sys.modules["numpy"].random.seed()
     sys.path[0] = request["folder"]
     sys.argv[1:] = request["arguments"]
     return request["module"]
@@ -162,55 +175,65 @@ def _run(module: str) -> None:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as end:
-        code = end.code or 0
+        code = 0 if end.code is None else end.code
         if not isinstance(code, int):
             sys.stderr.write(f"{code}\n")
             code = 1
     except BaseException:  # noqa: BLE001 (told as the interpreter would)
         sys.excepthook(*sys.exc_info())
-        code = 1
+        code = -signal.SIGINT if isinstance(sys.exception(), KeyboardInterrupt) else 1
     threading._shutdown()  # as the forked processes of multiprocessing end
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)
+    _end(code)
 
 
-def start(module: str, arguments: list[str]) -> int:
-    """Run a module in a process forked from the server, or in this one if there is no server; its exit code."""
+def start(module: str, arguments: list[str]) -> None:
+    """Run a module in a process forked from the server, or in this one if there is no server, and end as it ends."""
+    cold = [sys.executable, "-m", module, *arguments]
+    parent = int(os.environ.pop(STARTER, os.getppid()))
+    ignored = [number for number in PASSED_ON if signal.getsignal(number) == signal.SIG_IGN]
+    umask = os.umask(0)
+    os.umask(umask)
+    request = {"module": module, "arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
+    request |= {"ignored": ignored, "umask": umask}
     try:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         connection.connect(os.environ.get(ADDRESS, ""))
-    except OSError:
-        os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: connection.send(bytes([number])))
-    request = {"module": module, "arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
-    socket.send_fds(connection, [json.dumps(request).encode()], [0, 1, 2])
-    parent = os.getppid()
+        socket.send_fds(connection, [json.dumps(request).encode()], [0, 1, 2])
+        for number in set(PASSED_ON) - set(ignored):
+            signal.signal(number, lambda number, _: connection.send(bytes([number])))
+        if not connection.recv(LONGEST):
+            os.execv(sys.executable, cold)
+    except OSError:  # no server, one that is gone, or an environment too large for a message
+        os.execv(sys.executable, cold)
     while not select.select([connection], [], [], 1)[0]:
         if os.getppid() != parent:  # nobody waits any more: the supervisor sees this end and ends the process
-            return 1
+            os._exit(1)
     try:
         answer = connection.recv(LONGEST)
     except ConnectionResetError:  # a signal came too late to be read; the answer stands behind
         answer = connection.recv(LONGEST)
     if not answer:
-        sys.stderr.write(f"the process that {module} was forked from is gone\n")
-        return 1
+        sys.exit(f"the process that {module} was forked from is gone")
     told = json.loads(answer)
     if USAGE in os.environ:
         Path(os.environ[USAGE]).write_text(json.dumps(told))
-    code = os.waitstatus_to_exitcode(told["status"])
+    _end(os.waitstatus_to_exitcode(told["status"]))
+
+
+def _end(code: int) -> None:
+    """End this process at once, with an exit code, or by a signal if it is negative."""
     if code < 0:
         with contextlib.suppress(OSError):  # SIGKILL has no other
             signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
-    return code
+    os._exit(code)
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "--serve":
         _run(serve(socket.socket(fileno=int(sys.argv[2])), int(sys.argv[3]), sys.argv[4:]))
     else:
-        sys.exit(start(sys.argv[1], sys.argv[2:]))
+        start(sys.argv[1], sys.argv[2:])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from helpers import failures
 from helpers.analysis.results import RESULT_COLUMNS
 from helpers.design import NO_STRATEGY, UNTRAINED, Design, Run
 from helpers.evaluate.baselines import BASELINES
@@ -16,15 +17,18 @@ SUBSET_COLUMNS = ("n_cells", "n_unique", "n_donors", "n_datasets", "umis_per_cel
 FLOOR, REFERENCE = "majority", "logistic"
 
 
-def expected_tables(design: Design) -> dict[str, Run | str]:
-    """Every evaluation table that the design asks for -> the run, or the name of the baseline, that it judges."""
-    runs = design.runs()
+def expected_tables(design: Design, store: Store) -> dict[str, Run | str]:
+    """Every evaluation table of the design -> the run, or the name of the baseline, that it judges.
+
+    Runs that were given up have none.
+    """
+    runs = [run for run in design.runs() if failures.reason(store.root, run) is None]
     tables: dict[str, Run | str] = {evaluation_path(task, run): run for task in TASKS.values() for run in runs}
     return tables | {evaluation_path("classification", name): name for name in BASELINES}
 
 
 def describe_runs(design: Design, store: Store) -> pd.DataFrame:
-    """What each run whose model is there learned from and cost, indexed by run id."""
+    """What each run whose model is there, or was given up, learned from and cost, indexed by run id."""
     subsets = pd.read_parquet(store.read("diversity.parquet")).set_index("subset")[list(SUBSET_COLUMNS)]
     rows = {}
     for run in design.runs():
@@ -36,16 +40,28 @@ def describe_runs(design: Design, store: Store) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+def loss_units(design: Design, store: Store) -> dict[str, str]:
+    """Unit of the held-out loss of each family of the design of which a model is there."""
+    units: dict[str, str] = {}
+    for run in design.runs():
+        if run.family not in units and store.has(model_path(run)) and failures.reason(store.root, run) is None:
+            units[run.family] = _card(run, store)["loss_unit"]
+    return units
+
+
+def _card(run: Run, store: Store) -> dict:
+    return json.loads((store.read(model_path(run)) / "model.json").read_text())
+
+
 def _describe_run(run: Run, store: Store) -> dict:
-    card = json.loads((store.read(model_path(run)) / "model.json").read_text())
+    told = {"family": run.family, "width": run.width, "percentage": run.percentage}
+    told |= {"subset_seed": run.seed, "init_seed": run.seed}
+    if failures.reason(store.root, run) is not None:
+        return told | {"status": "failed"}
+    card = _card(run, store)
     cost = card["cost"]
-    return {
-        "family": run.family,
-        "width": run.width,
+    return told | {
         "weight_decay": card["settings"].get("weight_decay", np.nan),
-        "percentage": run.percentage,
-        "subset_seed": run.seed,
-        "init_seed": run.seed,
         "n_parameters": card["n_parameters"]["total"],
         "cell_views": cost["cell_views"],
         "flops": cost["flops"],
@@ -55,13 +71,18 @@ def _describe_run(run: Run, store: Store) -> dict:
 
 
 def result_rows(runs: pd.DataFrame, store: Store, present: Mapping[str, Run | str]) -> pd.DataFrame:
-    """Rows of all runs; classification takes null and ceiling from the majority class and the logistic regression."""
+    """Rows of all runs; classification takes null and ceiling from the majority class and the logistic regression.
+
+    A run that was given up has one row, without task and value, whose status is ``failed``.
+    """
     tables = [
         _read(store, path).assign(run_id=owner.id)
         for path, owner in present.items()
         if isinstance(owner, Run) and owner.id in runs.index
     ]
     rows = pd.concat(tables, ignore_index=True).merge(runs, left_on="run_id", right_index=True)
+    failed = runs[runs["status"] == "failed"].rename_axis("run_id").reset_index()
+    rows = pd.concat([rows, failed], ignore_index=True) if len(failed) else rows
     rows["budget"] = f"{store.design.budget.kind}={store.design.budget.amount}"
     return _finish(rows, store, present)
 

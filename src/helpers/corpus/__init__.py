@@ -66,7 +66,8 @@ def read_obs(store: Store) -> pd.DataFrame:
 def read_cells(store: Store, positions: np.ndarray | None = None, *, gene_space: bool = True) -> AnnData:
     """Cells of the corpus artifact by position, on the models' gene space or on all genes.
 
-    Returns an AnnData (n_positions, n_genes) of raw counts, CSR float32.
+    Returns an AnnData (n_positions, n_genes) of raw counts, CSR float32; `var` of the gene space has `nonzero_median`,
+    the same for all runs.
     """
     import anndata
 
@@ -75,7 +76,9 @@ def read_cells(store: Store, positions: np.ndarray | None = None, *, gene_space:
         adata = adata[np.asarray(positions, dtype=np.int64)].copy()
     if gene_space:
         genes = pd.read_parquet(store.read("genes.parquet"))
-        adata = adata[:, genes.loc[genes["selected"], "gene"].to_numpy()].copy()
+        genes = genes[genes["selected"]].set_index("gene")
+        adata = adata[:, genes.index].copy()
+        adata.var["nonzero_median"] = genes["nonzero_median"]
     return adata
 
 

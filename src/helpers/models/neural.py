@@ -63,10 +63,6 @@ class NeuralFamily(Family):
         """What the module reads for some rows of `_inputs`: dense float32 (n_cells, n_genes) on the device."""
         return torch.from_numpy(inputs[rows].toarray()).to(self.device)
 
-    def _step_loss(self, inputs: Any, rows: np.ndarray, progress: float) -> torch.Tensor:
-        """Scalar training loss of the cells at `rows`; for families whose loss needs more than the batch."""
-        return self._batch_loss(self._batch(inputs, rows), progress)
-
     def _flops_per_view(self) -> float:
         """Analytic FLOPs of training on one cell once."""
         layers = dense_layers(self._trained(self.module))
@@ -100,7 +96,7 @@ class NeuralFamily(Family):
                     self.module,
                     n_cells=n_cells,
                     cell_views=budget.cell_views(n_cells),
-                    step_loss=lambda rows, progress: self._step_loss(inputs, rows, progress),
+                    step_loss=lambda rows, progress: self._batch_loss(self._batch(inputs, rows), progress),
                     validation_loss=lambda: self._by_batch(self._cell_losses, held_out, validation.shape[0]).mean(),
                     settings=self.settings.model_copy(update={"lr": lr}),
                     rng=rng,

@@ -35,9 +35,12 @@ def kept(obs: pd.DataFrame, umis: float) -> float:
     """Share of counts to keep so that the median cell of `obs` has `umis`: one share for all cells.
 
     Cells thus differ in depth as before. Raises ValueError for a target that is not above 0, or above the present
-    median; for missing ``total_counts``.
+    median; for missing ``total_counts``, or others than numbers over 0.
     """
-    median = float(np.median(complete(obs, "total_counts", "UMIs per cell")))
+    totals = complete(obs, "total_counts", "UMIs per cell")
+    if not pd.api.types.is_numeric_dtype(totals) or not (np.isfinite(totals) & (totals > 0)).all():
+        raise ValueError('obs["total_counts"] must hold the UMIs of each cell, finite numbers over 0')
+    median = float(np.median(totals))
     if isinstance(umis, bool) or not isinstance(umis, int | float | np.number) or not 0 < umis <= median:  # NaN too
         raise ValueError(f"umis = {umis!r} must be above 0 and at most {median:,.0f}, the present median UMIs per cell")
     return float(umis) / median

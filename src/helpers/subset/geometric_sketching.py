@@ -120,13 +120,12 @@ class _Plaid:
     def __init__(self, points: np.ndarray) -> None:
         self.points = points
         self.low, high = points.min(axis=0), points.max(axis=0)
-        if not (np.isfinite(self.low).all() and np.isfinite(high).all()):
+        with np.errstate(over="ignore", invalid="ignore"):
+            ranges = high - self.low
+        if not np.isfinite(ranges).all():
             bad = ~np.isfinite(points).all(axis=1)
-            raise ValueError(
-                f"embedding is not finite in {bad.sum():,} of {len(bad):,} rows, first in row {bad.argmax():,}: "
-                "leave these cells out or embed them again"
-            )
-        ranges = high - self.low
+            where = f"not finite in {bad.sum():,} of {len(bad):,} rows, first in row {bad.argmax():,}: leave them out"
+            raise ValueError(f"embedding is {where if bad.any() else 'too far spread: scale it'}")
         self.unit = ranges.max() or points.dtype.type(1)
         self.ranges = ranges / self.unit
         self.dimensions: dict[int, _Dimension] = {}

@@ -28,6 +28,9 @@ def describe(obs: pd.DataFrame, rows: np.ndarray, *, share: float = 1.0) -> dict
     average); shannon in bits, inverse_simpson and gini_simpson over cell types. What is missing for one cell is unknown
     (NaN) for the subset: eight pooled donors without names are not few donors.
     """
+    rows = np.asarray(rows)
+    if rows.dtype == bool:
+        raise TypeError("rows is a mask; positions are needed: np.flatnonzero(rows)")
     seen = np.zeros(len(obs), dtype=bool)
     seen[rows] = True
     types = obs["cell_type"].iloc[rows]

@@ -17,7 +17,8 @@ def draw(
 ) -> np.ndarray:
     """Draw `n` cells that are not perturbed, as `random` does, and replace round(share × n) of them by perturbed ones.
 
-    From the same state of `rng`, `random` draws the same cells from those that are not perturbed.
+    From the same state of `rng`, `random` draws the same cells from those that are not perturbed. The share of a very
+    small `n` can round to none.
 
     Parameters
     ----------

@@ -1,0 +1,92 @@
+"""Families of users through the whole chain: a file in the folder of families, and an installed package."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.chain
+# A package of a user, whose training diverges with more than 60 cells.
+PACKAGE = """
+from helpers.models.autoencoder import Autoencoder
+
+
+class Moody(Autoencoder):
+    def _fit(self, train, validation, budget, rng):
+        if budget.amount and train.shape[0] > 60:
+            raise FloatingPointError("training loss is nan at step 3 of 9; a lower lr may help")
+        return super()._fit(train, validation, budget, rng)
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A copy of the project with the example among its families, and the package beside it."""
+    root = tmp_path_factory.mktemp("own")
+    for folder in ("src", "notebooks", "workflow", "params"):
+        shutil.copytree(PROJECT / folder, root / folder, ignore=shutil.ignore_patterns("executed", "__pycache__"))
+    shutil.copy(PROJECT / "pyproject.toml", root)
+    shutil.copy(PROJECT / "examples" / "autoencoder.py", root / "src" / "helpers" / "models")
+    installed = root / "site" / "moody-1.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: moody\nVersion: 1\n")
+    (installed / "entry_points.txt").write_text("[cellscale.models]\nmoody = moody:Moody\n")
+    (root / "site" / "moody.py").write_text(PACKAGE)
+    return root
+
+
+@pytest.fixture(scope="module")
+def results(project, small_chain_design) -> Path:
+    """The whole chain with both families."""
+    settings = {"batch_size": 16}
+    models = {
+        "autoencoder": {"preset": "demo", "settings": settings},
+        "moody": {"preset": "demo", "settings": settings},
+    }
+    design = small_chain_design(project, families=models, budget={"kind": "cell_views", "amount": 8000})
+    paths = os.pathsep.join([str(project / "src"), str(project / "site")])
+    command = ["snakemake", "--snakefile", "workflow/Snakefile", "--profile", "workflow/profiles/default"]
+    command += ["--config", f"design={design}", "results=results/small"]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PYTHONPATH": paths, "PATH": path}
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return project / "results" / "small"
+
+
+def test_the_example_is_short():
+    assert len((PROJECT / "examples" / "autoencoder.py").read_text().splitlines()) < 50
+
+
+def test_a_family_of_ones_own_has_all_results(results):
+    table = pd.read_parquet(results / "results.parquet")
+    own = table[table["family"] == "autoencoder"]
+    assert set(own["task"]) == {"classification", "heldout_loss"}
+    assert own["run_id"].nunique() == 6
+    losses = own[(own["metric"] == "heldout_loss") & (own["dataset"] == "other")].set_index("run_id")
+    trained, untrained = (losses.loc[losses["percentage"] == size, "value"].mean() for size in (100, 0))
+    assert trained < losses["null"].iloc[0] < untrained
+    assert own.loc[own["percentage"] > 0, ["n_parameters", "flops", "cell_views"]].gt(0).all(axis=None)
+
+
+def test_a_run_that_diverges_is_given_up_and_the_others_go_on(results):
+    table = pd.read_parquet(results / "results.parquet")
+    moody = table[table["family"] == "moody"]
+    failed = moody[moody["status"] == "failed"]
+    assert set(failed["run_id"]) == {"moody-w1/random/p100.0/s00", "moody-w1/random/p100.0/s01"}
+    assert failed[["task", "metric", "value"]].isna().all(axis=None)
+    assert np.isfinite(moody.loc[moody["status"] == "ok", "value"]).all()
+    assert set(moody.loc[moody["status"] == "ok", "percentage"]) == {0.0, 50.0}
+    folder = results / "models" / "moody-w1" / "random" / "p100.0" / "s00"
+    assert [path.name for path in folder.iterdir()] == ["failure.json"]
+    for stage in ("20_pretrain--moody--random", "50_collect"):
+        cells = nbformat.read(results / "notebooks" / f"{stage}.ipynb", as_version=4).cells
+        told = "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", []))
+        assert "moody-w1/random/p100.0/s01: FloatingPointError: training loss is nan at step 3 of 9" in told
