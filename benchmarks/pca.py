@@ -83,7 +83,7 @@ def family(adata: anndata.AnnData) -> list[float]:
 
 def logs(adata: anndata.AnnData) -> sp.csr_array:
     """log1p CP10k in memory, for the peers."""
-    from helpers.models.protocol import log_cp10k, raw_counts
+    from helpers.models.counts import log_cp10k, raw_counts
 
     return log_cp10k(raw_counts(adata))
 

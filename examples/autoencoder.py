@@ -11,8 +11,8 @@ import numpy as np
 from torch import nn
 
 from helpers.models import register
+from helpers.models.counts import log_cp10k
 from helpers.models.neural import NeuralFamily
-from helpers.models.protocol import log_cp10k
 from helpers.models.train import TrainSettings
 
 

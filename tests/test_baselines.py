@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 
 from helpers.evaluate import baselines, classification
-from helpers.models.protocol import log_cp10k, raw_counts
+from helpers.models.counts import log_cp10k, raw_counts
 from helpers.split import half_split
 
 EMBEDDED = Path(__file__).resolve().parents[1] / "data" / "embedded.h5ad"

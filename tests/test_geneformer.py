@@ -13,7 +13,7 @@ import torch
 from helpers import models
 from helpers.models import Budget, TrainingCells, create
 from helpers.models import geneformer as module_under_test
-from helpers.models.protocol import log_cp10k, raw_counts
+from helpers.models.counts import log_cp10k, raw_counts
 from helpers.models.rank_tokens import FIRST_GENE, MASK, filled, nonzero_medians, tokenise
 
 EMBEDDED = Path(__file__).resolve().parents[1] / "data" / "embedded.h5ad"

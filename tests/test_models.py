@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from helpers import models
 from helpers.models import Budget, Family, TrainingCells, create
+from helpers.models.counts import log_cp10k, raw_counts
 from helpers.models.pca import FEW_CELLS, principal_axes
-from helpers.models.protocol import log_cp10k, raw_counts
 from helpers.models.scvi import nb_log_likelihood
 from helpers.models.train import TrainSettings, batches, lr_factor, train
 
@@ -195,12 +195,30 @@ def test_training_cells_must_share_their_genes(cells):
 
 @pytest.mark.parametrize("family", ["pca", "scvi"])
 @pytest.mark.parametrize("method", ["embed", "heldout_loss"])
-def test_other_genes_are_refused(trained, test_cells, family, method):
+def test_genes_are_found_by_name(trained, test_cells, family, method):
     call = getattr(trained[family], method)
-    with pytest.raises(ValueError, match="12 of the 60 genes the model was fitted on are missing"):
-        call(test_cells[:, 12:])
-    with pytest.raises(ValueError, match="in another order, or more"):
-        call(test_cells[:, ::-1])
+    expected = call(test_cells)
+    np.testing.assert_array_equal(call(test_cells[:, ::-1]), expected)
+    further = draw_cells(90, 3, n_genes=5)
+    further.var_names, further.obs_names = list("abcde"), test_cells.obs_names
+    more = anndata.concat([further, test_cells], axis=1, merge="first")
+    np.testing.assert_array_equal(call(more), expected)
+    there = np.ones(60)
+    there[3:15] = 0
+    lacking = anndata.AnnData(test_cells.X.multiply(there).tocsr(), test_cells.obs, test_cells.var)
+    with pytest.warns(
+        UserWarning, match=r"12 of the 60 genes of the model \(20.0%\) are missing and count as 0, .* g4"
+    ):
+        found = call(test_cells[:, [*range(3), *range(15, 60)]])
+    np.testing.assert_array_equal(found, call(lacking))
+    with pytest.raises(
+        ValueError, match=r"13 of the 60 genes of the model \(21.7%\) are missing, .* at most 20% may be"
+    ):
+        call(test_cells[:, 13:])
+    twice = test_cells.copy()
+    twice.var_names = ["g1", *test_cells.var_names[1:]]
+    with pytest.raises(ValueError, match="gene 'g1' stands twice"):
+        call(twice)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import scipy.sparse as sp
 from sklearn.decomposition import PCA
 
 from helpers.models import Budget, TrainingCells, create, pca
+from helpers.models.counts import log_cp10k
 from helpers.models.pca import LogCP10k, gene_means, principal_axes
-from helpers.models.protocol import log_cp10k
 
 K = 6
 WAYS = {

@@ -12,7 +12,7 @@ from anndata import AnnData
 
 from helpers import models
 from helpers.models import Budget, Family, TrainingCells, create
-from helpers.models.protocol import log_cp10k, raw_counts
+from helpers.models.counts import log_cp10k, raw_counts
 from helpers.models.scimilarity import SCimilaritySettings
 from helpers.models.triplets import Triplets, semihard_triplets
 

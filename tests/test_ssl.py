@@ -12,7 +12,7 @@ from anndata import AnnData
 
 from helpers import models
 from helpers.models import Budget, Family, TrainingCells, create
-from helpers.models.protocol import log_cp10k, raw_counts
+from helpers.models.counts import log_cp10k, raw_counts
 from helpers.models.ssl import N_MASKS, fixed_masks, mask_of_cells
 
 EMBEDDED = Path(__file__).resolve().parents[1] / "data" / "embedded.h5ad"

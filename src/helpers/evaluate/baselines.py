@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from helpers.messages import unknown
-from helpers.models.protocol import log_cp10k, raw_counts
+from helpers.models.counts import log_cp10k, raw_counts
 
 
 def hvg_embedding(adata: AnnData, *, n_top: int = 2000) -> np.ndarray:

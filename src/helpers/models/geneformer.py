@@ -12,8 +12,9 @@ from torch import nn
 from torch.nn import functional
 
 from helpers.models import register
+from helpers.models.counts import raw_counts
 from helpers.models.neural import NeuralFamily
-from helpers.models.protocol import TrainingCells, raw_counts
+from helpers.models.protocol import TrainingCells
 from helpers.models.rank_tokens import FIRST_GENE, MASK, PAD, Batch, Tokens, filled, nonzero_medians, tokenise
 from helpers.models.train import TrainSettings
 

@@ -12,7 +12,8 @@ from scipy.linalg import eigh
 from scipy.sparse.linalg import eigsh
 
 from helpers.models import register
-from helpers.models.protocol import Budget, Family, Settings, log_cp10k
+from helpers.models.counts import log_cp10k
+from helpers.models.protocol import Budget, Family, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

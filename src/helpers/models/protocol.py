@@ -22,6 +22,8 @@ import scipy.sparse as sp
 from pydantic import BaseModel
 from safetensors.numpy import load_file, save_file
 
+from helpers.models.counts import aligned, check_genes, raw_counts
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -162,15 +164,19 @@ class Family(ABC):
     def embed(self, adata: AnnData) -> np.ndarray:
         """Embedding of cells, float32 (n_cells, n_latent).
 
+        Genes are found by name, in any order, and further ones ignored. Missing ones count as 0, with a UserWarning
+        that tells their share.
+
         Raises
         ------
         ValueError
-            For other genes than the fitted ones, in their order, or cells that are not raw counts.
+            If more than `MOST_MISSING` of the fitted genes are missing, or a name stands twice; for cells without
+            counts in these genes, and values that are not raw counts.
         """
         return self._embed(self._checked(adata)).astype(np.float32, copy=False)
 
     def heldout_loss(self, adata: AnnData) -> np.ndarray:
-        """Loss of each cell in `loss_unit`, float64 (n_cells,), lower is better; errors as `embed`."""
+        """Loss of each cell in `loss_unit`, float64 (n_cells,), lower is better; genes and errors as in `embed`."""
         return self._losses(self._checked(adata)).astype(np.float64, copy=False)
 
     def loss_bounds(self, cells: TrainingCells, adata: AnnData) -> tuple[np.ndarray, np.ndarray]:
@@ -227,8 +233,7 @@ class Family(ABC):
         return self.genes
 
     def _checked(self, adata: AnnData) -> sp.csr_array:
-        check_genes(self._fitted_genes(), adata, what="the model was fitted on")
-        return raw_counts(adata)
+        return raw_counts(aligned(adata, self._fitted_genes()))
 
 
 @contextlib.contextmanager
@@ -246,39 +251,3 @@ def peak_memory() -> Iterator[dict[str, float]]:
     except (OSError, IndexError):
         unit = 1024**2 if sys.platform == "darwin" else 1024
         told["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
-
-
-def check_genes(expected: Any, adata: AnnData, *, what: str) -> None:
-    """Raise ValueError unless `adata` has exactly the expected genes in their order; says how many are missing."""
-    expected, found = pd.Index(expected), adata.var_names
-    if found.equals(expected):
-        return
-    missing = expected.difference(found, sort=False)
-    if len(missing):
-        raise ValueError(
-            f"{len(missing)} of the {len(expected)} genes {what} are missing in the {len(found)} of these cells, "
-            f"such as {', '.join(missing[:3])}"
-        )
-    raise ValueError(f"these cells have the genes {what} in another order, or more ({len(found)} vs {len(expected)})")
-
-
-def raw_counts(adata: AnnData) -> sp.csr_array:
-    """Counts as float32 CSR (n_cells, n_genes); ValueError for a cell without counts, negative or fractional values."""
-    counts = sp.csr_array(adata.X, dtype=np.float32)
-    if not np.isfinite(counts.data).all() or (counts.data < 0).any() or (counts.data % 1).any():
-        raise ValueError("X holds values that are no counts; accepted: raw integer counts, 0 or more")
-    empty = np.flatnonzero(counts.sum(axis=1) == 0)
-    if len(empty):
-        first = adata.obs_names[empty[0]]
-        raise ValueError(
-            f"{len(empty)} of {adata.n_obs} cells have no counts in these genes (first: {first}); drop them"
-        )
-    return counts
-
-
-def log_cp10k(counts: sp.csr_array) -> sp.csr_array:
-    """Counts scaled to 10,000 per cell, then log(1 + x); float32 CSR (n_cells, n_genes)."""
-    expression = counts.copy()
-    expression.data *= np.repeat(1e4 / counts.sum(axis=1), np.diff(counts.indptr)).astype(np.float32)
-    np.log1p(expression.data, out=expression.data)
-    return expression

@@ -11,8 +11,8 @@ from pydantic import Field
 from torch import nn
 
 from helpers.models import register
+from helpers.models.counts import log_cp10k
 from helpers.models.neural import NeuralFamily
-from helpers.models.protocol import log_cp10k
 from helpers.models.train import lr_factor
 from helpers.models.triplets import Triplets, TripletSettings
 

@@ -12,8 +12,8 @@ from pydantic import Field
 from torch import nn
 
 from helpers.models import register
+from helpers.models.counts import log_cp10k
 from helpers.models.neural import NeuralFamily
-from helpers.models.protocol import log_cp10k
 from helpers.models.triplets import Triplets, TripletSettings
 
 if TYPE_CHECKING:

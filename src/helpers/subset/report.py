@@ -7,7 +7,7 @@ from anndata import AnnData
 
 from helpers import diversity
 from helpers.evaluate.baselines import variable_genes
-from helpers.models.protocol import log_cp10k, raw_counts
+from helpers.models.counts import log_cp10k, raw_counts
 
 
 def describe(obs: pd.DataFrame, rows: np.ndarray, *, share: float = 1.0) -> dict[str, float]:

@@ -1,0 +1,72 @@
+"""Counts as the families take them: the genes of the model in its order, checked, and normalised."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+MOST_MISSING = 0.2  # share of a model's genes that cells may lack
+
+
+def check_genes(expected: Any, adata: AnnData, *, what: str) -> None:
+    """Raise ValueError unless `adata` has exactly the expected genes in their order; says how many are missing."""
+    expected, found = pd.Index(expected), adata.var_names
+    if found.equals(expected):
+        return
+    missing = expected.difference(found, sort=False)
+    if len(missing):
+        raise ValueError(
+            f"{len(missing)} of the {len(expected)} genes {what} are missing in the {len(found)} of these cells, "
+            f"such as {', '.join(missing[:3])}"
+        )
+    raise ValueError(f"these cells have the genes {what} in another order, or more ({len(found)} vs {len(expected)})")
+
+
+def aligned(adata: AnnData, genes: list[str]) -> AnnData:
+    """Cells with just these genes in this order; missing ones are 0. Warnings and errors as told in `Family.embed`."""
+    if adata.var_names.equals(pd.Index(genes)):
+        return adata
+    if not adata.var_names.is_unique:
+        twice = adata.var_names[adata.var_names.duplicated()][0]
+        raise ValueError(f"gene {twice!r} stands twice in var_names; make them unique")
+    found = adata.var_names.get_indexer(genes)
+    missing = [gene for gene, at in zip(genes, found, strict=True) if at < 0]
+    told = f"{len(missing)} of the {len(genes)} genes of the model ({len(missing) / len(genes):.1%}) are missing"
+    if len(missing) > MOST_MISSING * len(genes):
+        raise ValueError(f"{told}, such as {', '.join(missing[:3])}; at most {MOST_MISSING:.0%} may be")
+    if missing:
+        warnings.warn(f"{told} and count as 0, such as {', '.join(missing[:3])}", stacklevel=4)
+    X = sp.csr_array(adata.X)
+    with_zeros = sp.hstack([X, sp.csr_array((adata.n_obs, 1), dtype=X.dtype)], format="csr")  # a gene without counts
+    counts = with_zeros[:, np.where(found < 0, adata.n_vars, found)]
+    counts.sort_indices()
+    return type(adata)(counts, obs=adata.obs, var=pd.DataFrame(index=genes))
+
+
+def raw_counts(adata: AnnData) -> sp.csr_array:
+    """Counts as float32 CSR (n_cells, n_genes); ValueError for a cell without counts, negative or fractional values."""
+    counts = sp.csr_array(adata.X, dtype=np.float32)
+    if not np.isfinite(counts.data).all() or (counts.data < 0).any() or (counts.data % 1).any():
+        raise ValueError("X holds values that are no counts; accepted: raw integer counts, 0 or more")
+    empty = np.flatnonzero(counts.sum(axis=1) == 0)
+    if len(empty):
+        first = adata.obs_names[empty[0]]
+        raise ValueError(
+            f"{len(empty)} of {adata.n_obs} cells have no counts in these genes (first: {first}); drop them"
+        )
+    return counts
+
+
+def log_cp10k(counts: sp.csr_array) -> sp.csr_array:
+    """Counts scaled to 10,000 per cell, then log(1 + x); float32 CSR (n_cells, n_genes)."""
+    expression = counts.copy()
+    expression.data *= np.repeat(1e4 / counts.sum(axis=1), np.diff(counts.indptr)).astype(np.float32)
+    np.log1p(expression.data, out=expression.data)
+    return expression
