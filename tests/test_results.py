@@ -44,7 +44,8 @@ def test_columns_are_those_of_the_design():
     assert ", ".join(RESULT_COLUMNS) == (
         "run_id, family, width, weight_decay, strategy, percentage, subset_seed, init_seed, budget, "
         "n_cells, n_unique, n_donors, n_datasets, umis_per_cell, shannon, vendi, n_parameters, cell_views, "
-        "flops, seconds, status, task, dataset, seen, metric, value, null, ceiling"
+        "flops, seconds, status, task, dataset, seen, metric, value, null, ceiling, "
+        "steps, unique_cells, flops_counted, cells_per_second, peak_memory_mb, device"
     )
 
 

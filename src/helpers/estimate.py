@@ -21,8 +21,14 @@ class Cost:
     megabytes: float
 
 
-# Measured on one core of a 2.3 GHz Xeon with the demo's presets: cost tables of 20_pretrain after `make demo`.
-COSTS = {"pca": Cost(12_000, 2, 2), "scvi": Cost(5_500, 2, 7)}
+# Measured on one core of a 2.3 GHz Xeon with demo presets: 20_pretrain after `make demo DESIGN=params/families.yaml`.
+COSTS = {
+    "pca": Cost(12_000, 2, 2),
+    "scvi": Cost(5_500, 2, 7),
+    "ssl": Cost(7_000, 2, 3),
+    "geneformer": Cost(1_100, 2, 1),
+    "scimilarity": Cost(4_200, 2, 5),
+}
 OTHER = Cost(1_000, 5, 20)
 EVALUATION_SECONDS = 0.8  # embedding, neighbours and losses of one model on the embedded evaluation sets
 NOTEBOOK_SECONDS = 4.0  # start and figures: drawing, embedding and judging are notebooks of their own

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from helpers import failures
-from helpers.analysis.results import RESULT_COLUMNS
+from helpers.analysis.results import COST_COLUMNS, RESULT_COLUMNS
 from helpers.design import NO_STRATEGY, UNTRAINED, Design, Run
 from helpers.evaluate.baselines import BASELINES
 from helpers.store import TASKS, Store, evaluation_path, model_path
@@ -67,6 +67,7 @@ def _describe_run(run: Run, store: Store) -> dict:
         "flops": cost["flops"],
         "seconds": cost["seconds"],
         "status": "ok",
+        **{column: cost.get(column) for column in COST_COLUMNS},
     }
 
 

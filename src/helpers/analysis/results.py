@@ -12,7 +12,8 @@ RUN_COLUMNS = [
     *("n_parameters", "cell_views", "flops", "seconds", "status"),
 ]
 EVALUATION_COLUMNS = ["task", "dataset", "seen", "metric", "value", "null", "ceiling"]
-RESULT_COLUMNS = RUN_COLUMNS + EVALUATION_COLUMNS
+COST_COLUMNS = ["steps", "unique_cells", "flops_counted", "cells_per_second", "peak_memory_mb", "device"]
+RESULT_COLUMNS = RUN_COLUMNS + EVALUATION_COLUMNS + COST_COLUMNS
 
 
 def wide(results: pd.DataFrame, metrics: Mapping[str, tuple[str, str, str]] | Iterable[str]) -> pd.DataFrame:

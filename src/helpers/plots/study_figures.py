@@ -147,8 +147,13 @@ def loss_against_metric(pairs: pd.DataFrame, *, dataset: str, metric_name: str, 
     `pairs` has one row per run with family, strategy, sampling, n_cells, score, loss.
     """
     families = list(dict.fromkeys(pairs["family"]))
-    fig, panels = plt.subplots(1, len(families), figsize=(3.3 * len(families) + 0.5, 3.2), sharey=True, squeeze=False)
-    for axes, family in zip(panels[0], families, strict=True):
+    n_rows = -(-len(families) // 3)
+    n_columns = -(-len(families) // n_rows)
+    size = (3.3 * n_columns + 0.5, 2.8 * n_rows + 0.4)
+    fig, panels = plt.subplots(n_rows, n_columns, figsize=size, sharey=True, squeeze=False)
+    for axes in panels.flat[len(families) :]:
+        axes.remove()
+    for axes, family in zip(panels.flat, families, strict=False):
         for sampling, part in pairs[pairs["family"] == family].groupby("sampling", sort=False):
             marker = style.strategy_marker(part["strategy"].iloc[0])[0]
             norm = plt.matplotlib.colors.LogNorm(pairs["n_cells"].min(), pairs["n_cells"].max())
@@ -163,13 +168,12 @@ def loss_against_metric(pairs: pd.DataFrame, *, dataset: str, metric_name: str, 
                 **colours,
             )
         axes.invert_xaxis()
-        axes.set(
-            title=style.FAMILY_NAMES.get(family, family),
-            xlabel=f"held-out loss on {dataset}\n({units[family]}; better →)",
-        )
-    panels[0][0].set_ylabel(f"{metric_name} on {dataset}")
+        unit = "\n".join(textwrap.wrap(f"({units[family]}; better →)", 42))
+        axes.set(title=style.FAMILY_NAMES.get(family, family), xlabel=f"held-out loss on {dataset}\n{unit}")
+    for row in panels:
+        row[0].set_ylabel(f"{metric_name} on {dataset}")
     style.shared_legend(fig, panels[0][:1], ncols=4)
-    bar = fig.colorbar(dots, ax=panels[0].tolist(), shrink=0.9)
+    bar = fig.colorbar(dots, ax=[axes for axes in panels.flat if axes.figure], shrink=0.9)
     bar.set_label("cells in the corpus")
     return fig
 
