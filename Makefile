@@ -51,7 +51,7 @@ test-network: env
 	@python -m pytest -m network
 
 bench: env
-	@failed=0; for topic in draws sketching vendi pca; do \
+	@failed=0; for topic in draws sketching vendi pca geneformer; do \
 		python -m benchmarks.$$topic $(if $(SMALL),--small) || failed=1; done; exit $$failed
 
 readings: env
