@@ -4,7 +4,7 @@
 # make env        environment alone
 # make readings   refresh the tracked reading copies (notebooks/executed/, figures/) from results/demo/
 # make figures    draw the figures again from the results alone
-# make bench      speed and quality beside the peers, about 15 minutes; make bench SMALL=1 in about a minute
+# make bench      speed and quality beside the peers, about 25 minutes; make bench SMALL=1 in about two
 # make lab        open JupyterLab with pairing on
 # make pairs      write notebooks/*.ipynb from notebooks/*.py
 # make lock       resolve requirements.lock anew from pyproject.toml
