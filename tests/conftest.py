@@ -9,6 +9,8 @@ import pytest
 import scipy.sparse as sp
 import yaml
 
+from helpers.models.counts import log_cp10k, raw_counts
+
 PROJECT = Path(__file__).resolve().parents[1]
 
 
@@ -98,3 +100,14 @@ def small_chain_design():
         return "params/small.yaml"
 
     return write
+
+
+@pytest.fixture(scope="session")
+def real_cells() -> tuple[anndata.AnnData, anndata.AnnData]:
+    """Untreated cells of Kang, and pbmc3k, on the 500 genes that vary most in the former; raw counts."""
+    everything = anndata.read_h5ad(PROJECT / "data" / "embedded.h5ad")
+    kang = everything[everything.obs["batch"] == "kang_ctrl"]
+    expression = log_cp10k(raw_counts(kang))
+    spread = expression.multiply(expression).mean(axis=0) - np.square(expression.mean(axis=0))
+    genes = np.sort(np.argsort(-spread)[:500])
+    return kang[:, genes].copy(), everything[everything.obs["batch"] == "pbmc3k", genes].copy()

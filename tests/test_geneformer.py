@@ -1,7 +1,6 @@
 """Geneformer: ranks, masks, the fast step beside transformers' own model, and that it learns."""
 
 import dataclasses
-from pathlib import Path
 
 import anndata
 import numpy as np
@@ -13,10 +12,9 @@ import torch
 from helpers import models
 from helpers.models import Budget, TrainingCells, create
 from helpers.models import geneformer as module_under_test
-from helpers.models.counts import log_cp10k, raw_counts
+from helpers.models.counts import raw_counts
 from helpers.models.rank_tokens import FIRST_GENE, MASK, filled, nonzero_medians, tokenise
 
-EMBEDDED = Path(__file__).resolve().parents[1] / "data" / "embedded.h5ad"
 N_GENES = 60
 CPU = torch.device("cpu")
 SMALL = {"n_hidden": 16, "n_layers": 2, "max_tokens": 30, "batch_size": 16}
@@ -298,16 +296,12 @@ def test_57_cells_and_cost():
     assert np.isfinite(model.heldout_loss(few.validation)).all()
 
 
-def test_demo_preset_learns_from_real_cells():
-    everything = anndata.read_h5ad(EMBEDDED)
-    kang = everything[everything.obs["batch"] == "kang_ctrl"]
-    expression = log_cp10k(raw_counts(kang))
-    spread = expression.multiply(expression).mean(axis=0) - np.square(expression.mean(axis=0))
-    genes = np.sort(np.argsort(-spread)[:500])
-    cells = TrainingCells(kang[500:3500, genes].copy(), kang[:60, genes].copy())
-    pbmc3k = everything[everything.obs["batch"] == "pbmc3k", genes][:300].copy()
+def test_demo_preset_learns_from_real_cells(real_cells):
+    kang, pbmc3k = real_cells
+    cells = TrainingCells(kang[500:3500].copy(), kang[:60].copy())
+    pbmc3k = pbmc3k[:300].copy()
     model, untrained = fitted(cells, views=10_000), fitted(cells, views=0)
-    same_study = kang[300:500, genes].copy()
+    same_study = kang[300:500].copy()
     for test, of_null, of_untrained in ((same_study, 0.97, 0.92), (pbmc3k, 0.99, 0.93)):
         loss = model.heldout_loss(test).mean()
         assert loss < of_null * model.loss_bounds(cells, test)[0].mean()

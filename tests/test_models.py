@@ -4,7 +4,6 @@ import importlib.metadata
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import anndata
 import numpy as np
@@ -23,7 +22,6 @@ from helpers.models.pca import FEW_CELLS, principal_axes
 from helpers.models.scvi import nb_log_likelihood
 from helpers.models.train import TrainSettings, batches, lr_factor, train
 
-EMBEDDED = Path(__file__).resolve().parents[1] / "data" / "embedded.h5ad"
 N_GENES = 60
 TOY_FAMILY = '''
 """Predicts the mean count of each gene: the smallest family there is, as a package of its own would bring it."""
@@ -615,14 +613,9 @@ def test_the_loop_stops_when_validation_gets_worse_and_goes_back():
 # Real cells
 
 
-def test_demo_presets_learn_from_real_cells():
-    everything = anndata.read_h5ad(EMBEDDED)
-    kang = everything[everything.obs["batch"] == "kang_ctrl"]
-    expression = log_cp10k(raw_counts(kang))
-    spread = expression.multiply(expression).mean(axis=0) - np.square(expression.mean(axis=0))
-    genes = np.sort(np.argsort(-spread)[:500])
-    cells = TrainingCells(kang[500:3500, genes].copy(), kang[:300, genes].copy())
-    pbmc3k = everything[everything.obs["batch"] == "pbmc3k", genes].copy()
+def test_demo_presets_learn_from_real_cells(real_cells):
+    kang, pbmc3k = real_cells
+    cells = TrainingCells(kang[500:3500].copy(), kang[:300].copy())
     for family, share in (("scvi", 0.97), ("pca", 0.9)):
         model, untrained = fitted(family, cells, views=16_000), fitted(family, cells, views=0)
         null, floor = (bound.mean() for bound in model.loss_bounds(cells, pbmc3k))

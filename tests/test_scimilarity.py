@@ -1,8 +1,5 @@
 """SCimilarity: that it is the published network, that its triplets follow the rules, and that it learns."""
 
-from pathlib import Path
-
-import anndata
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +13,6 @@ from helpers.models.counts import log_cp10k, raw_counts
 from helpers.models.scimilarity import SCimilaritySettings
 from helpers.models.triplets import Triplets, semihard_triplets
 
-EMBEDDED = Path(__file__).resolve().parents[1] / "data" / "embedded.h5ad"
 N_GENES = 60
 
 
@@ -274,14 +270,9 @@ def test_cost(trained):
     assert trained.cost["flops_counted"] == pytest.approx(trained.cost["flops"], rel=0.1)
 
 
-def test_the_demo_preset_learns_from_real_cells():
-    everything = anndata.read_h5ad(EMBEDDED)
-    kang = everything[everything.obs["batch"] == "kang_ctrl"]
-    expression = log_cp10k(raw_counts(kang))
-    spread = expression.multiply(expression).mean(axis=0) - np.square(expression.mean(axis=0))
-    genes = np.sort(np.argsort(-spread)[:500])
-    cells = TrainingCells(kang[500:2500, genes].copy(), kang[:300, genes].copy())
-    pbmc3k = everything[everything.obs["batch"] == "pbmc3k", genes].copy()
+def test_the_demo_preset_learns_from_real_cells(real_cells):
+    kang, pbmc3k = real_cells
+    cells = TrainingCells(kang[500:2500].copy(), kang[:300].copy())
     model, untrained = (create("scimilarity", n_genes=500, preset="demo") for _ in range(2))
     for each, views in ((model, 8000), (untrained, 0)):
         each.fit(cells, budget=Budget("cell_views", views), rng=np.random.default_rng(0))

@@ -68,11 +68,7 @@ class Design(Strict):
         """A list of strategies as a mapping; a name without a strategy is that strategy's."""
         if isinstance(values, list):
             values = {str(name): {} for name in distinct(values)}
-        if not isinstance(values, dict):
-            return values
-        return {
-            name: {"strategy": name} | value if isinstance(value, dict) else value for name, value in values.items()
-        }
+        return _named_after(values, "strategy")
 
     @field_validator("strategies")
     @classmethod
@@ -86,9 +82,7 @@ class Design(Strict):
     @classmethod
     def _named_families(cls, values: object) -> object:
         """A name without a family is that family's."""
-        if not isinstance(values, dict):
-            return values
-        return {name: {"family": name} | value if isinstance(value, dict) else value for name, value in values.items()}
+        return _named_after(values, "family")
 
     @field_validator("families")
     @classmethod
@@ -241,6 +235,13 @@ def load_design(path: str | Path) -> Design:
         return Design(**content)
     except ValidationError as error:
         raise DesignError(f"{file.name}: " + "; ".join(explain(item, Design) for item in error.errors())) from error
+
+
+def _named_after(values: object, key: str) -> object:
+    """Entries of a mapping that leave `key` out get their own name for it; other values are for pydantic to refuse."""
+    if not isinstance(values, dict):
+        return values
+    return {name: {key: name} | value if isinstance(value, dict) else value for name, value in values.items()}
 
 
 def _check_choice(key: str, values: Sequence, known) -> None:

@@ -64,6 +64,12 @@ def raw_counts(adata: AnnData) -> sp.csr_array:
     return counts
 
 
+def cell_keys(counts: sp.csr_array) -> np.ndarray:
+    """A whole number for each cell, int64 (n_cells,), from its counts alone: it chooses what is fixed for the cell."""
+    factors = np.random.default_rng(0).integers(1, 4096, counts.shape[1]).astype(np.float64)
+    return (counts.astype(np.float64) @ factors).astype(np.int64)  # sums of whole numbers: exact in any order
+
+
 def log_cp10k(counts: sp.csr_array) -> sp.csr_array:
     """Counts scaled to 10,000 per cell, then log(1 + x); float32 CSR (n_cells, n_genes)."""
     expression = counts.copy()

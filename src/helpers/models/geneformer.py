@@ -12,13 +12,13 @@ from torch import nn
 from torch.nn import functional
 
 from helpers.models import register
-from helpers.models.counts import raw_counts
 from helpers.models.neural import NeuralFamily
 from helpers.models.protocol import TrainingCells
 from helpers.models.rank_tokens import FIRST_GENE, MASK, PAD, Batch, Tokens, filled, nonzero_medians, tokenise
 from helpers.models.train import TrainSettings
 
 if TYPE_CHECKING:
+    import pandas as pd
     import scipy.sparse as sp
 
 HEADS = 4
@@ -85,10 +85,14 @@ class Geneformer(NeuralFamily):
             )
 
     def _prepare(self, cells: TrainingCells) -> None:
-        counts, known = raw_counts(cells.train), cells.train.var.get("nonzero_median")
-        medians = nonzero_medians(counts) if known is None else known.to_numpy(np.float32)
+        self._known_medians = cells.train.var.get("nonzero_median")
+
+    def _fit(self, train: sp.csr_array, *others: Any) -> tuple[pd.DataFrame, dict[str, Any]]:
+        known = self._known_medians
+        medians = nonzero_medians(train) if known is None else known.to_numpy(np.float32)
         self.weights = {"medians": filled(medians)}
-        self._lengths = np.minimum((counts > 0).sum(axis=1), self.settings.max_tokens).astype(float)
+        self._lengths = np.minimum((train > 0).sum(axis=1), self.settings.max_tokens).astype(float)
+        return super()._fit(train, *others)
 
     def _module(self) -> nn.Module:
         settings = self.settings

@@ -11,6 +11,8 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
+from helpers.models.counts import cell_keys
+
 PAD, MASK, FIRST_GENE = 0, 1, 2
 CHUNK = 8192  # cells ranked at a time
 
@@ -125,13 +127,7 @@ def tokenise(counts: sp.csr_array, medians: np.ndarray, max_tokens: int) -> Toke
         kept.append((part.indices[order] + FIRST_GENE)[rank < max_tokens].astype(smallest))
         lengths.append(np.minimum(np.diff(part.indptr), max_tokens))
     starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths), dtype=np.int64)])
-    return Tokens(np.concatenate(kept), starts, _keys(counts))
-
-
-def _keys(counts: sp.csr_array) -> np.ndarray:
-    """A number for each cell (n_cells,) that its counts choose."""
-    factors = np.random.default_rng(0).integers(1, 4096, counts.shape[1]).astype(np.float64)
-    return _hashed((counts @ factors).astype(np.uint64))  # whole numbers: exact in any order
+    return Tokens(np.concatenate(kept), starts, _hashed(cell_keys(counts).astype(np.uint64)))
 
 
 def _hashed(numbers: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import nn
 
 from helpers.models import register
-from helpers.models.counts import log_cp10k
+from helpers.models.counts import cell_keys, log_cp10k
 from helpers.models.neural import NeuralFamily
 from helpers.models.triplets import Triplets, TripletSettings
 
@@ -119,7 +119,7 @@ class SSL(NeuralFamily):
         return module["encoder"]
 
     def _inputs(self, counts: sp.csr_array) -> Cells:
-        return Cells(log_cp10k(counts), mask_of_cells(counts))
+        return Cells(log_cp10k(counts), cell_keys(counts) % N_MASKS)
 
     def _batch(self, inputs: Cells, rows: np.ndarray | slice) -> Cells:
         return Cells(super()._batch(inputs.expression, rows), torch.from_numpy(inputs.mask[rows]).to(self.device), rows)
@@ -172,12 +172,6 @@ class SSL(NeuralFamily):
 
         null = self._by_batch(null_losses, self._inputs(counts), counts.shape[0])
         return null, np.full(counts.shape[0], np.nan)
-
-
-def mask_of_cells(counts: sp.csr_array) -> np.ndarray:
-    """Which of the fixed masks is a cell's (n_cells,), from its counts alone."""
-    factors = np.random.default_rng(0).integers(1, 4096, counts.shape[1]).astype(np.float64)
-    return (counts.astype(np.float64) @ factors).astype(np.int64) % N_MASKS  # whole numbers: exact in any order
 
 
 @functools.cache
