@@ -37,6 +37,7 @@ $(LOCKED): requirements.lock
 	@python=$$(bash workflow/find_python) && "$$python" -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(UV)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock
+	@$(BIN)/python -c "import umap" # compiled once, kept beside the package
 	@touch $(LOCKED)
 
 demo: env
@@ -51,11 +52,11 @@ test-network: env
 	@python -m pytest -m network
 
 bench: env
-	@failed=0; for topic in draws sketching vendi pca geneformer; do \
+	@failed=0; for topic in draws sketching vendi pca geneformer training; do \
 		python -m benchmarks.$$topic $(if $(SMALL),--small) || failed=1; done; exit $$failed
 
 readings: env
-	@python -m helpers.notebooks readings results/$(NAME)
+	@python -m helpers.notebooks readings $(DESIGN)
 
 figures: env
 	@python -m helpers.run notebooks/90_figures.py results/$(NAME)/notebooks/90_figures.ipynb -p design $(DESIGN) -p results results/$(NAME)

@@ -40,8 +40,10 @@ roles = pd.read_parquet(artifacts.read("split.parquet"))["role"].to_numpy()
 cells = corpus.read_cells(artifacts)
 validation = cells[roles == "validation"].copy()
 chosen = study.families[family]
+built = {"family": chosen.family, "preset": chosen.preset, "width": width, **chosen.settings}
 options = {} if strategy == UNTRAINED else study.strategies[strategy].options
-budget = models.Budget(study.budget.kind, 0 if strategy == UNTRAINED else study.budget.amount)
+granted = study.budget_of(family)
+budget = models.Budget(granted.kind, 0 if strategy == UNTRAINED else granted.amount)
 
 # %% [markdown]
 # ## Train
@@ -49,14 +51,14 @@ budget = models.Budget(study.budget.kind, 0 if strategy == UNTRAINED else study.
 # %%
 for run in track(runs, "models"):
     subset = [] if run.strategy == UNTRAINED else [store.subset_path(run)]
-    settings = {"seed": study.seed, "run": run.id, "options": options, "budget": [budget.kind, budget.amount]}
+    settings = {"seed": study.seed, "run": run.id, "model": built, "options": options}
+    settings |= {"budget": [budget.kind, budget.amount]}
     inputs = ["corpus", "split.parquet", "genes.parquet", *subset]
-    folder = artifacts.artifact(store.model_path(run), inputs=inputs, settings=settings | chosen.model_dump())
+    folder = artifacts.artifact(store.model_path(run), inputs=inputs, settings=settings)
     if not folder.fresh:
         learned = corpus.training_cells(artifacts, cells, roles, run)
         training = models.TrainingCells(train=learned, validation=validation)
-        built = {"preset": chosen.preset, "width": width, **chosen.settings}
-        model = models.create(chosen.family, n_genes=cells.n_vars, **built)
+        model = models.create(n_genes=cells.n_vars, **built)
         with folder.write() as path:
             try:
                 model.fit(training, budget=budget, rng=study.rng("model", run.id))

@@ -12,8 +12,8 @@
 # **Finding.** *Written from the numbers when the notebook is executed.*
 #
 # **Method.** Every trained model embeds all evaluation cells once; all later evaluations share these embeddings.
-# Nothing is fitted here. The picture shows the first two principal components of one embedding per evaluation set, a
-# view for the eye and not a score.
+# No model learns here. One embedding, of the largest size, is drawn for each evaluation set: as UMAP in the notebook
+# of a family's first sampling, in the others on its first two principal components, which cost no time.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -48,16 +48,22 @@ for run in track(runs, "embeddings"):
 
 # %% [markdown]
 # ## One embedding, looked at
+#
+# A UMAP places each cell beside its nearest neighbours in the embedding. It shows whether cells of a type lie together;
+# how far apart two groups lie, how large and how dense they are means little. Principal components keep distances, but
+# only those along two directions. Both are views for the eye and no scores: the next notebooks measure.
 
 # %% tags=["show"]
 from helpers.plots import stage_figures as plots
 
 shown = runs[-1]
 embedding = np.load(artifacts.read(store.embedding_path(shown)))["embedding"]
-plots.embeddings(embedding, sets, title=shown.id)
+first = next(chunk for chunk in study.chunks() if chunk[0] == family) == (family, width, strategy)
+plots.embeddings(embedding, sets, title=shown.id, umap=first)
 
 # %% tags=["show"]
 finding(
     f"{len(runs)} models of {family} ({strategy}) embed {len(positions):,} cells of {sets['dataset'].nunique()} "
-    f"evaluation sets in {embedding.shape[1]} dimensions. The picture shows `{shown.id}`."
+    f"evaluation sets in {embedding.shape[1]} dimensions. The picture shows `{shown.id}` "
+    f"{'as UMAP' if first else 'on principal components'}."
 )

@@ -13,7 +13,8 @@
 #
 # **Method.** One row per run, evaluation set and metric, with what the run learned from and what it cost. Every value
 # has its null and its ceiling or reference beside it: majority class and logistic regression for classification, gene
-# means and a bound for the held-out loss. Runs or evaluations that are not there are listed, never filled in.
+# means and the count-split reference for the held-out loss. Runs or evaluations that are not there are listed, never
+# filled in.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project

@@ -39,6 +39,7 @@ def test_demo_expands_into_the_runs_of_its_grid(write_design, demo):
         ({"families": {"svci": {}}}, ["families", "svci", "did you mean 'scvi'"]),
         ({"families": {"pca": {"presett": "demo"}}}, ["families.pca.presett", "did you mean 'preset'"]),
         ({"strategies": ["randm"]}, ["strategies", "randm", "did you mean 'random'"]),
+        ({"families": {"pca": {"budget": {"kind": "epochs", "amount": 0}}}}, ["families.pca.budget.amount = 0"]),
         (
             {"evaluations": {"classification": {}, "heldout_loss": {"headline": "pbmc"}}},
             ["headline", "pbmc", "did you mean 'pbmc3k'"],
@@ -79,6 +80,12 @@ def test_choices_outside_the_design_are_refused(write_design, demo, choice, told
     design = load_design(write_design(demo))
     with pytest.raises(DesignError, match=told):
         design.select(**({"family": "pca", "width": 1.0, "strategy": "random"} | choice))
+
+
+def test_a_family_may_have_a_budget_of_its_own(write_design, demo):
+    demo["families"]["scvi"]["budget"] = {"kind": "epochs", "amount": 2}
+    design = load_design(write_design(demo))
+    assert (design.budget_of("pca").amount, design.budget_of("scvi").amount) == (40_000, 2)
 
 
 def test_generators_depend_on_seed_and_name_alone(write_design, demo):

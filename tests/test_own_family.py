@@ -48,7 +48,7 @@ def results(project, small_chain_design) -> Path:
     settings = {"batch_size": 16}
     models = {
         "autoencoder": {"preset": "demo", "settings": settings},
-        "moody": {"preset": "demo", "settings": settings},
+        "moody": {"preset": "demo", "settings": settings, "budget": {"kind": "epochs", "amount": 3}},
     }
     design = small_chain_design(project, families=models, budget={"kind": "cell_views", "amount": 8000})
     paths = os.pathsep.join([str(project / "src"), str(project / "site")])
@@ -73,12 +73,15 @@ def test_a_family_of_ones_own_has_all_results(results):
     losses = own[(own["metric"] == "heldout_loss") & (own["dataset"] == "other")].set_index("run_id")
     trained, untrained = (losses.loc[losses["percentage"] == size, "value"].mean() for size in (100, 0))
     assert trained < losses["null"].iloc[0] < untrained
+    assert losses["ceiling"].iloc[0] < losses["null"].iloc[0]
     assert own.loc[own["percentage"] > 0, ["n_parameters", "flops", "cell_views"]].gt(0).all(axis=None)
+    assert set(own["budget"]) == {"cell_views=8000"}
 
 
 def test_a_run_that_diverges_is_given_up_and_the_others_go_on(results):
     table = pd.read_parquet(results / "results.parquet")
     moody = table[table["family"] == "moody"]
+    assert set(moody["budget"]) == {"epochs=3"}
     failed = moody[moody["status"] == "failed"]
     assert set(failed["run_id"]) == {"moody-w1/random/p100.0/s00", "moody-w1/random/p100.0/s01"}
     assert failed[["task", "metric", "value"]].isna().all(axis=None)

@@ -139,6 +139,10 @@ class Design(Strict):
                 for strategy in (*self.strategies, UNTRAINED):
                     yield family, width, strategy
 
+    def budget_of(self, family: str) -> BudgetSettings:
+        """How long each model of a family trains."""
+        return self.families[family].budget or self.budget
+
     def sizes(self, strategy: str) -> list[float]:
         """Percentages of a sampling; where all cells (100 %) are the same cells for each, only ``random`` runs them."""
         if strategy == UNTRAINED:

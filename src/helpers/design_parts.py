@@ -147,13 +147,23 @@ class Sampling(Strict):
         return self
 
 
+class BudgetSettings(Strict):
+    """How long each model trains: a number of cell-views (constant over sizes) or of epochs."""
+
+    kind: Literal["cell_views", "epochs"]
+    amount: Annotated[int, Field(gt=0)]
+
+
 class FamilySettings(Strict):
-    """How models are built: the family, its preset, widths as multipliers of the preset, further settings."""
+    """How models are built: the family, its preset, widths as multipliers of the preset, further settings, and a budget
+    where it is not that of the design.
+    """
 
     family: str
     preset: Literal["paper", "demo"] = "paper"
     widths: Widths = [1.0]
     settings: dict[str, int | float | str | bool | list[float]] = {}
+    budget: BudgetSettings | None = None
 
     @property
     def module(self) -> str:
@@ -161,13 +171,6 @@ class FamilySettings(Strict):
         from helpers.models import module_of
 
         return module_of(self.family)
-
-
-class BudgetSettings(Strict):
-    """How long each model trains: a number of cell-views (constant over sizes) or of epochs."""
-
-    kind: Literal["cell_views", "epochs"]
-    amount: Annotated[int, Field(gt=0)]
 
 
 class Classification(Strict):

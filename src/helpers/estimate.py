@@ -41,10 +41,11 @@ def stage_seconds(design: Design, n_corpus: int, family: str, strategy: str) -> 
     name = design.families[family].family
     cost = COSTS.get(name, OTHER)
     total = cost.startup
+    budget = design.budget_of(family)
     for size in design.sizes(strategy):
         cells = n_cells(size, n_corpus)
         one_pass = name == "pca"  # closed form: each cell is seen once, whatever the budget
-        views = cells if one_pass else design.budget.amount * (cells if design.budget.kind == "epochs" else 1)
+        views = cells if one_pass else budget.amount * (cells if budget.kind == "epochs" else 1)
         total += len(design.seeds_of(size)) * (0 if strategy == UNTRAINED else views / cost.views_per_second)
     return total
 

@@ -1,7 +1,8 @@
 """Keep the notebooks in step: each .py with its .ipynb, the tracked reading copies with what they were made from.
 
 ``python -m helpers.notebooks pair`` writes the .ipynb of every .py, ``check`` says which pairs differ, ``readings
-results/demo`` copies executed notebooks and figures of a finished design to ``notebooks/executed/`` and ``figures/``.
+params/demo.yaml`` copies executed notebooks and figures of a finished design to ``notebooks/executed/`` and
+``figures/``.
 """
 
 import argparse
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import nbformat
 
+from helpers.design import load_design
 from helpers.provenance import find_project, notebook_hash, read_notebook
+from helpers.stages import pieces
 from helpers.store import discard, write_text
 
 MAX_BYTES = 1_000_000
@@ -56,28 +59,30 @@ def pair() -> list[Path]:
     return written
 
 
-def update_readings(results: Path) -> list[Path]:
-    """Replace the tracked reading copies by the executed notebooks and figures of `results`.
+def update_readings(design: Path) -> list[Path]:
+    """Replace the tracked reading copies by the executed notebooks and figures of a design, and return these notebooks.
 
-    Raises ValueError if a notebook there was executed from another source than the present one, holds an error, or is
-    too large.
+    Raises ValueError if a notebook is missing, was executed from another source than the present one, holds an error,
+    or is too large.
     """
-    project = find_project()
-    executed = sorted((results / "notebooks").glob("*.ipynb"))
-    if not executed or not (results / "figures").is_dir():
-        raise ValueError(f"{results} holds no executed notebooks and figures: run make demo first")
+    project, study = find_project(), load_design(design)
+    results = project / "results" / study.name
+    executed = [results / "notebooks" / f"{piece.name}.ipynb" for piece in pieces(study)]
     for path in executed:
+        if not path.is_file():
+            raise ValueError(f"{path.name} was not executed: run make demo DESIGN={design} first")
         problem = stale(path)
         if problem:
             raise ValueError(f"{path.name}: {problem}")
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"{path.name}: {path.stat().st_size:,} bytes, more than {MAX_BYTES:,}")
-    for source, target in (
-        (results / "notebooks", project / "notebooks" / "executed"),
-        (results / "figures", project / "figures"),
-    ):
-        discard(target)
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns(".*"))
+    readings, figures = project / "notebooks" / "executed", project / "figures"
+    discard(readings)
+    readings.mkdir()
+    for path in executed:
+        shutil.copy(path, readings)
+    discard(figures)
+    shutil.copytree(results / "figures", figures, ignore=shutil.ignore_patterns(".*"))
     return executed
 
 
@@ -99,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("pair", help="write the .ipynb of every .py")
     actions.add_parser("check", help="say which pairs differ")
-    actions.add_parser("readings", help="refresh the tracked reading copies").add_argument("results", type=Path)
+    actions.add_parser("readings", help="refresh the tracked reading copies").add_argument("design", type=Path)
     options = parser.parse_args(arguments)
     if options.action == "pair":
         sys.stdout.writelines(f"wrote {path.name}\n" for path in pair())
@@ -109,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.writelines(f"{line}: run 'python -m helpers.notebooks pair'\n" for line in wrong)
         return int(bool(wrong))
     try:
-        copied = update_readings(options.results)
+        copied = update_readings(options.design)
     except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

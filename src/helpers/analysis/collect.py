@@ -36,7 +36,9 @@ def describe_runs(design: Design, store: Store) -> pd.DataFrame:
             trained = run.strategy != UNTRAINED
             seen = subsets.loc[run.subset].to_dict() if trained else {"n_cells": 0, "n_unique": 0}
             strategy = design.strategies[run.strategy].strategy if trained else UNTRAINED
-            rows[run.id] = _describe_run(run, store) | {"strategy": strategy} | seen
+            budget = design.budget_of(run.family)
+            told = {"strategy": strategy, "budget": f"{budget.kind}={budget.amount}"}
+            rows[run.id] = _describe_run(run, store) | told | seen
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -84,7 +86,6 @@ def result_rows(runs: pd.DataFrame, store: Store, present: Mapping[str, Run | st
     rows = pd.concat(tables, ignore_index=True).merge(runs, left_on="run_id", right_index=True)
     failed = runs[runs["status"] == "failed"].rename_axis("run_id").reset_index()
     rows = pd.concat([rows, failed], ignore_index=True) if len(failed) else rows
-    rows["budget"] = f"{store.design.budget.kind}={store.design.budget.amount}"
     return _finish(rows, store, present)
 
 

@@ -23,7 +23,17 @@ if TYPE_CHECKING:
 __all__ = ["Budget", "Family", "TrainingCells", "create", "families", "family_class", "load", "module_of", "register"]
 
 ENTRY_POINT_GROUP = "cellscale.models"
-SUPPORT = {"protocol", "counts", "train", "neural", "triplets", "rank_tokens"}  # modules here that hold no family
+SUPPORT = {
+    "protocol",
+    "counts",
+    "count_split",
+    "expression",
+    "train",
+    "neural",
+    "triplets",
+    "rank_tokens",
+    "token_rates",
+}  # modules here that hold no family
 
 _registered: dict[str, type[Family]] = {}
 

@@ -43,7 +43,7 @@ def aligned(adata: AnnData, genes: list[str]) -> AnnData:
         raise ValueError(f"{told}, such as {', '.join(missing[:3])}; at most {MOST_MISSING:.0%} may be")
     if missing:
         warnings.warn(f"{told} and count as 0, such as {', '.join(missing[:3])}", stacklevel=4)
-    X = sp.csr_array(adata.X)
+    X = sp.csr_array(adata.X[:] if adata.isbacked else adata.X)
     with_zeros = sp.hstack([X, sp.csr_array((adata.n_obs, 1), dtype=X.dtype)], format="csr")  # a gene without counts
     counts = with_zeros[:, np.where(found < 0, adata.n_vars, found)]
     counts.sort_indices()
@@ -52,7 +52,7 @@ def aligned(adata: AnnData, genes: list[str]) -> AnnData:
 
 def raw_counts(adata: AnnData) -> sp.csr_array:
     """Counts as float32 CSR (n_cells, n_genes); ValueError for a cell without counts, negative or fractional values."""
-    counts = sp.csr_array(adata.X, dtype=np.float32)
+    counts = sp.csr_array(adata.X[:] if adata.isbacked else adata.X, dtype=np.float32)
     if not np.isfinite(counts.data).all() or (counts.data < 0).any() or (counts.data % 1).any():
         raise ValueError("X holds values that are no counts; accepted: raw integer counts, 0 or more")
     empty = np.flatnonzero(counts.sum(axis=1) == 0)

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from pydantic import Field
 from torch import nn
@@ -15,11 +16,13 @@ from helpers.models import register
 from helpers.models.neural import NeuralFamily
 from helpers.models.protocol import TrainingCells
 from helpers.models.rank_tokens import FIRST_GENE, MASK, PAD, Batch, Tokens, filled, nonzero_medians, tokenise
+from helpers.models.token_rates import guess_losses, rank_classes, token_rates
 from helpers.models.train import TrainSettings
 
 if TYPE_CHECKING:
     import pandas as pd
-    import scipy.sparse as sp
+
+    from helpers.models.count_split import Halves
 
 HEADS = 4
 CACHED = 2**18  # attention weights, or logits, worked on at a time: they stay in the processor's cache
@@ -54,8 +57,8 @@ class Geneformer(NeuralFamily):
     tokens are drawn anew each time, at least one per cell, and treated as in BERT. In the held-out and validation loss
     the tokens to mask are fixed once per cell by its counts, and all of them are masked. The null knows how many cells
     of the corpus have each gene among their tokens (half a cell added) and which genes of this cell are visible, so
-    cannot be a masked one: the odds of the others to be masked, were genes independent. No floor is known. The
-    embedding is the mean over a cell's tokens of the second-to-last layer's output.
+    cannot be a masked one: the odds of the others to be masked, were genes independent. The embedding is the mean over
+    a cell's tokens of the second-to-last layer's output.
 
     Only what the loss needs is computed: dense layers see no padding, the last layer and the vocabulary's see the
     masked tokens alone. On the CPU dropout draws as many numbers as it drops values. `n_hidden` times the width is
@@ -178,24 +181,24 @@ class Geneformer(NeuralFamily):
         attention = n_hidden * (earlier * tokens**2 + tokens * masked)
         return float((6 * dense + 14 * attention).mean())
 
-    def _bounds(self, corpus: sp.csr_array, counts: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
-        """Null: genes are tokens of a cell independently of each other, each at its rate in the corpus."""
-        share = self.settings.mask_share
+    def _null_losses(self, corpus: sp.csr_array, counts: sp.csr_array) -> np.ndarray:
+        """Genes are tokens of a cell independently of each other, each at its rate in the corpus."""
+        tokens, of_corpus = self._control_tokens(counts, corpus)
+        unknown, of_unknown = (sp.csr_array(part.shape, dtype=np.int64) for part in (counts, corpus))
+        return guess_losses(tokens, token_rates(of_corpus, of_unknown), unknown, self.settings.mask_share)
+
+    def _split_gains(self, corpus: Halves, cells: Halves) -> np.ndarray:
+        """Reference: as the null, but with a gene's rate among those corpus cells whose other half ranks it alike."""
+        tokens, other, of_corpus, of_other = self._control_tokens(*cells, *corpus)
+        known, of_known = (rank_classes(part, self.n_genes) for part in (other, of_other))
+        losses = guess_losses(tokens, token_rates(of_corpus, of_known), known, self.settings.mask_share)
+        return self._null_losses(corpus[0], cells[0]) - losses
+
+    def _control_tokens(self, *parts: sp.csr_array) -> list[Tokens]:
+        """Tokens of cells; the last of them are the corpus, whose medians are taken where there are none yet."""
         medians = self.weights.get("medians")
-        if medians is None:
-            medians = filled(nonzero_medians(corpus))
-        corpus_tokens, cells = (tokenise(part, medians, self.settings.max_tokens) for part in (corpus, counts))
-        seen = np.bincount(corpus_tokens.tokens - FIRST_GENE, minlength=self.n_genes)
-        present = (seen + 0.5) / (corpus.shape[0] + 1)
-        odds = torch.from_numpy(present * share / (1 - present * (1 - share))).to(self.device)
-
-        def null_losses(batch: Batch) -> torch.Tensor:
-            masked, of_token = batch.masked(batch.fixed_draws(), share), odds[batch.tokens - FIRST_GENE]
-            n_masked = batch.padded(masked.double()).sum(dim=1)
-            hidden = odds.sum() - batch.padded(of_token * ~masked).sum(dim=1)
-            return torch.log(hidden) - batch.padded(of_token.log() * masked).sum(dim=1) / n_masked
-
-        return self._by_batch(null_losses, cells, counts.shape[0]), np.full(counts.shape[0], np.nan)
+        medians = filled(nonzero_medians(parts[-1])) if medians is None else medians
+        return [tokenise(part, medians, self.settings.max_tokens) for part in parts]
 
 
 def _layer(layer: nn.Module, hidden: torch.Tensor, batch: Batch, asked: Batch) -> torch.Tensor:

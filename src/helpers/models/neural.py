@@ -72,6 +72,7 @@ class NeuralFamily(Family):
         super().__init__(n_genes, **options)
         self.device = training_device(accelerator)
         self.module: torch.nn.Module | None = None
+        self.lr: float = self.settings.lr  # of the training at hand, before its schedule
 
     @property
     def n_parameters(self) -> dict[str, int]:
@@ -89,7 +90,7 @@ class NeuralFamily(Family):
 
         def trained(lr: float) -> tuple[torch.nn.Module, pd.DataFrame, dict[str, Any]]:
             """One training; all start from the same weights and see the same batches."""
-            rng.bit_generator.state = order
+            self.lr, rng.bit_generator.state = lr, order
             with torch_seed(seed):
                 self.module = self._module().to(self.device)
                 history, cost = train(
@@ -105,11 +106,17 @@ class NeuralFamily(Family):
             return self.module, history, cost | {"lr": lr}
 
         if self.settings.lr_sweep and budget.amount:
-            candidates = [trained(lr) for lr in self.settings.lr_sweep]
-            losses = [history["validation_loss"].min() for _, history, _ in candidates]
-            self.module, history, cost = candidates[int(np.argmin(losses))]
-            tried = {f"{lr:g}": float(loss) for lr, loss in zip(self.settings.lr_sweep, losses, strict=True)}
-            cost |= {"lr_sweep": tried, "seconds_of_sweep": sum(other["seconds"] for _, _, other in candidates)}
+            finished, tried = [], dict.fromkeys((f"{lr:g}" for lr in self.settings.lr_sweep), None)
+            for lr in self.settings.lr_sweep:
+                try:
+                    finished.append(trained(lr))
+                    tried[f"{lr:g}"] = float(finished[-1][1]["validation_loss"].min())
+                except FloatingPointError as error:
+                    diverged = error
+            if not finished:
+                raise diverged
+            self.module, history, cost = min(finished, key=lambda candidate: candidate[1]["validation_loss"].min())
+            cost |= {"lr_sweep": tried, "seconds_of_sweep": sum(other["seconds"] for _, _, other in finished)}
         else:
             self.module, history, cost = trained(self.settings.lr)
         self._collect_weights()

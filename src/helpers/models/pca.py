@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,16 +12,9 @@ from scipy.linalg import eigh
 from scipy.sparse.linalg import eigsh
 
 from helpers.models import register
-from helpers.models.counts import log_cp10k
+from helpers.models.expression import LogCP10k, SquaredLoss, chunks, gene_means, squared_errors
 from helpers.models.protocol import Budget, Family, Settings
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from anndata.abc import CSRDataset
-
-CHUNK = 1024  # cells read, and at most made dense, at a time
-FLOAT32_SUM = 65_536  # cells: longer sums of float32 lose their small addends, and go on in float64
 FEW_CELLS = 600  # up to here the decomposition of the cells is faster than that of the gene covariance
 MANY_GENES = 5000  # above, the gene covariance is too large: 0.2 GB, and a dense product of all cells to sum it
 SAMPLE = 20_000  # cells, evenly spread, whose axes are found first: the search among all cells starts from them
@@ -37,20 +30,6 @@ class PCASettings(Settings):
     n_components: int = Field(50, ge=1)
 
 
-class LogCP10k:
-    """`log_cp10k` of raw counts, computed for the rows that are asked for: no copy of all cells is made.
-
-    The counts (n_cells, n_genes) are a matrix in memory, or one on disk, as `X` of an AnnData opened with
-    ``backed="r"`` or `anndata.io.sparse_dataset` is. They are not checked; see `raw_counts`.
-    """
-
-    def __init__(self, counts: sp.csr_array | CSRDataset) -> None:
-        self.counts, self.shape = counts, counts.shape
-
-    def __getitem__(self, rows: slice) -> sp.csr_array:
-        return log_cp10k(sp.csr_array(self.counts[rows], dtype=np.float32))
-
-
 class PrincipalAxes(NamedTuple):
     """What `principal_axes` finds."""
 
@@ -61,7 +40,7 @@ class PrincipalAxes(NamedTuple):
 
 
 @register("pca")
-class PCA(Family):
+class PCA(SquaredLoss, Family):
     """PCA of log1p CP10k counts; embedding = X @ PCs, uncentred, as published.
 
     The loss is the squared error between a cell's log1p CP10k profile and its reconstruction, mean over genes; cells
@@ -71,7 +50,7 @@ class PCA(Family):
     """
 
     presets: ClassVar = {"paper": PCASettings(), "demo": PCASettings()}
-    loss_unit = "squared error of log1p CP10k, mean over genes"
+    streams = True
 
     @property
     def n_components(self) -> int:
@@ -104,23 +83,12 @@ class PCA(Family):
     def _embed(self, counts: sp.csr_array) -> np.ndarray:
         components = self.weights["components"]
         embedding = np.empty((counts.shape[0], len(components)), dtype=np.float32)
-        for rows, cells in _chunks(LogCP10k(counts)):
+        for rows, cells in chunks(LogCP10k(counts)):
             embedding[rows] = cells @ components.T
         return embedding
 
     def _losses(self, counts: sp.csr_array) -> np.ndarray:
-        return _residuals(LogCP10k(counts), self.weights["mean"], self.weights["components"])
-
-    def _bounds(self, corpus: sp.csr_array, counts: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
-        """Null: every cell is the corpus mean. Floor: the cells' own best affine subspace of as many components.
-
-        The floor is a bound on the mean over these cells (Eckart and Young 1936), not on each cell: no other mean and
-        axes leave less squared error in total. With many genes it holds as closely as `principal_axes` finds the axes.
-        """
-        cells = LogCP10k(counts)
-        null = _residuals(cells, gene_means(LogCP10k(corpus)), np.zeros((1, self.n_genes)))
-        own = principal_axes(cells, min(self.n_components, counts.shape[0]))
-        return null, _residuals(cells, own.mean, own.axes)
+        return squared_errors(LogCP10k(counts), self.weights["mean"], self.weights["components"])
 
 
 def principal_axes(expression: sp.csr_array | LogCP10k, k: int) -> PrincipalAxes:
@@ -146,18 +114,6 @@ def principal_axes(expression: sp.csr_array | LogCP10k, k: int) -> PrincipalAxes
     return PrincipalAxes(mean, axes * np.sign(np.take_along_axis(axes, largest, axis=1)), squares / n_cells, flops)
 
 
-def gene_means(expression: sp.csr_array | LogCP10k) -> np.ndarray:
-    """Mean over cells (n_genes,) float64, of float32 sums over at most FLOAT32_SUM cells."""
-    n_cells, n_genes = expression.shape
-    mean, part = np.zeros(n_genes), np.zeros(n_genes, dtype=np.float32)
-    for rows, cells in _chunks(expression):
-        np.add.at(part, cells.indices, cells.data * (1 / n_cells))
-        if rows.stop % FLOAT32_SUM < CHUNK:
-            mean += part
-            part[:] = 0
-    return mean + part
-
-
 def _decompose_cells(expression: Any, mean: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Axes, squared deviations along them, FLOPs; so do the two below."""
     n_cells, n_genes = expression.shape
@@ -168,7 +124,7 @@ def _decompose_cells(expression: Any, mean: np.ndarray, k: int) -> tuple[np.ndar
 def _decompose_covariance(expression: Any, mean: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, int]:
     n_cells, n_genes = expression.shape
     covariance = -n_cells * np.outer(mean, mean)
-    for _, cells in _chunks(expression):
+    for _, cells in chunks(expression):
         dense = cells.toarray()
         covariance += dense.T @ dense
     if k > n_genes // 4:  # Lanczos pays for few of many
@@ -184,7 +140,7 @@ def _decompose_krylov(expression: Any, mean: np.ndarray, k: int) -> tuple[np.nda
     start, flops = np.linalg.qr(np.random.default_rng(0).standard_normal((n_genes, n)))[0].T, 0
     if n_cells > SAMPLE:
         step = -(-n_cells // SAMPLE)
-        sample = sp.vstack([cells[-rows.start % step :: step] for rows, cells in _chunks(expression)], format="csr")
+        sample = sp.vstack([cells[-rows.start % step :: step] for rows, cells in chunks(expression)], format="csr")
         start, _, flops = _krylov(sample, mean, start, k)
     axes, squares, more = _krylov(expression, mean, start, k)
     return axes[:k], squares[:k], flops + more
@@ -217,26 +173,9 @@ def _covariance_times(expression: Any, mean: np.ndarray, block: np.ndarray) -> t
     image, total, n_values = np.zeros(block.shape), np.zeros(block.shape[1]), 0
     directions = block.astype(np.float32)
     offset = (mean @ directions).astype(np.float32)
-    for _, cells in _chunks(expression):
+    for _, cells in chunks(expression):
         scores = cells @ directions - offset
         image += cells.T @ scores
         total += scores.sum(axis=0, dtype=np.float64)
         n_values += cells.nnz
     return image - np.outer(mean, total), n_values
-
-
-def _residuals(expression: sp.csr_array | LogCP10k, mean: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """Squared distance of cells to the affine subspace, mean over genes (n_cells,)."""
-    mean, axes = mean.astype(np.float32), axes.astype(np.float32)
-    losses = np.empty(expression.shape[0])
-    for rows, cells in _chunks(expression):
-        centred = cells.toarray() - mean
-        centred -= (centred @ axes.T) @ axes
-        losses[rows] = np.square(centred).mean(axis=1, dtype=np.float64)
-    return losses
-
-
-def _chunks(expression: sp.csr_array | LogCP10k) -> Iterator[tuple[slice, sp.csr_array]]:
-    for start in range(0, expression.shape[0], CHUNK):
-        rows = slice(start, start + CHUNK)
-        yield rows, expression[rows]

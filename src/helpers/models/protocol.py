@@ -22,14 +22,19 @@ import scipy.sparse as sp
 from pydantic import BaseModel
 from safetensors.numpy import load_file, save_file
 
+from helpers.models.count_split import reference_losses
 from helpers.models.counts import aligned, check_genes, raw_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from anndata import AnnData
+    from anndata.abc import CSRDataset
+
+    from helpers.models.count_split import Halves
 
 FORMAT_VERSION = 1
+PART = 16_384  # cells read from disk at a time
 HISTORY_COLUMNS = ["step", "epoch", "cell_views", "train_loss", "validation_loss"]
 
 
@@ -78,6 +83,9 @@ class Family(ABC):
         Named settings; every family has ``paper`` and ``demo``.
     min_cells
         Fewest training cells; under ten, components and batch statistics are those of single cells.
+    streams
+        Whether `_fit` reads its training cells by slices of rows; then they may be an AnnData opened with
+        ``backed="r"``, and stay on disk. Other families read such cells into memory.
     loss_unit
         What `heldout_loss` returns, as text for an axis.
     genes
@@ -92,6 +100,7 @@ class Family(ABC):
     name: ClassVar[str] = ""
     presets: ClassVar[Mapping[str, Settings]] = {"paper": Settings(), "demo": Settings()}
     min_cells: ClassVar[int] = 10
+    streams: ClassVar[bool] = False
     loss_unit: ClassVar[str] = "loss"
 
     def __init__(self, n_genes: int, *, preset: str = "paper", width: float = 1.0, **settings: Any) -> None:
@@ -123,9 +132,13 @@ class Family(ABC):
     def _losses(self, counts: sp.csr_array) -> np.ndarray:
         """Loss (n_cells,) of counts (n_cells, n_genes), in `loss_unit`."""
 
-    def _bounds(self, corpus: sp.csr_array, counts: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
-        """Null and floor (n_cells,) of counts; a family without a known bound leaves them NaN."""
-        return np.full(counts.shape[0], np.nan), np.full(counts.shape[0], np.nan)
+    def _null_losses(self, corpus: sp.csr_array, counts: sp.csr_array) -> np.ndarray:
+        """Losses (n_cells,) of predicting each cell by the gene means of the corpus; NaN where a family has no null."""
+        return np.full(counts.shape[0], np.nan)
+
+    def _split_gains(self, corpus: Halves, cells: Halves) -> np.ndarray:
+        """See `count_split.reference_losses`; NaN where a family has no such reference."""
+        return np.full(cells[0].shape[0], np.nan)
 
     @property
     def n_parameters(self) -> dict[str, int]:
@@ -148,7 +161,7 @@ class Family(ABC):
             raise ValueError(f"train has {n_cells} cells; {self.name} needs at least {self.min_cells}")
         if cells.train.n_vars != self.n_genes:
             raise ValueError(f"train has {cells.train.n_vars} genes; this model was created for {self.n_genes}")
-        train, validation = raw_counts(cells.train), raw_counts(cells.validation)
+        train, validation = self._training_counts(cells.train), raw_counts(cells.validation)
         self._prepare(cells)
         started = time.perf_counter()
         with peak_memory() as memory:
@@ -173,24 +186,27 @@ class Family(ABC):
             If more than `MOST_MISSING` of the fitted genes are missing, or a name stands twice; for cells without
             counts in these genes, and values that are not raw counts.
         """
-        return self._embed(self._checked(adata)).astype(np.float32, copy=False)
+        return self._in_parts(self._embed, adata).astype(np.float32, copy=False)
 
     def heldout_loss(self, adata: AnnData) -> np.ndarray:
         """Loss of each cell in `loss_unit`, float64 (n_cells,), lower is better; genes and errors as in `embed`."""
-        return self._losses(self._checked(adata)).astype(np.float64, copy=False)
+        return self._in_parts(self._losses, adata).astype(np.float64, copy=False)
 
-    def loss_bounds(self, cells: TrainingCells, adata: AnnData) -> tuple[np.ndarray, np.ndarray]:
-        """Losses of each cell, float64 (n_cells,), between which a model moves; needs no fitted model.
+    def loss_controls(self, cells: TrainingCells, adata: AnnData) -> pd.DataFrame:
+        """Losses of each cell that a model's are to be read against; a model need not be fitted.
 
         Returns
         -------
         null
             Loss of predicting the gene means of `cells.train`, for which pass the whole corpus, not a subset.
-        floor
-            A lower bound on the mean over these cells, for any model of this family; see the family. NaN if unknown.
+        reference
+            Count-split reference: loss if another measurement of the cell were known. To be averaged over cells, and
+            no bound. What it is, see the family; how it is found, see `count_split.reference_losses`.
         """
         check_genes(cells.train.var_names, adata, what="the corpus has")
-        return self._bounds(raw_counts(cells.train), raw_counts(adata))
+        corpus, counts = self._training_counts(cells.train), raw_counts(adata)
+        null = self._null_losses(corpus, counts)
+        return pd.DataFrame({"null": null, "reference": reference_losses(null, corpus, counts, self._split_gains)})
 
     def save(self, folder: str | Path) -> None:
         """Write weights.safetensors, model.json and history.parquet; equal trainings differ in timings only."""
@@ -232,8 +248,22 @@ class Family(ABC):
             raise RuntimeError(f"this {self.name} model is not fitted; call fit or load first")
         return self.genes
 
-    def _checked(self, adata: AnnData) -> sp.csr_array:
-        return raw_counts(aligned(adata, self._fitted_genes()))
+    def _in_parts(self, function: Callable[[sp.csr_array], np.ndarray], adata: AnnData) -> np.ndarray:
+        """Values of cells by a function of their counts; cells on disk are read in parts."""
+        genes = self._fitted_genes()
+        starts = range(0, adata.n_obs, PART)
+        parts = (adata[start : start + PART] for start in starts) if adata.isbacked else [adata]
+        return np.concatenate([function(raw_counts(aligned(part, genes))) for part in parts])
+
+    def _training_counts(self, adata: AnnData) -> sp.csr_array | CSRDataset:
+        """Checked counts, in memory, or where they are on disk for a family that reads them from there."""
+        from anndata.abc import CSRDataset
+
+        if not (self.streams and isinstance(adata.X, CSRDataset)):
+            return raw_counts(adata)
+        for start in range(0, adata.n_obs, PART):
+            raw_counts(adata[start : start + PART])
+        return adata.X
 
 
 @contextlib.contextmanager

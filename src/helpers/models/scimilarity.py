@@ -12,6 +12,7 @@ from torch import nn
 
 from helpers.models import register
 from helpers.models.counts import log_cp10k
+from helpers.models.expression import SquaredLoss
 from helpers.models.neural import NeuralFamily
 from helpers.models.train import lr_factor
 from helpers.models.triplets import Triplets, TripletSettings
@@ -39,12 +40,12 @@ class SCimilaritySettings(TripletSettings):
 
 
 @register("scimilarity")
-class SCimilarity(NeuralFamily):
+class SCimilarity(SquaredLoss, NeuralFamily):
     """SCimilarity: embedding on the unit sphere, supervised by the cells' types.
 
     Training loss: weighted sum of the triplet loss (see `triplets.Triplets`) and of the squared error of the
     reconstruction, plus an L1 penalty. The held-out loss needs no labels: it is the squared error of the reconstruction
-    of log1p CP10k, mean over genes, and decides on stopping too. The floor is unknown. `cost` counts the triplets and
+    of log1p CP10k, mean over genes, and decides on stopping too. `cost` counts the triplets and
     has the share of them within one study, over all trainings of a learning-rate sweep.
 
     `paper`: as the study trains it, but for the following. Batches are shuffled epochs; there, cells are drawn with
@@ -71,7 +72,6 @@ class SCimilarity(NeuralFamily):
             patience=3,
         ),
     }
-    loss_unit = "squared error of log1p CP10k, mean over genes"
 
     def _prepare(self, cells: TrainingCells) -> None:
         self._triplets = Triplets(cells.train.obs, self.settings)
@@ -107,7 +107,7 @@ class SCimilarity(NeuralFamily):
         embedding = self._encode(batch)
         rebuilt = self._squared_error(embedding, expression).mean()
         triplet = self._triplets.loss(embedding, rows)
-        lr = settings.lr * lr_factor(progress, settings)
+        lr = self.lr * lr_factor(progress, settings)
         norm = sum(weight.abs().sum() for weight in self.module["encoder"][-1].parameters())
         weight = settings.triplet_weight
         return weight * triplet + (1 - weight) * rebuilt + settings.l1 * lr * norm
@@ -121,14 +121,6 @@ class SCimilarity(NeuralFamily):
     def _squared_error(self, embedding: torch.Tensor, expression: torch.Tensor) -> torch.Tensor:
         """Of the reconstruction, mean over genes (n_cells,)."""
         return (self.module["decoder"](embedding).float() - expression).square().mean(dim=1)
-
-    def _bounds(self, corpus: sp.csr_array, counts: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
-        """Null: every cell is the corpus mean of log1p CP10k. Floor: unknown."""
-        mean = torch.from_numpy(log_cp10k(corpus).mean(axis=0)).to(self.device)
-        null = self._by_batch(
-            lambda batch: (batch[0] - mean).square().mean(dim=1), self._inputs(counts), counts.shape[0]
-        )
-        return null, np.full(counts.shape[0], np.nan)
 
 
 def hidden_layers(units: list[int], input_dropout: float, dropout: float) -> list[nn.Module]:

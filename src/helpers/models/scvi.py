@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 from pydantic import Field
-from scipy.special import xlogy
+from scipy.stats import nbinom
 from torch.distributions import Normal, kl_divergence
 
 from helpers.models import register
+from helpers.models.expression import chunks
 from helpers.models.neural import NeuralFamily
 from helpers.models.train import TrainSettings
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
     from scvi.module import VAE
+
+    from helpers.models.count_split import Halves
 
 SATURATED_THETA = 1e4  # counts of a gene with less than Poisson variance
 
@@ -126,22 +129,35 @@ class ScVI(NeuralFamily):
         kl = kl_divergence(posterior, Normal(0.0, 1.0)).sum(dim=-1)
         return (kl_weight * kl - nb_log_likelihood(batch, log_mean, self.module.px_r)) / self.n_genes
 
-    def _bounds(self, corpus: sp.csr_array, counts: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
-        """Null: a cell's total x the corpus's gene shares, one dispersion per gene. Floor: each count predicts itself.
-
-        The floor holds for each cell: the KL divergence is never negative, and no negative binomial gives a count x
-        more probability than a Poisson with mean x does, since it is a mixture of Poissons.
-        """
+    def _null_losses(self, corpus: sp.csr_array, counts: sp.csr_array) -> np.ndarray:
+        """Of a cell's total x the corpus's gene shares, one dispersion per gene."""
         log_share, log_theta = (torch.from_numpy(array).to(self.device) for array in _gene_profile(corpus))
 
         def null_losses(batch: torch.Tensor) -> torch.Tensor:
             log_mean = torch.log(batch.double().sum(dim=-1, keepdim=True)) + log_share
             return -nb_log_likelihood(batch.double(), log_mean, log_theta) / self.n_genes
 
-        saturated = counts.astype(np.float64)
-        x = torch.from_numpy(saturated.data)
-        saturated.data = (x + torch.lgamma(x + 1)).numpy() - xlogy(saturated.data, saturated.data)
-        return self._by_batch(null_losses, counts, counts.shape[0]), saturated.sum(axis=1) / self.n_genes
+        return self._by_batch(null_losses, counts, counts.shape[0])
+
+    def _split_gains(self, corpus: Halves, cells: Halves) -> np.ndarray:
+        """Reference: the gamma distribution of each gene's share that the null stands for, updated by the other half.
+
+        So the other half predicts by a negative binomial of its own mean and dispersion for each cell and gene.
+        """
+        log_share, log_theta = _gene_profile(corpus[0] + corpus[1])
+        share, theta = np.exp(log_share), np.exp(log_theta)
+        gains = np.empty(cells[0].shape[0])
+        for (rows, one), (_, other) in zip(*(chunks(half) for half in cells), strict=True):
+            x, known = one.toarray().astype(np.float64), other.toarray().astype(np.float64)
+            size = theta + known
+            expected = size / (theta / share + known.sum(axis=1, keepdims=True))
+            expected /= expected.sum(axis=1, keepdims=True)
+            total = x.sum(axis=1, keepdims=True)
+            likelihoods = (
+                nbinom.logpmf(x, n, n / (n + mean)) for n, mean in ((size, total * expected), (theta, total * share))
+            )
+            gains[rows] = np.subtract(*likelihoods).mean(axis=1)
+        return gains
 
 
 @functools.cache

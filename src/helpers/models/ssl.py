@@ -13,6 +13,7 @@ from torch import nn
 
 from helpers.models import register
 from helpers.models.counts import cell_keys, log_cp10k
+from helpers.models.expression import LogCP10k, SquaredLoss, gene_means
 from helpers.models.neural import NeuralFamily
 from helpers.models.triplets import Triplets, TripletSettings
 
@@ -52,7 +53,7 @@ class Cells(NamedTuple):
 
 
 @register("ssl")
-class SSL(NeuralFamily):
+class SSL(SquaredLoss, NeuralFamily):
     """Masked autoencoder without normalisation layers; the embedding is the bottleneck of the unmasked cell.
 
     `objective` changes what the same encoder, with the same decoder and budget, learns from. Each has a loss of its own
@@ -159,19 +160,17 @@ class SSL(NeuralFamily):
         """Masks of the cells (n_cells, n_genes), True where hidden; all of equal size."""
         return torch.from_numpy(fixed_masks(self.n_genes, self.settings.masked)).to(self.device)[batch.mask]
 
-    def _bounds(self, corpus: sp.csr_array, counts: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
-        """Null: every cell is the corpus mean of log1p CP10k, at the genes that the loss is of. Floor: unknown."""
-        mean = torch.from_numpy(log_cp10k(corpus).mean(axis=0)).to(self.device)
+    def _null_losses(self, corpus: sp.csr_array, counts: sp.csr_array) -> np.ndarray:
+        """At the genes that the loss is of. The count-split reference is of all genes: masks take any alike."""
+        if self.settings.objective != "masked":
+            return super()._null_losses(corpus, counts)
+        mean = torch.from_numpy(gene_means(LogCP10k(corpus)).astype(np.float32)).to(self.device)
 
         def null_losses(batch: Cells) -> torch.Tensor:
-            errors = (batch.expression - mean).square()
-            if self.settings.objective != "masked":
-                return errors.mean(dim=1)
             hidden = self._fixed_masks(batch)
-            return (errors * hidden).sum(dim=1) / hidden.sum(dim=1)
+            return ((batch.expression - mean).square() * hidden).sum(dim=1) / hidden.sum(dim=1)
 
-        null = self._by_batch(null_losses, self._inputs(counts), counts.shape[0])
-        return null, np.full(counts.shape[0], np.nan)
+        return self._by_batch(null_losses, self._inputs(counts), counts.shape[0])
 
 
 @functools.cache

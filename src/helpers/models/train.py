@@ -27,7 +27,9 @@ class TrainSettings(Settings):
     batch_size: int = Field(1024, ge=2)  # batch normalisation needs two cells
     lr: float = Field(1e-3, gt=0)
     lr_warmup: float = Field(0.0, ge=0, lt=1)  # share of steps over which the rate rises linearly to lr
-    lr_sweep: list[Annotated[float, Field(gt=0)]] = Field([])  # train with each, keep the lowest validation loss
+    lr_sweep: list[Annotated[float, Field(gt=0)]] = Field(
+        []
+    )  # train with each, keep the lowest validation loss; one that diverges drops out
     schedule: Literal["constant", "linear", "cosine"] = "constant"  # the others fall to 0 at the last step
     optimizer: Literal["adam", "adamw"] = "adam"
     adam_eps: float = Field(1e-8, gt=0)
@@ -162,8 +164,7 @@ def training_device(accelerator: str = "auto") -> torch.device:
     present = ["cpu", *(name for name in ("cuda", "mps") if getattr(torch, name).is_available())]
     if accelerator not in ("auto", *present):
         raise ValueError(unknown("accelerator", accelerator, ("auto", *present)))
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1").split(",")[0]))  # libraries may have changed it
     return torch.device(present[-1] if accelerator == "auto" else accelerator)
 
 

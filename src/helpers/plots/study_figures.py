@@ -93,10 +93,8 @@ def heldout_loss(results: pd.DataFrame, *, units: dict[str, str], n_test: pd.Ser
         for axes, name in zip(panels[row], names, strict=True):
             part = trained[(trained["dataset"] == name) & (trained["family"] == family)]
             _draw_runs(axes, part, families, samplings)
-            axes.axhline(part["null"].iloc[0], color=style.GREY, lw=0.9, ls=":", label="gene-mean null")
-            axes.axhline(
-                part["ceiling"].iloc[0], color=style.GREY, lw=0.9, label="floor: no model of its kind is below"
-            )
+            axes.axhline(part["null"].iloc[0], color=style.GREY, lw=0.9, ls=":", label="null of gene means")
+            axes.axhline(part["ceiling"].iloc[0], color=style.GREY, lw=0.9, label="count-split reference")
             style.size_axis(axes, *_sizes(trained), name_percentages=row == 0)
             if row == 0:
                 axes.set_title(f"{name} (n = {n_test[name]:,})\n{part['seen'].iloc[0]}", pad=4)
