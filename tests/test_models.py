@@ -266,6 +266,15 @@ def test_cells_on_disk_are_checked_too(cells, tmp_path):
     on_disk.file.close()
 
 
+@pytest.mark.parametrize("family", ["pca", "scvi"])
+def test_counts_in_two_entries_are_one_count(family, trained, test_cells):
+    X = sp.csr_matrix(test_cells.X)
+    twice = sp.csr_matrix((np.repeat(X.data / 2, 2), np.repeat(X.indices, 2), X.indptr * 2), X.shape)
+    twice.data[::2], twice.data[1::2] = X.data - 1, 1
+    split = anndata.AnnData(twice, obs=test_cells.obs, var=test_cells.var)
+    np.testing.assert_array_equal(trained[family].embed(split), trained[family].embed(test_cells))
+
+
 def test_fit_refuses_too_few_cells_and_another_gene_space(cells):
     with pytest.raises(ValueError, match="train has 1 cells; pca needs at least 10"):
         fitted("pca", TrainingCells(cells.train[:1], cells.validation))

@@ -145,6 +145,7 @@ def test_the_l1_penalty_follows_the_rate_of_the_sweep(cells):
     [
         torch.OutOfMemoryError("CUDA out of memory"),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError("Unable to allocate 763. MiB for an array"),
     ],
 )
 def test_a_batch_that_does_not_fit_names_a_smaller_one(cells, monkeypatch, error):

@@ -153,7 +153,9 @@ def family_class(family: str) -> type[Family]:
     """
     if family not in _registered:
         if family in _built_in():
-            importlib.import_module(_built_in()[family])
+            module = importlib.import_module(_built_in()[family])
+            if family not in _registered:
+                raise ValueError(f"{module.__name__} registers no family {family!r}: name the file as the family")
         elif family in _entry_points():
             cls = _entry_points()[family].load()
             if family not in _registered:  # the package may have used the decorator itself

@@ -53,6 +53,9 @@ def aligned(adata: AnnData, genes: list[str]) -> AnnData:
 def raw_counts(adata: AnnData) -> sp.csr_array:
     """Counts as float32 CSR (n_cells, n_genes); ValueError for a cell without counts, negative or fractional values."""
     counts = sp.csr_array(adata.X[:] if adata.isbacked else adata.X, dtype=np.float32)
+    if not counts.has_canonical_format:  # a count in two entries is one count
+        counts = counts.copy()
+        counts.sum_duplicates()
     if not np.isfinite(counts.data).all() or (counts.data < 0).any() or (counts.data % 1).any():
         raise ValueError("X holds values that are no counts; accepted: raw integer counts, 0 or more")
     empty = np.flatnonzero(counts.sum(axis=1) == 0)

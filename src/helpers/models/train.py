@@ -105,7 +105,7 @@ def train(
                 since_last.append(_finite(loss.item(), "training", step, steps))
                 optimizer.zero_grad()
                 (loss * gradient_scale).backward()
-            optimizer.step()
+                optimizer.step()
         if step % interval == 0 or step == steps:
             validation = _finite(_evaluate(module, validation_loss), "validation", step, steps)
             views, train_loss = step * settings.batch_size, np.mean(since_last or [math.nan])
@@ -157,7 +157,7 @@ def torch_seed(seed: int) -> Iterator[None]:
 
 
 def training_device(accelerator: str = "auto") -> torch.device:
-    """The named device, or with ``auto`` the GPU if torch sees one, else the CPU.
+    """The named device, or with ``auto`` a CUDA GPU if torch sees one, else the CPU; mps is untested, so never taken.
 
     The CPU gets one thread unless OMP_NUM_THREADS asks for more. Raises ValueError for a device that is not there.
     """
@@ -165,7 +165,8 @@ def training_device(accelerator: str = "auto") -> torch.device:
     if accelerator not in ("auto", *present):
         raise ValueError(unknown("accelerator", accelerator, ("auto", *present)))
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1").split(",")[0]))  # libraries may have changed it
-    return torch.device(present[-1] if accelerator == "auto" else accelerator)
+    chosen = "cuda" if "cuda" in present else "cpu"
+    return torch.device(chosen if accelerator == "auto" else accelerator)
 
 
 @contextlib.contextmanager
@@ -173,11 +174,15 @@ def _memory_told(batch_size: int) -> Iterator[None]:
     """Turn torch's ways of saying that memory is out into a MemoryError that names a smaller batch."""
     try:
         yield
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+    except (RuntimeError, MemoryError) as error:  # of torch, of numpy
+        if isinstance(error, RuntimeError) and not _out_of_memory(error):
             raise
         smaller = f"try batch_size = {batch_size // 2}" if batch_size > 3 else "no smaller batch would help"
         raise MemoryError(f"a training step of {batch_size} cells does not fit into memory; {smaller}") from error
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 @torch.no_grad()
