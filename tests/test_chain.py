@@ -99,7 +99,6 @@ def test_floors_and_ceilings_stand_where_they_must(table):
     assert (pca > f1.loc[f1.index.str.startswith("pca-w1/untrained")].mean()).all()
     losses = table[table["metric"] == "heldout_loss"]
     assert (losses["ceiling"] < losses["null"]).all()
-    assert (losses["value"] > losses["ceiling"]).all(), "so little training knows less than another measurement"
 
 
 def test_nothing_evaluated_on_was_learned_from(results):
