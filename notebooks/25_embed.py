@@ -56,7 +56,7 @@ for run in track(runs, "embeddings"):
 # %% tags=["show"]
 from helpers.plots import stage_figures as plots
 
-first = next(chunk for chunk in study.chunks() if chunk[0] == family) == (family, width, strategy)
+first = study.is_first(family, width, strategy)
 if runs:
     embedding = np.load(artifacts.read(store.embedding_path(runs[-1])))["embedding"]
     display(plots.embeddings(embedding, sets, title=runs[-1].id, umap=first))

@@ -111,6 +111,16 @@ def test_a_further_setting_of_one_family_concerns_that_family_alone(demo, write_
     assert differing == {name for name in before if "--scvi--" in name}
 
 
+def test_another_order_of_samplings_moves_the_one_umap_of_a_family(demo, write_design):
+    first, *others = demo["strategies"].items()
+    before, after = (
+        stamps(demo | {"strategies": dict(order)}, write_design) for order in ((first, *others), (*others, first))
+    )
+    differing = {name for name in before if before[name] != after[name] and name.startswith("25_embed")}
+    names = (first[0], others[0][0])
+    assert differing == {f"25_embed--{family}--{name}" for family in demo["families"] for name in names}
+
+
 def test_everything_upstream_is_a_piece_of_the_design(demo, write_design, tmp_path):
     design = load_design(write_design(demo))
     known = stages.pieces(design)
