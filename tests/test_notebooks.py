@@ -112,12 +112,9 @@ def test_a_further_setting_of_one_family_concerns_that_family_alone(demo, write_
 
 
 def test_another_order_of_samplings_moves_the_one_umap_of_a_family(demo, write_design):
-    first, *others = demo["strategies"].items()
-    before, after = (
-        stamps(demo | {"strategies": dict(order)}, write_design) for order in ((first, *others), (*others, first))
-    )
+    names = ["random", "celltype_reweighted"]
+    before, after = (stamps(demo | {"strategies": order}, write_design) for order in (names, names[::-1]))
     differing = {name for name in before if before[name] != after[name] and name.startswith("25_embed")}
-    names = (first[0], others[0][0])
     assert differing == {f"25_embed--{family}--{name}" for family in demo["families"] for name in names}
 
 
