@@ -12,9 +12,10 @@
 # **Finding.** *Written from the numbers when the notebook is executed.*
 #
 # **Method.** One model family learns from every subset of one strategy, each model from its own initial weights and
-# with the same budget of cell-views. The same validation cells stop every run; the weights with the lowest validation
-# loss are kept. A model that is already there, made from the same cells, settings and code, is not trained again. A
-# run whose loss is no longer finite is given up, and named below.
+# with the same budget at most. The same validation cells stop every run; the weights with the lowest validation loss
+# are kept. PCA, which is solved and not trained, sees each cell of its subset. A model that is already there, made from
+# the same cells, settings and code, is not trained again. A run is given up, and named below, if its loss is no longer
+# finite, memory is too small, or its cells cannot teach the family; the others go on.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -63,7 +64,7 @@ for run in track(runs, "models"):
             try:
                 model.fit(training, budget=budget, rng=study.rng("model", run.id))
                 model.save(path)
-            except FloatingPointError as error:  # the training diverged; the others go on
+            except (FloatingPointError, MemoryError, models.UnfitCellsError) as error:
                 failures.give_up(path, error)
 
 # %% [markdown]
@@ -79,34 +80,41 @@ for run in failures.standing(artifacts, runs):
     folder = artifacts.read(store.model_path(run))
     histories[run] = pd.read_parquet(folder / "history.parquet")
     cards[run] = json.loads((folder / "model.json").read_text())
-unit, parameters = next((card["loss_unit"], card["n_parameters"]["total"]) for card in cards.values())
-plots.loss_curves(histories, unit=unit)
+unit = next((card["loss_unit"] for card in cards.values()), "")
+plots.loss_curves(histories, unit=unit) if cards else None
 
 # %% tags=["show"]
-cost = pd.DataFrame([{"percentage": run.percentage, "seed": run.seed, **card["cost"]} for run, card in cards.items()])
-cost["validation_loss"] = [history["validation_loss"].min() for history in histories.values()]
-columns = ["unique_cells", "steps", "cell_views", "flops", "seconds", "cells_per_second", "peak_memory_mb"]
-summary = cost.groupby("percentage")[[*columns, "validation_loss"]].mean()
-summary["stopped_early"] = cost.groupby("percentage")["stopped_early"].sum()
-summary.style.format("{:,.0f}").format({"seconds": "{:.2f}", "validation_loss": "{:.4f}", "flops": "{:.2e}"})
+best = {run: {"validation_loss": history["validation_loss"].min()} for run, history in histories.items()}
+cost = pd.DataFrame(
+    [{"percentage": run.percentage, "seed": run.seed, **card["cost"], **best[run]} for run, card in cards.items()]
+)
+forms = dict.fromkeys(["unique_cells", "steps", "cell_views", "cells_per_second", "peak_memory_mb"], "{:,.0f}")
+forms |= {"flops": "{:.2e}", "seconds": "{:.2f}", "sweep_seconds": "{:.2f}", "within_study_triplets": "{:.0%}"}
+forms |= {"validation_loss": "{:.4f}", "stopped_early": "{:.0f}"}  # means over seeds, and how many stopped
+sums = {column: "sum" if column == "stopped_early" else "mean" for column in forms if column in cost}
+summary = cost.groupby("percentage").agg(sums) if cards else cost
+summary.style.format({column: forms[column] for column in summary}).format_index("{:g} %")
 
 # %% tags=["show"]
 early = [run.id for run, card in cards.items() if card["cost"]["stopped_early"]]
-given_up = {run.id: failures.reason(artifacts.root, run) for run in runs if run not in cards}
+n_given_up = len(runs) - len(cards)
 if early:
     print("Stopped before the budget was used:", *early, sep="\n  ")
-if given_up:
-    print("Given up:", *(f"{name}: {why}" for name, why in given_up.items()), sep="\n  ")
-small, large = summary.iloc[0], summary.iloc[-1]
-if strategy == UNTRAINED:
+if n_given_up:
+    print("Given up:", failures.told(artifacts, runs), sep="\n")
+if not cards:
+    finding(f"All {n_given_up} runs of {family} ({strategy}) were given up, for the reasons above.")
+elif strategy == UNTRAINED:
+    parameters = next(card["n_parameters"]["total"] for card in cards.values())
     finding(
         f"{len(cards)} untrained {family} models of {parameters:,} parameters: the floor that every trained model must "
         "leave behind."
     )
 else:
+    small, large = summary.iloc[0], summary.iloc[-1]
     finding(
         f"The validation loss of {family} goes from {small['validation_loss']:.4f} with {small['unique_cells']:,.0f} "
         f"cells to {large['validation_loss']:.4f} with {large['unique_cells']:,.0f} ({unit}, mean of "
         f"{cost['seed'].nunique()} seeds). {len(early)} of {len(runs)} runs stopped before their budget was used, "
-        f"{len(given_up)} were given up."
+        f"{n_given_up} were given up."
     )

@@ -56,14 +56,17 @@ for run in track(runs, "embeddings"):
 # %% tags=["show"]
 from helpers.plots import stage_figures as plots
 
-shown = runs[-1]
-embedding = np.load(artifacts.read(store.embedding_path(shown)))["embedding"]
-first = next(chunk for chunk in study.chunks() if chunk[0] == family) == (family, width, strategy)
-plots.embeddings(embedding, sets, title=shown.id, umap=first)
+first = study.is_first(family, width, strategy)
+if runs:
+    embedding = np.load(artifacts.read(store.embedding_path(runs[-1])))["embedding"]
+    display(plots.embeddings(embedding, sets, title=runs[-1].id, umap=first))
 
 # %% tags=["show"]
-finding(
-    f"{len(runs)} models of {family} ({strategy}) embed {len(positions):,} cells of {sets['dataset'].nunique()} "
-    f"evaluation sets in {embedding.shape[1]} dimensions. The picture shows `{shown.id}` "
-    f"{'as UMAP' if first else 'on principal components'}."
-)
+if runs:
+    finding(
+        f"{len(runs)} models of {family} ({strategy}) embed {len(positions):,} cells of {sets['dataset'].nunique()} "
+        f"evaluation sets in {embedding.shape[1]} dimensions. The picture shows `{runs[-1].id}` "
+        f"{'as UMAP' if first else 'on principal components'}."
+    )
+else:
+    finding(f"All runs of {family} ({strategy}) were given up: there is nothing to embed with.")

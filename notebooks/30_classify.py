@@ -97,30 +97,35 @@ for run in track(runs, "evaluations"):
 from helpers.plots import stage_figures as plots
 
 names = {run: run if isinstance(run, str) else run.percentage for run in runs}
-tables = [
-    pd.read_parquet(artifacts.read(store.evaluation_path("classification", run))).assign(run=names[run]) for run in runs
-]
-scores = pd.concat(tables)
-overview = scores[scores["metric"].isin(["micro_f1", "macro_f1"])].pivot_table(
-    index="run", columns=["dataset", "metric"], values="value", sort=False
-)
-overview.style.format("{:.3f}")
-
-# %% tags=["show"]
-best = runs[0] if strategy == NO_STRATEGY else runs[-1]
-predictions = pd.read_parquet(artifacts.read(store.prediction_path("classification", best)))
-per_type = pd.concat(
-    [
-        classification.type_scores(part["label"], part["predicted"], types=scored[name]).assign(dataset=name)
-        for name, part in predictions.groupby("dataset", sort=False)
+if runs:
+    tables = [
+        pd.read_parquet(artifacts.read(store.evaluation_path("classification", run))).assign(run=name)
+        for run, name in names.items()
     ]
-)
-plots.type_scores(per_type, title=best if isinstance(best, str) else best.id)
+    scores = pd.concat(tables)
+    overview = scores[scores["metric"].isin(["micro_f1", "macro_f1"])].pivot_table(
+        index="run", columns=["dataset", "metric"], values="value", sort=False
+    )
+    ends = overview.xs("macro_f1", axis=1, level="metric")
+    display(overview.style.format("{:.3f}"))
 
 # %% tags=["show"]
-ends = overview.xs("macro_f1", axis=1, level="metric")
+if runs:
+    best = runs[0] if strategy == NO_STRATEGY else runs[-1]
+    predictions = pd.read_parquet(artifacts.read(store.prediction_path("classification", best)))
+    per_type = pd.concat(
+        [
+            classification.type_scores(part["label"], part["predicted"], types=scored[name]).assign(dataset=name)
+            for name, part in predictions.groupby("dataset", sort=False)
+        ]
+    )
+    display(plots.type_scores(per_type, title=best if isinstance(best, str) else best.id))
+
+# %% tags=["show"]
 unscored = sum(int((~types["scored"]).sum()) for types in scored.values())
-if strategy == NO_STRATEGY:
+if not runs:
+    finding(f"All runs of {family} ({strategy}) were given up: there is nothing to judge.")
+elif strategy == NO_STRATEGY:
     told = "; ".join(f"{name} {ends.loc[name].min():.2f} to {ends.loc[name].max():.2f}" for name in ends.index)
     finding(
         f"Macro F1 of the baselines over the evaluation sets: {told}. {unscored} types with under {task.min_cells} "

@@ -43,7 +43,7 @@ cells, sets = corpus.read_evaluation_cells(artifacts)
 
 # %%
 def control_losses() -> pd.DataFrame:
-    """Null and reference loss of each cell of each evaluation set."""
+    """Null and reference loss of each cell of each evaluation set, and the standard error of the reference's mean."""
     roles = pd.read_parquet(artifacts.read("split.parquet"))["role"].to_numpy()
     everything = corpus.read_cells(artifacts)
     known = models.TrainingCells(
@@ -75,9 +75,9 @@ for run in track(runs, "evaluations"):
             loss = model.heldout_loss(cells)
             losses = controls.assign(loss=loss[sets["row"].to_numpy()])
             losses.to_parquet(losses_path, index=False)
-            means = losses.groupby("dataset", sort=False)[["loss", "null", "reference"]].mean().reset_index()
-            scores = means.rename(columns={"loss": "value", "reference": "ceiling"}).assign(metric="heldout_loss")
-            scores.to_parquet(scores_path, index=False)
+            scores = losses.drop(columns="position").groupby("dataset", sort=False).mean().reset_index()
+            names = {"loss": "value", "reference": "ceiling", "reference_se": "ceiling_se"}
+            scores.rename(columns=names).assign(metric="heldout_loss").to_parquet(scores_path, index=False)
 
 # %% [markdown]
 # ## Loss against size
@@ -85,37 +85,35 @@ for run in track(runs, "evaluations"):
 # %% tags=["show"]
 from helpers.plots import stage_figures as plots
 
-tables = [
-    pd.read_parquet(artifacts.read(store.evaluation_path("heldout_loss", run))).assign(
-        percentage=run.percentage, seed=run.seed
+if runs:
+    tables = [
+        pd.read_parquet(artifacts.read(store.evaluation_path("heldout_loss", run))).assign(percentage=run.percentage)
+        for run in runs
+    ]
+    scores = pd.concat(tables)
+    overview = scores.pivot_table(index="percentage", columns="dataset", values="value", sort=False)
+    of_family = scores.groupby("dataset", sort=False)[["null", "ceiling", "ceiling_se"]].first().T.astype(float)
+    told = of_family.set_axis(["null of gene means", "count-split reference", "its standard error"])
+    rows = pd.concat([overview.set_axis([f"{size:g} %" for size in overview.index]), told])[list(overview)]
+    display(rows.style.format("{:.4f}"))
+
+# %% tags=["show"]
+if runs:
+    unit = models.load(artifacts.read(store.model_path(runs[0]))).loss_unit
+    losses = {run: pd.read_parquet(artifacts.read(store.prediction_path("heldout_loss", run))) for run in runs}
+    display(plots.loss_by_cell(losses, unit=unit))
+
+# %% tags=["show"]
+if runs:
+    name = study.evaluations.heldout_loss.headline
+    head = overview[name]
+    spread = scores[scores["dataset"] == name].groupby("percentage")["value"].std().mean()
+    to_largest = f" → {head.iloc[-1]:.4f} from the smallest to the largest size" if len(head) > 1 else ""
+    null, reference, error = of_family[name]
+    known = f", and another measurement of the same cells {reference:.4f} ± {error:.4f}" if pd.notna(reference) else ""
+    finding(
+        f"Held-out loss of {family} ({strategy}) on {name}: {head.iloc[0]:.4f}{to_largest} ({unit}). The null, what "
+        f"the corpus tells of each gene, has {null:.4f}{known}. Seeds of one size differ by {spread:.4f} (SD)."
     )
-    for run in runs
-]
-scores = pd.concat(tables)
-overview = scores.pivot_table(index="percentage", columns="dataset", values="value", sort=False)
-bounds = scores.groupby("dataset", sort=False)[["null", "ceiling"]].first().T.astype(float)
-controls = bounds.set_axis(["null of gene means", "count-split reference"])
-pd.concat([overview, controls])[list(overview)].style.format("{:.4f}")
-
-# %% tags=["show"]
-unit = models.load(artifacts.read(store.model_path(runs[0]))).loss_unit
-plots.loss_by_cell(
-    {run: pd.read_parquet(artifacts.read(store.prediction_path("heldout_loss", run))) for run in runs},
-    unit=unit,
-)
-
-# %% tags=["show"]
-name = study.evaluations.heldout_loss.headline
-head = overview[name]
-spread = scores[scores["dataset"] == name].groupby("percentage")["value"].std().mean()
-told = (
-    f"{head.iloc[0]:.4f}"
-    if len(head) == 1
-    else f"{head.iloc[0]:.4f} → {head.iloc[-1]:.4f} from the smallest to the largest size"
-)
-null, reference = bounds.loc["null", name], bounds.loc["ceiling", name]
-known = f", and another measurement of the same cells {reference:.4f}" if pd.notna(reference) else ""
-finding(
-    f"Held-out loss of {family} ({strategy}) on {name}: {told} ({unit}). The null, what the corpus tells of each gene, "
-    f"has {null:.4f}{known}. Seeds of one size differ by {spread:.4f} (SD)."
-)
+else:
+    finding(f"All runs of {family} ({strategy}) were given up: there is nothing to judge.")

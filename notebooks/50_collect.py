@@ -31,7 +31,7 @@ study, artifacts = store.open_store(design, results, stage="50_collect")
 tables = expected_tables(study, artifacts)
 missing = [path for path in tables if not artifacts.has(path)]
 present = {path: owner for path, owner in tables.items() if path not in missing}
-given_up = {run.id: why for run in study.runs() if (why := failures.reason(artifacts.root, run)) is not None}
+given_up = failures.told(artifacts, study.runs())
 inputs = ["corpus", "split.parquet", "evaluation_sets.parquet", *present]
 settings = {"missing": missing, "given_up": given_up, **study.model_dump()}
 file = artifacts.artifact("results.parquet", inputs=inputs, settings=settings)
@@ -67,11 +67,12 @@ table.sample(8, random_state=1).sort_index()[
 if missing:
     print("Not there:", *missing, sep="\n  ")
 if given_up:
-    print("Given up:", *(f"{name}: {why}" for name, why in given_up.items()), sep="\n  ")
+    print("Given up:", given_up, sep="\n")
 runs_there = trained["run_id"].nunique()
+n_given_up = table.loc[table["status"] == "failed", "run_id"].nunique()
 n_baselines = table.loc[table["strategy"] == "none", "family"].nunique()
 minutes = trained.drop_duplicates("run_id")["seconds"].sum() / 60
 finding(
     f"{len(table):,} rows of {runs_there} of {len(study.runs())} runs and {n_baselines} baselines; {len(missing)} "
-    f"evaluations are missing, {len(given_up)} runs were given up. Training all models took {minutes:.1f} core-minutes."
+    f"evaluations are missing, {n_given_up} runs were given up. Training all models took {minutes:.1f} core-minutes."
 )

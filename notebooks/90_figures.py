@@ -82,7 +82,7 @@ figures["saturation_macro_f1"]
 # %%
 headline = study.evaluations.heldout_loss.headline
 columns = {"score": ("classification", headline, "macro_f1"), "loss": ("heldout_loss", headline, "heldout_loss")}
-pairs = with_sampling(wide(table[table["percentage"] > 0], columns))
+pairs = with_sampling(wide(table[table["percentage"] > 0], columns)).dropna(subset=list(columns))
 told = ["run_id", "family", "strategy", "sampling", "n_cells", "subset_seed", "score", "loss"]
 sources["loss_against_metric"] = pairs[told]
 figures["loss_against_metric"] = plots.loss_against_metric(pairs, dataset=headline, metric_name="macro F1", units=units)

@@ -4,10 +4,10 @@ import dataclasses
 
 import anndata
 import numpy as np
-import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
+from planted import N_GENES, draw_cells
 
 from helpers import models
 from helpers.models import Budget, TrainingCells, create
@@ -15,20 +15,17 @@ from helpers.models import geneformer as module_under_test
 from helpers.models.counts import raw_counts
 from helpers.models.rank_tokens import FIRST_GENE, MASK, filled, nonzero_medians, tokenise
 
-N_GENES = 60
 CPU = torch.device("cpu")
 SMALL = {"n_hidden": 16, "n_layers": 2, "max_tokens": 30, "batch_size": 16}
 
 
-def draw_cells(n: int, seed: int, rate: float = 1.0) -> anndata.AnnData:
-    """Counts of three planted types; the numbers of expressed genes differ, and one cell has one gene alone."""
-    rng = np.random.default_rng(seed)
-    marks = np.arange(N_GENES) % 3 == rng.integers(3, size=n)[:, None]
-    counts = rng.poisson(np.where(marks, 1.5, 0.1) * rng.gamma(4, 0.25 * rate, (n, 1))).astype(np.float32)
-    counts[:, 0] += 1
+def varied_cells(n: int, seed: int, rate: float = 1.0) -> anndata.AnnData:
+    """Cells whose numbers of expressed genes differ; the first has one gene alone."""
+    cells = draw_cells(n, seed, rates=(1.5 * rate, 0.1 * rate))
+    counts = cells.X.toarray()
     counts[0] = np.arange(N_GENES) == 7
-    names = pd.DataFrame(index=[f"g{gene}" for gene in range(N_GENES)])
-    return anndata.AnnData(sp.csr_matrix(counts), obs=pd.DataFrame(index=[f"cell{i}" for i in range(n)]), var=names)
+    cells.X = sp.csr_matrix(counts)
+    return cells
 
 
 def fitted(cells: TrainingCells, views: int = 160, **options):
@@ -39,12 +36,12 @@ def fitted(cells: TrainingCells, views: int = 160, **options):
 
 @pytest.fixture(scope="module")
 def cells() -> TrainingCells:
-    return TrainingCells(draw_cells(120, 1), draw_cells(40, 2))
+    return TrainingCells(varied_cells(120, 1), varied_cells(40, 2))
 
 
 @pytest.fixture(scope="module")
 def test_cells() -> anndata.AnnData:
-    return draw_cells(70, 3)
+    return varied_cells(70, 3)
 
 
 @pytest.fixture(scope="module")
@@ -288,7 +285,7 @@ def test_null_is_that_of_independent_genes(cells, test_cells):
 
 
 def test_57_cells_and_cost():
-    few = TrainingCells(draw_cells(57, 1, rate=20), draw_cells(20, 2))
+    few = TrainingCells(varied_cells(57, 1, rate=20), varied_cells(20, 2))
     model = fitted(few, views=130, **SMALL, patience=20)
     assert model.cost["steps"] == 9
     assert model.cost["flops_counted"] == pytest.approx(model.cost["flops"], rel=0.1)

@@ -111,6 +111,13 @@ def test_a_further_setting_of_one_family_concerns_that_family_alone(demo, write_
     assert differing == {name for name in before if "--scvi--" in name}
 
 
+def test_another_order_of_samplings_moves_the_one_umap_of_a_family(demo, write_design):
+    names = ["random", "celltype_reweighted"]
+    before, after = (stamps(demo | {"strategies": order}, write_design) for order in (names, names[::-1]))
+    differing = {name for name in before if before[name] != after[name] and name.startswith("25_embed")}
+    assert differing == {f"25_embed--{family}--{name}" for family in demo["families"] for name in names}
+
+
 def test_everything_upstream_is_a_piece_of_the_design(demo, write_design, tmp_path):
     design = load_design(write_design(demo))
     known = stages.pieces(design)

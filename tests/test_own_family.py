@@ -13,8 +13,9 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.chain
-# A package of a user, whose training diverges with more than 60 cells.
+# A package of a user: a family whose training diverges with more than 60 cells, and one that can never be trained.
 PACKAGE = """
+from helpers.models import UnfitCellsError
 from helpers.models.autoencoder import Autoencoder
 
 
@@ -23,6 +24,11 @@ class Moody(Autoencoder):
         if budget.amount and train.shape[0] > 60:
             raise FloatingPointError("training loss is nan at step 3 of 9; a lower lr may help")
         return super()._fit(train, validation, budget, rng)
+
+
+class Stubborn(Autoencoder):
+    def _fit(self, train, validation, budget, rng):
+        raise UnfitCellsError("these cells have no donors") if budget.amount else MemoryError("try batch_size = 8")
 """
 
 
@@ -37,18 +43,20 @@ def project(tmp_path_factory) -> Path:
     installed = root / "site" / "moody-1.dist-info"
     installed.mkdir(parents=True)
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: moody\nVersion: 1\n")
-    (installed / "entry_points.txt").write_text("[cellscale.models]\nmoody = moody:Moody\n")
+    entries = "[cellscale.models]\nmoody = moody:Moody\nstubborn = moody:Stubborn\n"
+    (installed / "entry_points.txt").write_text(entries)
     (root / "site" / "moody.py").write_text(PACKAGE)
     return root
 
 
 @pytest.fixture(scope="module")
 def results(project, small_chain_design) -> Path:
-    """The whole chain with both families."""
+    """The whole chain with all these families."""
     settings = {"batch_size": 16}
     models = {
         "autoencoder": {"preset": "demo", "settings": settings},
         "moody": {"preset": "demo", "settings": settings, "budget": {"kind": "epochs", "amount": 3}},
+        "stubborn": {"preset": "demo"},
     }
     design = small_chain_design(project, families=models, budget={"kind": "cell_views", "amount": 8000})
     paths = os.pathsep.join([str(project / "src"), str(project / "site")])
@@ -89,7 +97,31 @@ def test_a_run_that_diverges_is_given_up_and_the_others_go_on(results):
     assert set(moody.loc[moody["status"] == "ok", "percentage"]) == {0.0, 50.0}
     folder = results / "models" / "moody-w1" / "random" / "p100.0" / "s00"
     assert [path.name for path in folder.iterdir()] == ["failure.json"]
+    reason = "FloatingPointError: training loss is nan at step 3 of 9; a lower lr may help"
+    assert set(failed["reason"]) == {reason}
     for stage in ("20_pretrain--moody--random", "50_collect"):
-        cells = nbformat.read(results / "notebooks" / f"{stage}.ipynb", as_version=4).cells
-        told = "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", []))
-        assert "moody-w1/random/p100.0/s01: FloatingPointError: training loss is nan at step 3 of 9" in told
+        assert f"moody-w1/random/p100.0/s01: {reason}" in shown(results, stage)
+
+
+def test_a_family_that_can_never_be_trained_stops_nothing(results):
+    table = pd.read_parquet(results / "results.parquet")
+    failed = table[table["family"] == "stubborn"]
+    assert len(failed) == 6
+    assert set(failed["status"]) == {"failed"}
+    reasons = failed.groupby("strategy")["reason"].unique()
+    assert reasons["random"].tolist() == ["UnfitCellsError: these cells have no donors"]
+    assert reasons["untrained"].tolist() == ["MemoryError: try batch_size = 8"]
+    assert "All 4 runs of stubborn (random) were given up" in shown(results, "20_pretrain--stubborn--random")
+    for stage in ("25_embed", "30_classify", "34_heldout_loss"):
+        assert "All runs of stubborn (random) were given up" in shown(results, f"{stage}--stubborn--random")
+    assert {"autoencoder", "moody"} <= set(pd.read_parquet(results / "saturation.parquet")["family"])
+
+
+def shown(results: Path, notebook: str) -> str:
+    """All text of an executed notebook's outputs."""
+    outputs = [
+        output
+        for cell in nbformat.read(results / "notebooks" / f"{notebook}.ipynb", as_version=4).cells
+        for output in cell.get("outputs", [])
+    ]
+    return "".join(output.get("text", "") + output.get("data", {}).get("text/markdown", "") for output in outputs)

@@ -225,7 +225,7 @@ def test_a_model_of_many_genes_is_trained_judged_and_counted(take):
     assert rest == 0
     assert 2 <= passes <= pca.MAX_PASSES
     assert untrained.cost["flops"] == 0
-    null, reference = model.loss_controls(cells, cells.validation).mean()
+    null, reference, _ = model.loss_controls(cells, cells.validation).mean()
     loss = model.heldout_loss(cells.validation)
     assert reference < loss.mean() < 0.9 * null
     assert loss.mean() < 0.9 * untrained.heldout_loss(cells.validation).mean()

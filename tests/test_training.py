@@ -1,32 +1,18 @@
 """What every family keeps to: budgets, widths, weight decay, learning rates, and clear words at failures."""
 
+import functools
 from itertools import pairwise
 
-import anndata
 import numpy as np
-import pandas as pd
 import pytest
-import scipy.sparse as sp
 import torch
+from planted import N_GENES, draw_cells
 
 from helpers.models import Budget, Family, TrainingCells, create
 from helpers.models.counts import raw_counts
 
-N_GENES = 60
 NEURAL = ["scvi", "ssl", "geneformer", "scimilarity"]
 SMALL = {"scvi": {}, "ssl": {}, "scimilarity": {}, "geneformer": {"n_hidden": 16, "n_layers": 2, "max_tokens": 32}}
-
-
-def draw_cells(n: int, seed: int) -> anndata.AnnData:
-    """Counts of three planted types in two libraries."""
-    rng = np.random.default_rng(seed)
-    types = rng.integers(3, size=n)
-    rates = np.where(np.arange(N_GENES) % 3 == types[:, None], 6.0, 1.0) * rng.gamma(5, 0.2, (n, 1))
-    counts = rng.poisson(rates).astype(np.float32)
-    counts[:, 0] += 1  # no cell without counts
-    obs = {"cell_type": np.array(["a", "b", "c"])[types], "batch": np.array(["one", "two"])[rng.integers(2, size=n)]}
-    obs = pd.DataFrame(obs, index=[f"cell{number}" for number in range(n)])
-    return anndata.AnnData(sp.csr_matrix(counts), obs=obs)
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +63,9 @@ def test_budgets_count_cell_views_or_epochs_and_history_tells_both(family, cells
     assert (by_views.cost["steps"], by_views.cost["cell_views"]) == (5, 5 * batch)
     assert by_epochs.cost["cell_views"] == batch * -(-300 // batch)
     history = by_epochs.history
-    assert history["step"].is_monotonic_increasing
-    assert history["step"].iloc[-1] == by_epochs.cost["steps"]
     np.testing.assert_allclose(history["epoch"] * 150, history["cell_views"])
-    assert np.isfinite(history["validation_loss"]).all()
+    assert history["step"].tolist() == list(range(by_epochs.cost["steps"] + 1))
+    assert np.isfinite(history["validation_loss"].iloc[[0, -1]]).all()
     assert np.isfinite(history["train_loss"][1:]).all()
 
 
@@ -126,6 +111,9 @@ def test_a_rate_that_diverges_drops_out_of_the_sweep(cells, tmp_path):
     model = fitted("ssl", cells, lr_sweep=[1e30, 1e-3])
     assert model.cost["lr_sweep"]["1e+30"] is None
     assert model.cost["lr"] == 1e-3
+    per_step = model.cost["flops"] / model.cost["steps"]
+    assert model.cost["sweep_flops"] > model.cost["flops"] + per_step - 1, "the steps of the other rate count"
+    assert model.cost["sweep_seconds"] > model.cost["seconds"]
     model.save(tmp_path)
     with pytest.raises(FloatingPointError, match="loss is"):
         fitted("ssl", cells, lr_sweep=[1e30, 1e31])
@@ -155,8 +143,32 @@ def test_a_batch_that_does_not_fit_names_a_smaller_one(cells, monkeypatch, error
         raise error
 
     monkeypatch.setattr(model, "_batch_loss", too_large)
-    with pytest.raises(MemoryError, match="64 cells does not fit into memory; try batch_size = 32"):
+    with pytest.raises(MemoryError, match="a batch of 64 cells does not fit into memory; try batch_size = 32"):
         model.fit(cells, budget=Budget("cell_views", 64), rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("call", ["embed", "heldout_loss", "fit"])
+def test_an_evaluation_that_does_not_fit_names_the_setting(cells, monkeypatch, call):
+    model = fitted("ssl", cells, 0)
+
+    def too_large(batch):
+        raise MemoryError("Unable to allocate 763. MiB for an array")
+
+    for name in ("_encode", "_cell_losses"):
+        monkeypatch.setattr(model, name, too_large)
+    calls = {"fit": lambda: model.fit(cells, budget=Budget("cell_views", 64), rng=np.random.default_rng(0))}
+    calls |= {name: functools.partial(getattr(model, name), cells.validation) for name in ("embed", "heldout_loss")}
+    with pytest.raises(MemoryError, match="a batch of 512 cells does not fit into memory; try evaluation_batch = 256"):
+        calls[call]()
+
+
+def test_the_evaluation_batch_changes_nothing_but_rounding(cells):
+    for family in NEURAL:
+        model, other = fitted(family, cells), made(family, evaluation_batch=7)
+        other.module, other.weights, other.genes = model.module, model.weights, model.genes
+        for call in ("embed", "heldout_loss"):
+            found = [getattr(one, call)(cells.validation) for one in (model, other)]
+            np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-5)
 
 
 def test_other_errors_of_a_step_stay_what_they_are(cells, monkeypatch):

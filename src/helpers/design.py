@@ -139,6 +139,10 @@ class Design(Strict):
                 for strategy in (*self.strategies, UNTRAINED):
                     yield family, width, strategy
 
+    def is_first(self, family: str, width: float, strategy: str) -> bool:
+        """Whether a piece of work is its family's first, which shows what one look per family is enough for."""
+        return next(chunk for chunk in self.chunks() if chunk[0] == family) == (family, width, strategy)
+
     def budget_of(self, family: str) -> BudgetSettings:
         """How long each model of a family trains."""
         return self.families[family].budget or self.budget

@@ -162,7 +162,7 @@ class FamilySettings(Strict):
     family: str
     preset: Literal["paper", "demo"] = "paper"
     widths: Widths = [1.0]
-    settings: dict[str, int | float | str | bool | list[int] | list[float]] = {}
+    settings: dict[str, int | float | str | bool | list[int] | list[float] | None] = {}
     budget: BudgetSettings | None = None
 
     @property

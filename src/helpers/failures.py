@@ -1,4 +1,7 @@
-"""Runs that were given up, such as a training that diverged: the reason lies in the model's place, the rest goes on."""
+"""Runs that were given up, such as a training that diverged: the reason lies in the model's place, the rest goes on.
+
+A run is tried again when its settings, inputs or code change, or its folder is removed.
+"""
 
 import json
 from collections.abc import Iterable
@@ -25,9 +28,11 @@ def reason(root: Path, run: Run) -> str | None:
 
 
 def standing(store: Store, runs: Iterable[Run]) -> list[Run]:
-    """Those of `runs` that were not given up. Raises RuntimeError, with the first reason, if none is left."""
-    runs = list(runs)
-    left = [run for run in runs if reason(store.root, run) is None]
-    if not left:
-        raise RuntimeError(f"all {len(runs)} runs were given up, {runs[0].id} for: {reason(store.root, runs[0])}")
-    return left
+    """Those of `runs` that were not given up; there may be none."""
+    return [run for run in runs if reason(store.root, run) is None]
+
+
+def told(store: Store, runs: Iterable[Run]) -> str:
+    """Those of `runs` that were given up, each with its reason on a line of its own."""
+    reasons = {run.id: reason(store.root, run) for run in runs}
+    return "\n".join(f"  {name}: {why}" for name, why in reasons.items() if why is not None)

@@ -141,6 +141,8 @@ def stamp(design: Design, piece: Piece) -> str:
         reads["family"] = design.families[piece.family].model_dump(exclude={"widths"})
     if sampling:
         reads["sampling"] = sampling.model_dump()
+    if piece.stage == "25_embed":
+        reads["first"] = design.is_first(piece.family, piece.width, piece.strategy)
     if piece.stage == "00_corpus":
         reads["source_sha256"] = source_hash(design)
     if piece.stage in TASKS:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from helpers import failures
-from helpers.analysis.results import COST_COLUMNS, RESULT_COLUMNS
+from helpers.analysis.results import COST_COLUMNS, EVALUATION_COLUMNS, RESULT_COLUMNS
 from helpers.design import NO_STRATEGY, UNTRAINED, Design, Run
 from helpers.evaluate.baselines import BASELINES
 from helpers.store import TASKS, Store, evaluation_path, model_path
@@ -58,8 +58,8 @@ def _card(run: Run, store: Store) -> dict:
 def _describe_run(run: Run, store: Store) -> dict:
     told = {"family": run.family, "width": run.width, "percentage": run.percentage}
     told |= {"subset_seed": run.seed, "init_seed": run.seed}
-    if failures.reason(store.root, run) is not None:
-        return told | {"status": "failed"}
+    if (reason := failures.reason(store.root, run)) is not None:
+        return told | {"status": "failed", "reason": reason}
     card = _card(run, store)
     cost = card["cost"]
     return told | {
@@ -83,7 +83,8 @@ def result_rows(runs: pd.DataFrame, store: Store, present: Mapping[str, Run | st
         for path, owner in present.items()
         if isinstance(owner, Run) and owner.id in runs.index
     ]
-    rows = pd.concat(tables, ignore_index=True).merge(runs, left_on="run_id", right_index=True)
+    empty = pd.DataFrame(columns=["run_id", *EVALUATION_COLUMNS])
+    rows = pd.concat(tables or [empty], ignore_index=True).merge(runs, left_on="run_id", right_index=True)
     failed = runs[runs["status"] == "failed"].rename_axis("run_id").reset_index()
     rows = pd.concat([rows, failed], ignore_index=True) if len(failed) else rows
     return _finish(rows, store, present)

@@ -12,8 +12,11 @@ RUN_COLUMNS = [
     *("n_parameters", "cell_views", "flops", "seconds", "status"),
 ]
 EVALUATION_COLUMNS = ["task", "dataset", "seen", "metric", "value", "null", "ceiling"]
-COST_COLUMNS = ["steps", "unique_cells", "flops_counted", "cells_per_second", "peak_memory_mb", "device"]
-RESULT_COLUMNS = RUN_COLUMNS + EVALUATION_COLUMNS + COST_COLUMNS
+COST_COLUMNS = [
+    *("steps", "unique_cells", "flops_counted", "cells_per_second", "peak_memory_mb", "device", "peak_gpu_memory_mb"),
+    *("lr", "sweep_seconds", "sweep_flops", "supervised", "within_study_triplets"),
+]
+RESULT_COLUMNS = [*RUN_COLUMNS, *EVALUATION_COLUMNS, *COST_COLUMNS, "reason"]  # of a run that was given up
 
 
 def wide(results: pd.DataFrame, metrics: Mapping[str, tuple[str, str, str]] | Iterable[str]) -> pd.DataFrame:

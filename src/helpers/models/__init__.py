@@ -14,13 +14,26 @@ import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.messages import unknown
-from helpers.models.protocol import FORMAT_VERSION, Budget, Family, TrainingCells
+from pydantic import ValidationError
+
+from helpers.messages import explain, unknown
+from helpers.models.protocol import FORMAT_VERSION, Budget, Family, TrainingCells, UnfitCellsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Budget", "Family", "TrainingCells", "create", "families", "family_class", "load", "module_of", "register"]
+__all__ = [
+    "Budget",
+    "Family",
+    "TrainingCells",
+    "UnfitCellsError",
+    "create",
+    "families",
+    "family_class",
+    "load",
+    "module_of",
+    "register",
+]
 
 ENTRY_POINT_GROUP = "cellscale.models"
 SUPPORT = {
@@ -28,6 +41,7 @@ SUPPORT = {
     "counts",
     "count_split",
     "expression",
+    "memory",
     "train",
     "neural",
     "triplets",
@@ -81,7 +95,15 @@ def module_of(family: str) -> str:
     raise ValueError(unknown("family", family, families()))
 
 
-def create(family: str, *, n_genes: int, preset: str = "paper", width: float = 1.0, **settings: Any) -> Family:
+def create(
+    family: str,
+    *,
+    n_genes: int,
+    preset: str = "paper",
+    width: float = 1.0,
+    accelerator: str = "auto",
+    **settings: Any,
+) -> Family:
     """Make an unfitted model.
 
     Parameters
@@ -94,6 +116,8 @@ def create(family: str, *, n_genes: int, preset: str = "paper", width: float = 1
         Named set of settings: ``paper`` as published, ``demo`` for minutes on a laptop.
     width
         Multiplier of the preset's width (components, hidden units).
+    accelerator
+        Where to compute: ``auto`` (a CUDA GPU if there is one, else the CPU), ``cpu``, ``cuda`` or ``mps`` (untested).
     **settings
         Settings that differ from the preset's.
 
@@ -103,7 +127,7 @@ def create(family: str, *, n_genes: int, preset: str = "paper", width: float = 1
         For an unknown family, preset or setting, or a value out of range; names key, value and what is accepted.
     """
     check_settings(family, preset, settings)
-    return family_class(family)(n_genes, preset=preset, width=width, **settings)
+    return family_class(family)(n_genes, preset=preset, width=width, accelerator=accelerator, **settings)
 
 
 def check_settings(family: str, preset: str, settings: Mapping[str, Any]) -> None:
@@ -115,23 +139,27 @@ def check_settings(family: str, preset: str, settings: Mapping[str, Any]) -> Non
     for key, value in settings.items():
         if key not in kind.model_fields:
             raise ValueError(unknown(f"setting of {family} ({key}={value!r})", key, kind.model_fields))
-    kind(**(presets[preset].model_dump() | dict(settings)))
+    try:
+        kind(**(presets[preset].model_dump() | dict(settings)))
+    except ValidationError as error:
+        raise ValueError(f"{family}: " + "; ".join(explain(item, kind) for item in error.errors())) from error
 
 
-def load(folder: str | Path) -> Family:
-    """Load a fitted model from the folder that `Family.save` wrote.
+def load(folder: str | Path, *, accelerator: str = "auto") -> Family:
+    """Load a fitted model from the folder that `Family.save` wrote, for any `accelerator`, see `create`.
 
     Raises
     ------
     ValueError
-        When the folder was written in another format version, or its family or settings are unknown here.
+        When the folder was written in another format version, its family or settings are unknown here, or its files
+        do not belong together.
     """
     description = json.loads((Path(folder) / "model.json").read_text())
     if description.get("format_version") != FORMAT_VERSION:
         found = description.get("format_version")
         raise ValueError(f"{folder}: format_version is {found!r}; this version reads {FORMAT_VERSION}: train anew")
     settings = {key: description[key] for key in ("n_genes", "preset", "width")} | description["settings"]
-    model = create(description["family"], **settings)
+    model = create(description["family"], accelerator=accelerator, **settings)
     model.load(folder)
     return model
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
+from helpers.models.counts import cell_keys, hashed
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 
     Halves = tuple[sp.csr_array, sp.csr_array]
 
-LEVELS = 3  # halves, quarters, eighths
+TO_WHOLE = (3, -3, 1)  # gains of halves, quarters, eighths, summed: where their parabola in log depth meets the whole
+SPLITS = 5  # of each cell
 SAMPLE = 20_000  # cells of the corpus that are split, evenly spread
 
 
@@ -28,10 +31,12 @@ def reference_losses(
     counts: sp.csr_array,
     gains: Callable[[Halves, Halves], np.ndarray],
 ) -> np.ndarray:
-    """Reference loss of each cell (n_cells,) float64, to be averaged over cells: those of single cells are noisy.
+    """Reference loss of each cell by each of several splits, (SPLITS, n_cells) float64.
 
-    A half has half the counts. So the gain over the null is found for halves, quarters and eighths, and the parabola
-    through them in the logarithm of the depth is followed to the whole cell. Splits are fixed.
+    To be averaged over splits and cells: those of single cells are noisy. A half has half the counts. So the gain over
+    the null is found for halves, quarters and eighths, and the parabola through them in the logarithm of the depth is
+    followed to the whole cell. How a cell is split depends on its counts alone. Nothing is gained (reference = null)
+    for a cell with so few counts that a part is empty.
 
     Parameters
     ----------
@@ -42,31 +47,41 @@ def reference_losses(
     gains
         Function of the halves of corpus cells and of these cells: by how much (n_cells,) the loss of the first half of
         each cell is below its null, if the second half is known.
-
-    Returns
-    -------
-    reference
-        NaN for cells with so few counts that a part is empty.
     """
-    rng = np.random.default_rng(0)
     step = -(-corpus.shape[0] // SAMPLE)
-    known, cells = sp.csr_array(corpus[::step], dtype=np.float32), counts
-    at, levels = np.arange(counts.shape[0]), []
-    for _ in range(LEVELS):
-        (*known_halves, _), (*halves, kept) = _halves(known, rng), _halves(cells, rng)
-        at = at[kept]
-        gain = np.full(counts.shape[0], np.nan)
-        gain[at] = gains(tuple(known_halves), tuple(halves)) if len(at) else []
-        levels.append(gain)
+    sample = sp.csr_array(corpus[::step], dtype=np.float32)
+    keys = [hashed(cell_keys(cells).astype(np.uint64)) for cells in (sample, counts)]
+    return np.array([null - _gain(sample, counts, *keys, gains, split) for split in range(SPLITS)])
+
+
+def _gain(
+    known: sp.csr_array,
+    cells: sp.csr_array,
+    known_keys: np.ndarray,
+    keys: np.ndarray,
+    gains: Callable[[Halves, Halves], np.ndarray],
+    split: int,
+) -> np.ndarray:
+    """What one split says the whole cells gain, (n_cells,)."""
+    at, gain = np.arange(cells.shape[0]), np.zeros(cells.shape[0])
+    for level, weight in enumerate(TO_WHOLE):
+        draw = split * len(TO_WHOLE) + level
+        *known_halves, known_kept = _halves(known, known_keys, draw)
+        *halves, kept = _halves(cells, keys, draw)
+        gain[np.delete(at, kept)] = 0
+        at, keys, known_keys = at[kept], keys[kept], known_keys[known_kept]
+        if not len(at):
+            break
+        gain[at] += weight * gains(tuple(known_halves), tuple(halves))
         known, cells = known_halves[0], halves[0]
-    half, quarter, eighth = levels
-    return null - (3 * half - 3 * quarter + eighth)
+    return gain
 
 
-def _halves(counts: sp.csr_array, rng: np.random.Generator) -> tuple[sp.csr_array, sp.csr_array, np.ndarray]:
+def _halves(counts: sp.csr_array, keys: np.ndarray, draw: int) -> tuple[sp.csr_array, sp.csr_array, np.ndarray]:
     """Two random halves of the counts of each cell for which both hold some, and the rows (n_kept,) of these cells."""
     one, other = counts.copy(), counts.copy()
-    one.data = rng.binomial(counts.data.astype(np.int64), 0.5).astype(np.float32)
+    gene = hashed(counts.indices.astype(np.uint64) + np.uint64(draw << 32))
+    one.data = _half_of(counts.data, hashed(np.repeat(keys, np.diff(counts.indptr)) + gene)).astype(np.float32)
     other.data = counts.data - one.data
     kept = np.flatnonzero((one.sum(axis=1) > 0) & (other.sum(axis=1) > 0))
     parts = []
@@ -74,3 +89,15 @@ def _halves(counts: sp.csr_array, rng: np.random.Generator) -> tuple[sp.csr_arra
         half.eliminate_zeros()
         parts.append(half[kept])
     return *parts, kept
+
+
+def _half_of(counts: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """A draw from Binomial(count, 1/2) for each count: the number of ones among as many bits that hash its seed."""
+    drawn, at, left = np.zeros(len(counts), dtype=np.int64), np.arange(len(counts)), counts.astype(np.int64)
+    word = 0
+    while len(at):
+        unused = np.maximum(64 - left, 0).astype(np.uint64)
+        drawn[at] += np.bitwise_count(hashed(seeds[at] + np.uint64(word)) >> unused)
+        more = left > 64
+        at, left, word = at[more], left[more] - 64, word + 1
+    return drawn

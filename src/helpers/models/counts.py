@@ -29,14 +29,20 @@ def check_genes(expected: Any, adata: AnnData, *, what: str) -> None:
     raise ValueError(f"these cells have the genes {what} in another order, or more ({len(found)} vs {len(expected)})")
 
 
+def check_unique(genes: pd.Index) -> None:
+    """Raise ValueError if a gene stands twice."""
+    if not genes.is_unique:
+        raise ValueError(f"gene {genes[genes.duplicated()][0]!r} stands twice in var_names; make them unique")
+
+
 def aligned(adata: AnnData, genes: list[str]) -> AnnData:
     """Cells with just these genes in this order; missing ones are 0. Warnings and errors as told in `Family.embed`."""
     if adata.var_names.equals(pd.Index(genes)):
         return adata
-    if not adata.var_names.is_unique:
-        twice = adata.var_names[adata.var_names.duplicated()][0]
-        raise ValueError(f"gene {twice!r} stands twice in var_names; make them unique")
-    found = adata.var_names.get_indexer(genes)
+    positions = pd.Series(np.arange(adata.n_vars), adata.var_names)
+    positions = positions[positions.index.isin(genes)]  # a name twice among other genes does no harm
+    check_unique(positions.index)
+    found = positions.reindex(genes, fill_value=-1).to_numpy()
     missing = [gene for gene, at in zip(genes, found, strict=True) if at < 0]
     told = f"{len(missing)} of the {len(genes)} genes of the model ({len(missing) / len(genes):.1%}) are missing"
     if len(missing) > MOST_MISSING * len(genes):
@@ -71,6 +77,14 @@ def cell_keys(counts: sp.csr_array) -> np.ndarray:
     """A whole number for each cell, int64 (n_cells,), from its counts alone: it chooses what is fixed for the cell."""
     factors = np.random.default_rng(0).integers(1, 4096, counts.shape[1]).astype(np.float64)
     return (counts.astype(np.float64) @ factors).astype(np.int64)  # sums of whole numbers: exact in any order
+
+
+def hashed(numbers: np.ndarray) -> np.ndarray:
+    """Well mixed 64-bit numbers of 64-bit numbers (the finaliser of splitmix64)."""
+    mixed = numbers + np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return mixed ^ (mixed >> np.uint64(31))
 
 
 def log_cp10k(counts: sp.csr_array) -> sp.csr_array:

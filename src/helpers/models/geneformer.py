@@ -38,6 +38,7 @@ class GeneformerSettings(TrainSettings):
     mask_share: float = Field(0.15, gt=0, lt=1)
     dropout: float = Field(0.02, ge=0, lt=1)
     batch_size: int = Field(144, ge=2)  # 18 on each of 8 GPUs
+    evaluation_batch: int = Field(32, ge=1)
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     optimizer: Literal["adam", "adamw"] = "adamw"
     lr_warmup: float = Field(0.02, ge=0, lt=1)  # 10,000 steps, if three epochs of 22 million cells
@@ -76,7 +77,6 @@ class Geneformer(NeuralFamily):
         ),
     }
     loss_unit = "cross entropy, nats per masked token"
-    evaluation_batch: ClassVar[int] = 32
 
     def __init__(self, n_genes: int, **options: Any) -> None:
         _transformers()  # imported before a seed is set, lest the import draw from it
@@ -148,8 +148,8 @@ class Geneformer(NeuralFamily):
         losses = functional.cross_entropy(
             functional.linear(*self._at(masked, tokens, batch)), batch.tokens[masked], reduction="none"
         )
-        cell, n_cells = batch.cell[masked], len(batch.lengths)
-        sums = torch.zeros(n_cells, dtype=torch.float64, device=self.device).index_add(0, cell, losses.double())
+        cell, n_cells = batch.cell[masked].cpu(), len(batch.lengths)
+        sums = torch.zeros(n_cells, dtype=torch.float64).index_add(0, cell, losses.cpu().double())
         return sums / torch.bincount(cell, minlength=n_cells)
 
     def _encode(self, batch: Batch) -> torch.Tensor:
@@ -211,7 +211,7 @@ def _layer(layer: nn.Module, hidden: torch.Tensor, batch: Batch, asked: Batch) -
     )
     real = batch.real()
     p = own.dropout.p if layer.training else 0.0
-    if p and not hidden.is_cuda:
+    if p and hidden.device.type == "cpu":
         flat = (part.flatten(0, 1) for part in (query * own.scaling, key, value / (1 - p)))
         absent = None if real is None else ~real.repeat_interleave(HEADS, dim=0)[:, None]
         mixed = SparseDropoutAttention.apply(*flat, absent, p).view(query.shape)
@@ -226,7 +226,7 @@ class SparseDropout(nn.Dropout):
     """Dropout that draws the few values to drop, not a number for each value."""
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        if not self.training or values.is_cuda:
+        if not self.training or values.device.type != "cpu":
             return super().forward(values)
         return _drop(values / (1 - self.p), _dropped(values.numel(), self.p))
 

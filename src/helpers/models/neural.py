@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 
+from helpers.models.memory import memory_told
 from helpers.models.protocol import Budget, Family
-from helpers.models.train import torch_seed, train, training_device
+from helpers.models.train import DivergedError, torch_seed, train, training_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     import pandas as pd
+
+    Trained = tuple[torch.nn.Module, pd.DataFrame, dict[str, Any]]  # with history and cost
 
 
 class NeuralFamily(Family):
@@ -29,7 +33,6 @@ class NeuralFamily(Family):
     """
 
     gradient_scale: float = 1.0
-    evaluation_batch: ClassVar[int] = 512  # cells
 
     @abstractmethod
     def _module(self) -> torch.nn.Module:
@@ -68,9 +71,9 @@ class NeuralFamily(Family):
         layers = dense_layers(self._trained(self.module))
         return 6 * sum(layers) - 2 * layers[0]
 
-    def __init__(self, n_genes: int, *, accelerator: str = "auto", **options: Any) -> None:
+    def __init__(self, n_genes: int, **options: Any) -> None:
         super().__init__(n_genes, **options)
-        self.device = training_device(accelerator)
+        self.device = training_device(self.accelerator)
         self.module: torch.nn.Module | None = None
         self.lr: float = self.settings.lr  # of the training at hand, before its schedule
 
@@ -88,7 +91,7 @@ class NeuralFamily(Family):
         inputs, held_out = self._inputs(train_counts), self._inputs(validation)
         seed, order = int(rng.integers(2**63)), rng.bit_generator.state
 
-        def trained(lr: float) -> tuple[torch.nn.Module, pd.DataFrame, dict[str, Any]]:
+        def trained(lr: float) -> Trained:
             """One training; all start from the same weights and see the same batches."""
             self.lr, rng.bit_generator.state = lr, order
             with torch_seed(seed):
@@ -105,23 +108,36 @@ class NeuralFamily(Family):
                 )
             return self.module, history, cost | {"lr": lr}
 
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
         if self.settings.lr_sweep and budget.amount:
-            finished, tried = [], dict.fromkeys((f"{lr:g}" for lr in self.settings.lr_sweep), None)
-            for lr in self.settings.lr_sweep:
-                try:
-                    finished.append(trained(lr))
-                    tried[f"{lr:g}"] = float(finished[-1][1]["validation_loss"].min())
-                except FloatingPointError as error:
-                    diverged = error
-            if not finished:
-                raise diverged
-            self.module, history, cost = min(finished, key=lambda candidate: candidate[1]["validation_loss"].min())
-            cost |= {"lr_sweep": tried, "seconds_of_sweep": sum(other["seconds"] for _, _, other in finished)}
+            self.module, history, cost = self._sweep(trained)
         else:
             self.module, history, cost = trained(self.settings.lr)
         self._collect_weights()
-        flops = self._flops_per_view() * cost["cell_views"]
-        return history, cost | {"flops": flops, "device": self.device.type}
+        cost |= {"flops": self._flops_per_view() * cost["cell_views"], "device": self.device.type}
+        if self.device.type == "cuda":
+            cost["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20)
+        return history, cost
+
+    def _sweep(self, trained: Callable[[float], Trained]) -> Trained:
+        """The training with the lowest validation loss among those of `lr_sweep`; one that diverges drops out."""
+        best, losses, steps, started = None, {}, 0, time.perf_counter()
+        for lr in self.settings.lr_sweep:
+            losses[f"{lr:g}"] = None
+            try:
+                found = trained(lr)
+            except DivergedError as error:
+                steps, diverged = steps + error.step, error
+                continue
+            losses[f"{lr:g}"], steps = float(found[1]["validation_loss"].min()), steps + found[2]["steps"]
+            if best is None or found[1]["validation_loss"].min() < best[1]["validation_loss"].min():
+                best = found
+        if best is None:
+            raise diverged
+        cost = {"lr_sweep": losses, "sweep_seconds": time.perf_counter() - started}
+        cost["sweep_flops"] = self._flops_per_view() * steps * self.settings.batch_size
+        return best[0], best[1], best[2] | cost
 
     def _embed(self, counts: sp.csr_array) -> np.ndarray:
         return self._by_batch(self._encode, self._inputs(counts), counts.shape[0])
@@ -131,9 +147,10 @@ class NeuralFamily(Family):
 
     @torch.no_grad()
     def _by_batch(self, function: Callable[[Any], torch.Tensor], inputs: Any, n_cells: int) -> np.ndarray:
-        starts = range(0, n_cells, self.evaluation_batch)
-        batches = (self._batch(inputs, slice(start, start + self.evaluation_batch)) for start in starts)
-        return np.concatenate([function(batch).float().cpu().numpy() for batch in batches])
+        size = self.settings.evaluation_batch
+        with memory_told("evaluation_batch", size):
+            batches = (self._batch(inputs, slice(start, start + size)) for start in range(0, n_cells, size))
+            return np.concatenate([function(batch).float().cpu().numpy() for batch in batches])
 
     def _blank_module(self) -> torch.nn.Module:
         """A module whose weights do not matter, built without using up draws of torch's generator."""

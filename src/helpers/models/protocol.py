@@ -6,13 +6,11 @@ learnt lies in the dict of arrays `self.weights`. Checks, files and records are 
 
 from __future__ import annotations
 
-import contextlib
 import json
-import resource
-import sys
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -23,17 +21,20 @@ from pydantic import BaseModel
 from safetensors.numpy import load_file, save_file
 
 from helpers.models.count_split import reference_losses
-from helpers.models.counts import aligned, check_genes, raw_counts
+from helpers.models.counts import aligned, check_genes, check_unique, raw_counts
+from helpers.models.memory import peak_memory
+from helpers.provenance import file_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from anndata import AnnData
     from anndata.abc import CSRDataset
 
     from helpers.models.count_split import Halves
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+WEIGHTS = "weights.safetensors"
 PART = 16_384  # cells read from disk at a time
 HISTORY_COLUMNS = ["step", "epoch", "cell_views", "train_loss", "validation_loss"]
 
@@ -46,6 +47,7 @@ class TrainingCells:
     validation: AnnData
 
     def __post_init__(self) -> None:
+        check_unique(self.train.var_names)
         check_genes(self.train.var_names, self.validation, what="the training cells have")
         for name in ("train", "validation"):
             if getattr(self, name).n_obs == 0:
@@ -70,6 +72,10 @@ class Budget:
         return self.amount * (n_cells if self.kind == "epochs" else 1)
 
 
+class UnfitCellsError(ValueError):
+    """Training cells that a family cannot learn from, such as a single cell type where types are told apart."""
+
+
 class Settings(BaseModel, frozen=True, extra="forbid", strict=True):
     """Settings of a family: a subclass lists its fields with defaults and ranges; they are checked on construction."""
 
@@ -88,10 +94,13 @@ class Family(ABC):
         ``backed="r"``, and stay on disk. Other families read such cells into memory.
     loss_unit
         What `heldout_loss` returns, as text for an axis.
+    accelerator
+        Where a family that knows several devices computes, see `train.training_device`; no part of the model.
     genes
         Fitted genes, in order; None before.
     history
-        After `fit`: one row per validation with step, epoch, cell_views, train_loss, validation_loss.
+        After `fit`: one row per step, the first before training, with step, epoch, cell_views, train_loss,
+        validation_loss; NaN where there is none.
     cost
         After `fit`: steps, cell_views, unique_cells, flops, seconds, cells_per_second, peak_memory_mb (of the process,
         from the start of training on), device, stopped_early, best_step; more for some families.
@@ -103,12 +112,15 @@ class Family(ABC):
     streams: ClassVar[bool] = False
     loss_unit: ClassVar[str] = "loss"
 
-    def __init__(self, n_genes: int, *, preset: str = "paper", width: float = 1.0, **settings: Any) -> None:
-        if n_genes < 1:
-            raise ValueError(f"n_genes is {n_genes!r}; accepted: 1 or more")
-        if not 0 < width < np.inf:
+    def __init__(
+        self, n_genes: int, *, preset: str = "paper", width: float = 1.0, accelerator: str = "auto", **settings: Any
+    ) -> None:
+        if not isinstance(n_genes, Integral) or n_genes < 1:
+            raise ValueError(f"n_genes is {n_genes!r}; accepted: a whole number, 1 or more")
+        if not isinstance(width, Real) or not 0 < width < np.inf:
             raise ValueError(f"width is {width!r}; accepted: a number above 0")
         self.n_genes, self.preset, self.width = int(n_genes), preset, float(width)
+        self.accelerator = accelerator
         self.settings = type(self.presets[preset])(**(self.presets[preset].model_dump() | settings))
         self.genes: list[str] | None = None
         self.weights: dict[str, np.ndarray] = {}
@@ -151,14 +163,18 @@ class Family(ABC):
 
         Raises
         ------
+        UnfitCellsError
+            For fewer than `min_cells` cells, or labels that the family cannot learn from.
         ValueError
-            For fewer than `min_cells` cells, another number of genes, or cells that are not raw counts.
+            For another number of genes, a gene that stands twice, or cells that are not raw counts.
+        MemoryError
+            When a batch does not fit; names a smaller one.
         FloatingPointError
             When a loss is no longer finite; names the step.
         """
         n_cells = cells.train.n_obs
         if n_cells < self.min_cells:
-            raise ValueError(f"train has {n_cells} cells; {self.name} needs at least {self.min_cells}")
+            raise UnfitCellsError(f"train has {n_cells} cells; {self.name} needs at least {self.min_cells}")
         if cells.train.n_vars != self.n_genes:
             raise ValueError(f"train has {cells.train.n_vars} genes; this model was created for {self.n_genes}")
         train, validation = self._training_counts(cells.train), raw_counts(cells.validation)
@@ -195,29 +211,35 @@ class Family(ABC):
     def loss_controls(self, cells: TrainingCells, adata: AnnData) -> pd.DataFrame:
         """Losses of each cell that a model's are to be read against; a model need not be fitted.
 
+        Genes of `adata` and errors as in `embed`, with those of `cells` in place of fitted ones.
+
         Returns
         -------
         null
             Loss of predicting the gene means of `cells.train`, for which pass the whole corpus, not a subset.
         reference
-            Count-split reference: loss if another measurement of the cell were known. To be averaged over cells, and
-            no bound. What it is, see the family; how it is found, see `count_split.reference_losses`.
+            Count-split reference: loss if another measurement of the cell were known, mean over splits. To be averaged
+            over cells, and no bound. What it is, see the family; how it is found, see `count_split.reference_losses`.
+        reference_se
+            Standard error of the mean of `reference` over these cells, from the splits; the same for each cell.
         """
-        check_genes(cells.train.var_names, adata, what="the corpus has")
-        corpus, counts = self._training_counts(cells.train), raw_counts(adata)
+        check_unique(cells.train.var_names)
+        corpus, counts = self._training_counts(cells.train), raw_counts(aligned(adata, list(cells.train.var_names)))
         null = self._null_losses(corpus, counts)
-        return pd.DataFrame({"null": null, "reference": reference_losses(null, corpus, counts, self._split_gains)})
+        splits = reference_losses(null, corpus, counts, self._split_gains)
+        standard_error = splits.mean(axis=1).std(ddof=1) / len(splits) ** 0.5
+        return pd.DataFrame({"null": null, "reference": splits.mean(axis=0), "reference_se": standard_error})
 
     def save(self, folder: str | Path) -> None:
         """Write weights.safetensors, model.json and history.parquet; equal trainings differ in timings only."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        genes, weights = self._fitted_genes(), folder / WEIGHTS
+        save_file({key: np.ascontiguousarray(self.weights[key]) for key in self.weights}, weights)
         description = {"format_version": FORMAT_VERSION} | self._identity() | {"n_parameters": self.n_parameters}
-        description |= {"loss_unit": self.loss_unit, "cost": self.cost, "genes": self._fitted_genes()}
+        description |= {"loss_unit": self.loss_unit, "cost": self.cost}
+        description |= {"weights_sha256": file_sha256(weights), "genes": genes}
         (folder / "model.json").write_text(json.dumps(description, indent=1, allow_nan=False) + "\n")
-        save_file(
-            {key: np.ascontiguousarray(self.weights[key]) for key in self.weights}, folder / "weights.safetensors"
-        )
         self.history.to_parquet(folder / "history.parquet", index=False)
 
     def load(self, folder: str | Path) -> None:
@@ -226,16 +248,19 @@ class Family(ABC):
         Raises
         ------
         ValueError
-            Unless family, number of genes, width and settings are this model's.
+            Unless family, number of genes, width and settings are this model's, and the weights as they were saved.
         """
         folder = Path(folder)
         description = json.loads((folder / "model.json").read_text())
         for key, own in ({"format_version": FORMAT_VERSION} | self._identity()).items():
             if description.get(key) != own:
                 raise ValueError(f"{folder}: {key} is {description.get(key)!r}; this model has {own!r}")
-        if len(description["genes"]) != self.n_genes:
-            raise ValueError(f"{folder}: {len(description['genes'])} genes listed; expected n_genes = {self.n_genes}")
-        self.weights = load_file(folder / "weights.safetensors")
+        n_listed = len(set(description["genes"]))
+        if n_listed != self.n_genes:
+            raise ValueError(f"{folder}: {n_listed} different genes listed; expected n_genes = {self.n_genes}")
+        if file_sha256(folder / WEIGHTS) != description["weights_sha256"]:
+            raise ValueError(f"{folder}: {WEIGHTS} is not the file that was saved with model.json; train anew")
+        self.weights = load_file(folder / WEIGHTS)
         self.history = pd.read_parquet(folder / "history.parquet")
         self.cost, self.genes = description["cost"], description["genes"]
 
@@ -264,20 +289,3 @@ class Family(ABC):
         for start in range(0, adata.n_obs, PART):
             raw_counts(adata[start : start + PART])
         return adata.X
-
-
-@contextlib.contextmanager
-def peak_memory() -> Iterator[dict[str, float]]:
-    """Peak memory of this process within the block, filled in at its end, in MB; at any time so far, where the system
-    cannot tell.
-    """
-    with contextlib.suppress(OSError):  # Linux alone can start anew
-        Path("/proc/self/clear_refs").write_text("5")
-    told: dict[str, float] = {}
-    yield told
-    try:
-        status = Path("/proc/self/status").read_text()
-        told["peak_memory_mb"] = round(int(status.split("VmHWM:")[1].split()[0]) / 1024)
-    except (OSError, IndexError):
-        unit = 1024**2 if sys.platform == "darwin" else 1024
-        told["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from helpers.models.counts import cell_keys
+from helpers.models.counts import cell_keys, hashed
 
 PAD, MASK, FIRST_GENE = 0, 1, 2
 CHUNK = 8192  # cells ranked at a time
@@ -69,7 +69,7 @@ class Batch:
 
     def fixed_draws(self) -> torch.Tensor:
         """A uniform draw for each token that depends on the gene and on the counts of the cell alone."""
-        draws = _hashed(self.keys + _hashed(self.tokens.cpu().numpy().astype(np.uint64)))
+        draws = hashed(self.keys + hashed(self.tokens.cpu().numpy().astype(np.uint64)))
         return torch.from_numpy((draws >> np.uint64(40)).astype(np.float32) / 2**24).to(self.tokens.device)
 
 
@@ -127,12 +127,4 @@ def tokenise(counts: sp.csr_array, medians: np.ndarray, max_tokens: int) -> Toke
         kept.append((part.indices[order] + FIRST_GENE)[rank < max_tokens].astype(smallest))
         lengths.append(np.minimum(np.diff(part.indptr), max_tokens))
     starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths), dtype=np.int64)])
-    return Tokens(np.concatenate(kept), starts, _hashed(cell_keys(counts).astype(np.uint64)))
-
-
-def _hashed(numbers: np.ndarray) -> np.ndarray:
-    """Well mixed 64-bit numbers (the finaliser of splitmix64)."""
-    mixed = numbers + np.uint64(0x9E3779B97F4A7C15)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    return mixed ^ (mixed >> np.uint64(31))
+    return Tokens(np.concatenate(kept), starts, hashed(cell_keys(counts).astype(np.uint64)))

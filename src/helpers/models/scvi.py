@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import functools
 import warnings
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from pydantic import Field
-from scipy.stats import nbinom
 from torch.distributions import Normal, kl_divergence
 
 from helpers.models import register
+from helpers.models.counts import cell_keys
 from helpers.models.expression import chunks
 from helpers.models.neural import NeuralFamily
 from helpers.models.train import TrainSettings
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from helpers.models.count_split import Halves
 
 SATURATED_THETA = 1e4  # counts of a gene with less than Poisson variance
+N_DRAWS = 4096  # fixed draws of z; the counts of a cell choose one
+
+
+class Cells(NamedTuple):
+    """Cells as they lie in memory, or a batch of them."""
+
+    counts: Any  # (n_cells, n_genes)
+    draw: Any  # which of the fixed draws is the cell's (n_cells,)
 
 
 class ScVISettings(TrainSettings):
@@ -100,18 +108,25 @@ class ScVI(NeuralFamily):
     def _trained(self, module: VAE) -> list[torch.nn.Module]:
         return [module.z_encoder, module.decoder.px_decoder, module.decoder.px_scale_decoder]
 
-    def _batch_loss(self, batch: torch.Tensor, progress: float) -> torch.Tensor:
-        posterior = self._posterior(batch)
+    def _inputs(self, counts: sp.csr_array) -> Cells:
+        return Cells(counts, cell_keys(counts) % N_DRAWS)
+
+    def _batch(self, inputs: Cells, rows: np.ndarray | slice) -> Cells:
+        return Cells(super()._batch(inputs.counts, rows), torch.from_numpy(inputs.draw[rows]).to(self.device))
+
+    def _batch_loss(self, batch: Cells, progress: float) -> torch.Tensor:
+        posterior = self._posterior(batch.counts)
         kl_weight = min(1.0, progress / self.settings.kl_warmup) if self.settings.kl_warmup else 1.0
-        return self._negative_elbo(batch, posterior, posterior.rsample(), kl_weight).mean()
+        return self._negative_elbo(batch.counts, posterior, posterior.rsample(), kl_weight).mean()
 
-    def _cell_losses(self, batch: torch.Tensor) -> torch.Tensor:
-        posterior = self._posterior(batch)
-        z = posterior.loc + posterior.scale * _noise_of_cells(batch, self.settings.n_latent)
-        return self._negative_elbo(batch, posterior, z, 1.0)
+    def _cell_losses(self, batch: Cells) -> torch.Tensor:
+        posterior = self._posterior(batch.counts)
+        draws = torch.from_numpy(fixed_draws(self.settings.n_latent)).to(self.device)
+        z = posterior.loc + posterior.scale * draws[batch.draw]
+        return self._negative_elbo(batch.counts, posterior, z, 1.0)
 
-    def _encode(self, batch: torch.Tensor) -> torch.Tensor:
-        return self._posterior(batch).loc
+    def _encode(self, batch: Cells) -> torch.Tensor:
+        return self._posterior(batch.counts).loc
 
     def _posterior(self, batch: torch.Tensor) -> Normal:
         """As the encoder's forward pass, which would also draw from it, and so change torch's generator in `embed`."""
@@ -131,32 +146,29 @@ class ScVI(NeuralFamily):
 
     def _null_losses(self, corpus: sp.csr_array, counts: sp.csr_array) -> np.ndarray:
         """Of a cell's total x the corpus's gene shares, one dispersion per gene."""
-        log_share, log_theta = (torch.from_numpy(array).to(self.device) for array in _gene_profile(corpus))
-
-        def null_losses(batch: torch.Tensor) -> torch.Tensor:
-            log_mean = torch.log(batch.double().sum(dim=-1, keepdim=True)) + log_share
-            return -nb_log_likelihood(batch.double(), log_mean, log_theta) / self.n_genes
-
-        return self._by_batch(null_losses, counts, counts.shape[0])
+        log_share, log_theta = (torch.from_numpy(array) for array in _gene_profile(corpus))
+        losses = np.empty(counts.shape[0])
+        for rows, cells in chunks(counts):
+            x = torch.from_numpy(cells.toarray()).double()
+            log_mean = torch.log(x.sum(dim=-1, keepdim=True)) + log_share
+            losses[rows] = -nb_log_likelihood(x, log_mean, log_theta) / self.n_genes
+        return losses
 
     def _split_gains(self, corpus: Halves, cells: Halves) -> np.ndarray:
         """Reference: the gamma distribution of each gene's share that the null stands for, updated by the other half.
 
         So the other half predicts by a negative binomial of its own mean and dispersion for each cell and gene.
         """
-        log_share, log_theta = _gene_profile(corpus[0] + corpus[1])
-        share, theta = np.exp(log_share), np.exp(log_theta)
+        share, theta = (torch.from_numpy(np.exp(array)) for array in _gene_profile(corpus[0] + corpus[1]))
         gains = np.empty(cells[0].shape[0])
         for (rows, one), (_, other) in zip(*(chunks(half) for half in cells), strict=True):
-            x, known = one.toarray().astype(np.float64), other.toarray().astype(np.float64)
+            x, known = (torch.from_numpy(half.toarray()).double() for half in (one, other))
+            cell, gene = x.nonzero(as_tuple=True)
+            total, known_total = (part.sum(dim=1, keepdim=True) for part in (x, known))
+            rate = theta / share + known_total
             size = theta + known
-            expected = size / (theta / share + known.sum(axis=1, keepdims=True))
-            expected /= expected.sum(axis=1, keepdims=True)
-            total = x.sum(axis=1, keepdims=True)
-            likelihoods = (
-                nbinom.logpmf(x, n, n / (n + mean)) for n, mean in ((size, total * expected), (theta, total * share))
-            )
-            gains[rows] = np.subtract(*likelihoods).mean(axis=1)
+            told = _nb_parts(x, size, total / (rate * (size / rate).sum(dim=1, keepdim=True)), cell, gene)
+            gains[rows] = (told - _nb_parts(x, theta.expand_as(x), total * share / theta, cell, gene)) / self.n_genes
         return gains
 
 
@@ -180,6 +192,17 @@ def nb_log_likelihood(counts: torch.Tensor, log_mean: torch.Tensor, log_theta: t
     return dense.sum(dim=-1).index_add(0, cell, at_x)
 
 
+def _nb_parts(
+    counts: torch.Tensor, theta: torch.Tensor, odds: torch.Tensor, cell: torch.Tensor, gene: torch.Tensor
+) -> torch.Tensor:
+    """Log-likelihood (n_cells,), but for the factorials of counts, with inverse dispersions `theta` of each cell and
+    gene, and `odds` = mean / theta; counts are above 0 at `cell`, `gene`.
+    """
+    x, theta_x, odds_x = (values[cell, gene] for values in (counts, theta, odds))
+    at_x = x * torch.log(odds_x / (1 + odds_x)) + torch.lgamma(x + theta_x) - torch.lgamma(theta_x)
+    return -(theta * torch.log1p(odds)).sum(dim=-1).index_add(0, cell, -at_x)
+
+
 def _gene_profile(corpus: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
     """Log shares (n_genes,), half a count added to each gene, and log inverse dispersions by moments around them."""
     corpus = corpus.astype(np.float64)
@@ -192,15 +215,7 @@ def _gene_profile(corpus: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
     return np.log(share), np.log(np.clip(theta, 1 / SATURATED_THETA, SATURATED_THETA))
 
 
-def _noise_of_cells(counts: torch.Tensor, n_latent: int) -> torch.Tensor:
-    """Standard normal draws (n_cells, n_latent) from a fixed table; the counts of a cell choose its row."""
-    factors, table = _noise_table(counts.shape[1], n_latent)
-    key = (counts.double() @ torch.from_numpy(factors).to(counts.device)).long()  # whole numbers: exact in any order
-    return torch.from_numpy(table).to(counts.device)[key % len(table)]
-
-
 @functools.cache
-def _noise_table(n_genes: int, n_latent: int) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    factors = rng.integers(1, 4096, n_genes).astype(np.float64)
-    return factors, rng.standard_normal((4096, n_latent), dtype=np.float32)
+def fixed_draws(n_latent: int) -> np.ndarray:
+    """Standard normal draws (N_DRAWS, n_latent), float32."""
+    return np.random.default_rng(0).standard_normal((N_DRAWS, n_latent), dtype=np.float32)

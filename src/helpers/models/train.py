@@ -15,6 +15,7 @@ from pydantic import Field
 from torch.utils.flop_counter import FlopCounterMode
 
 from helpers.messages import unknown
+from helpers.models.memory import memory_told
 from helpers.models.protocol import HISTORY_COLUMNS, Settings
 
 if TYPE_CHECKING:
@@ -34,8 +35,17 @@ class TrainSettings(Settings):
     optimizer: Literal["adam", "adamw"] = "adam"
     adam_eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(0.0, ge=0)  # L2 penalty in the gradient (adam) or apart from it (adamw)
+    evaluation_batch: int = Field(512, ge=1)  # cells embedded or judged at a time
     validations: int = Field(20, ge=1)  # validation losses computed over a run
     patience: int = Field(5, ge=1)  # validations without a new best before stopping
+
+
+class DivergedError(FloatingPointError):
+    """A loss that is no longer finite."""
+
+    def __init__(self, message: str, step: int) -> None:
+        super().__init__(message)
+        self.step = step
 
 
 def train(
@@ -70,15 +80,15 @@ def train(
     Returns
     -------
     history
-        One row per validation, the first before training: step, epoch, cell_views, train_loss (mean since the row
-        before), validation_loss.
+        One row per step, the first before training: step, epoch, cell_views, train_loss of the step's batch,
+        validation_loss, NaN at steps without one.
     cost
         steps, cell_views, best_step, stopped_early, flops_counted (torch's count of the matrix products of the first
         step, times the steps), seconds (with validation, without building the module).
 
     Raises
     ------
-    FloatingPointError
+    DivergedError
         When a loss is NaN or infinite; names the step.
     MemoryError
         When a batch does not fit; names a smaller one.
@@ -92,33 +102,34 @@ def train(
     optimizer = kind(module.parameters(), fused=device != "mps", **options)
     order = batches(n_cells, settings.batch_size, rng)
     best_loss, best_step, best_weights, stalled = math.inf, 0, {}, 0
-    history, since_last, counter = [], [], FlopCounterMode(display=False)
+    history, counter = [], FlopCounterMode(display=False)
     for step in range(steps + 1):
+        train_loss = validation = math.nan
         if step > 0:
             progress = (step - 0.5) / steps
             for group in optimizer.param_groups:
                 group["lr"] = settings.lr * lr_factor(progress, settings)
             rows = next(order)
-            with _memory_told(settings.batch_size), counter if step == 1 else contextlib.nullcontext():
+            with memory_told("batch_size", settings.batch_size), counter if step == 1 else contextlib.nullcontext():
                 with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
                     loss = step_loss(rows, progress)
-                since_last.append(_finite(loss.item(), "training", step, steps))
+                train_loss = _finite(loss.item(), "training", step, steps)
                 optimizer.zero_grad()
                 (loss * gradient_scale).backward()
                 optimizer.step()
         if step % interval == 0 or step == steps:
             validation = _finite(_evaluate(module, validation_loss), "validation", step, steps)
-            views, train_loss = step * settings.batch_size, np.mean(since_last or [math.nan])
-            history.append((step, views / n_cells, views, train_loss, validation))
-            since_last, stalled = [], stalled + 1
+            stalled += 1
             if validation < best_loss:
                 best_loss, best_step, stalled = validation, step, 0
                 best_weights = {key: value.clone() for key, value in module.state_dict().items()}
-            if stalled == settings.patience:
-                break
+        views = step * settings.batch_size
+        history.append((step, views / n_cells, views, train_loss, validation))
+        if stalled == settings.patience:
+            break
     module.load_state_dict(best_weights)
     module.eval()
-    cost = {"steps": step, "cell_views": step * settings.batch_size, "best_step": best_step}
+    cost = {"steps": step, "cell_views": views, "best_step": best_step}
     cost |= {"flops_counted": counter.get_total_flops() * step, "stopped_early": step < steps}
     cost |= {"seconds": time.perf_counter() - started}
     return pd.DataFrame(history, columns=HISTORY_COLUMNS), cost
@@ -169,22 +180,6 @@ def training_device(accelerator: str = "auto") -> torch.device:
     return torch.device(chosen if accelerator == "auto" else accelerator)
 
 
-@contextlib.contextmanager
-def _memory_told(batch_size: int) -> Iterator[None]:
-    """Turn torch's ways of saying that memory is out into a MemoryError that names a smaller batch."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:  # of torch, of numpy
-        if isinstance(error, RuntimeError) and not _out_of_memory(error):
-            raise
-        smaller = f"try batch_size = {batch_size // 2}" if batch_size > 3 else "no smaller batch would help"
-        raise MemoryError(f"a training step of {batch_size} cells does not fit into memory; {smaller}") from error
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
-
-
 @torch.no_grad()
 def _evaluate(module: torch.nn.Module, validation_loss: Callable[[], float]) -> float:
     module.eval()
@@ -195,5 +190,5 @@ def _evaluate(module: torch.nn.Module, validation_loss: Callable[[], float]) -> 
 
 def _finite(loss: float, kind: str, step: int, steps: int) -> float:
     if not math.isfinite(loss):
-        raise FloatingPointError(f"{kind} loss is {loss} at step {step} of {steps}; a lower lr may help")
+        raise DivergedError(f"{kind} loss is {loss} at step {step} of {steps}; a lower lr may help", step)
     return loss

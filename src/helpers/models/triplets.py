@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from pydantic import Field
 
+from helpers.models.protocol import UnfitCellsError
 from helpers.models.train import TrainSettings
 
 if TYPE_CHECKING:
@@ -39,18 +40,22 @@ class Triplets:
     Raises
     ------
     ValueError
-        For a missing column or value, a single type, or no type in two studies where that is required.
+        For a missing column or value.
+    UnfitCellsError
+        For a single type, or no type in two studies where that is required.
     """
 
     def __init__(self, obs: pd.DataFrame, settings: TripletSettings) -> None:
         types, studies = (_codes(obs, column) for column in (settings.label, settings.study))
         if types.max() == 0:
             only = obs[settings.label].iloc[0]
-            raise ValueError(f"all {len(obs)} training cells have {settings.label} {only!r}; triplets need two types")
+            raise UnfitCellsError(
+                f"all {len(obs)} training cells have {settings.label} {only!r}; triplets need two types"
+            )
         in_one_study = pd.Series(studies).groupby(types).nunique().to_numpy() == 1  # by type
         preferred = settings.across_studies == "preferred"
         if in_one_study.all() and not preferred:
-            raise ValueError(
+            raise UnfitCellsError(
                 f"no type in {settings.label!r} is in two values of {settings.study!r}, so no cell has a positive; "
                 "use across_studies = 'preferred', or another study column"
             )

@@ -199,13 +199,14 @@ def loss_curves(histories: Mapping[Run, pd.DataFrame], *, unit: str) -> Figure:
     sizes = sorted({run.percentage for run in histories})
     colours = dict(zip(sizes, sequential(len(sizes)), strict=True))
     stepwise = any(len(history) > 1 for history in histories.values())
+    by_validation = {run: _by_validation(history) for run, history in histories.items()}
     fig, panels = plt.subplots(1, 2, figsize=(7.2, 2.8), sharey=True)
     for axes, column in zip(panels, ("train_loss", "validation_loss"), strict=True):
         for run, history in histories.items():
             first = run.seed == min(other.seed for other in histories if other.percentage == run.percentage)
             name = f"{run.percentage:g} %" if first else None
             if stepwise:
-                later = history[history["step"] > 0]  # before the first step all are untrained
+                later = by_validation[run]
                 axes.plot(
                     later["cell_views"], later[column], color=colours[run.percentage], lw=0.9, alpha=0.8, label=name
                 )
@@ -216,13 +217,18 @@ def loss_curves(histories: Mapping[Run, pd.DataFrame], *, unit: str) -> Figure:
         if not stepwise:
             axes.set_xticks(range(len(sizes)), [f"{size:g}" for size in sizes])
     if stepwise:
-        losses = pd.concat(
-            [history.loc[history["step"] > 0, ["train_loss", "validation_loss"]] for history in histories.values()]
-        )
+        losses = pd.concat(by_validation.values())[["train_loss", "validation_loss"]]
         panels[0].set_ylim(losses.min(axis=None) * 0.97, np.nanquantile(losses, 0.97))
     panels[0].set_ylabel("\n".join(textwrap.wrap(unit, 30)))
     panels[1].legend(title="size", loc="center left", bbox_to_anchor=(1, 0.5))
     return fig
+
+
+def _by_validation(history: pd.DataFrame) -> pd.DataFrame:
+    """One row per validation but the first, when all are untrained; the training loss is the mean since the last."""
+    later = history[history["step"] > 0]
+    number = later["validation_loss"].notna().shift(fill_value=False).cumsum()
+    return later.groupby(number).agg({"cell_views": "last", "train_loss": "mean", "validation_loss": "last"})
 
 
 @figure
