@@ -37,7 +37,13 @@ MAKERS = {
     "saturation.parquet": "60_saturation",
     "figures": "90_figures",
 }
-TASKS = {"30_classify": "classification", "34_heldout_loss": "heldout_loss"}  # evaluation stage -> what it judges
+TASKS = {  # evaluation stage -> what it judges, by its name among the evaluations of a design
+    "30_classify": "classification",
+    "31_finetune": "finetuning",
+    "32_integrate": "integration",
+    "33_perturb": "perturbation",
+    "34_heldout_loss": "heldout_loss",
+}
 RUNNER_FOLDERS = {"notebooks", ".lock"}  # may be there before the first artifact is
 FORMAT = 1
 

@@ -33,7 +33,7 @@ def knn_predict(
     Source: study, zero-shot classification (scikit-learn's KNeighborsClassifier, 5 neighbours, equal weights). Deviates
     from it in ties alone: there the first name wins a tied vote, and row order chooses among equally distant cells.
     """
-    train, test = _finite(train_embedding, "train_embedding"), _finite(test_embedding, "test_embedding")
+    train, test = finite(train_embedding, "train_embedding"), finite(test_embedding, "test_embedding")
     types, codes = np.unique(np.asarray(train_labels), return_inverse=True)
     if len(codes) != len(train) or train.shape[1] != test.shape[1]:
         shapes = f"train_embedding {train.shape}, train_labels ({len(codes)},), test_embedding {test.shape}"
@@ -63,7 +63,7 @@ def _vote(train: np.ndarray, codes: np.ndarray, test: np.ndarray, k: int) -> np.
     return (nearest <= nearest.min(axis=1, keepdims=True) + equal).argmax(axis=1)
 
 
-def _finite(embedding: np.ndarray, name: str) -> np.ndarray:
+def finite(embedding: np.ndarray, name: str) -> np.ndarray:
     values = np.asarray(embedding, dtype=np.float64)
     if values.ndim != 2:
         raise ValueError(f"{name} has shape {values.shape}; (n_cells, n_latent) is needed")

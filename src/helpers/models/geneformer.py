@@ -126,6 +126,9 @@ class Geneformer(NeuralFamily):
     def _encoder(self, module: nn.Module) -> nn.Module:
         return nn.ModuleList([module.bert.embeddings, module.bert.encoder.layer[:-1]])
 
+    def _last_layers(self, module: nn.Module) -> list[nn.Module]:
+        return list(module.bert.encoder.layer[:-1][-1:]) or [module.bert.embeddings]
+
     def _inputs(self, counts: sp.csr_array) -> Tokens:
         return tokenise(counts, self.weights["medians"], self.settings.max_tokens)
 

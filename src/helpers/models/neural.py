@@ -54,6 +54,10 @@ class NeuralFamily(Family):
         """The part of the module that the embedding needs; all of it unless the family knows better."""
         return module
 
+    def _last_layers(self, module: torch.nn.Module) -> list[torch.nn.Module]:
+        """The last of the encoder's layers, those that light fine-tuning changes."""
+        raise NotImplementedError(f"{self.name} does not name its last layers (_last_layers)")
+
     def _trained(self, module: torch.nn.Module) -> list[torch.nn.Module]:
         """Parts of the module that take part in training, for the FLOPs."""
         return [module]

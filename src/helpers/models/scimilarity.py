@@ -95,6 +95,9 @@ class SCimilarity(SquaredLoss, NeuralFamily):
     def _encoder(self, module: nn.Module) -> nn.Module:
         return module["encoder"]
 
+    def _last_layers(self, module: nn.Module) -> list[nn.Module]:
+        return [module["encoder"][-1]]
+
     def _inputs(self, counts: sp.csr_array) -> sp.csr_array:
         return log_cp10k(counts)
 

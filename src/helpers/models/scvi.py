@@ -105,6 +105,9 @@ class ScVI(NeuralFamily):
     def _encoder(self, module: VAE) -> torch.nn.Module:
         return module.z_encoder
 
+    def _last_layers(self, module: VAE) -> list[torch.nn.Module]:
+        return [module.z_encoder.mean_encoder]
+
     def _trained(self, module: VAE) -> list[torch.nn.Module]:
         return [module.z_encoder, module.decoder.px_decoder, module.decoder.px_scale_decoder]
 

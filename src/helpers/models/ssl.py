@@ -119,6 +119,9 @@ class SSL(SquaredLoss, NeuralFamily):
     def _encoder(self, module: nn.Module) -> nn.Module:
         return module["encoder"]
 
+    def _last_layers(self, module: nn.Module) -> list[nn.Module]:
+        return [module["encoder"][-1]]
+
     def _inputs(self, counts: sp.csr_array) -> Cells:
         return Cells(log_cp10k(counts), cell_keys(counts) % N_MASKS)
 
