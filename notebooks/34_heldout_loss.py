@@ -38,7 +38,8 @@ cells, sets = corpus.read_evaluation_cells(artifacts)
 
 # %% [markdown]
 # ## Null and reference
-# Both belong to the family, not to the run: the null knows the whole corpus' genes.
+# Both belong to the family, not to the run: the null knows the whole corpus' genes. They are computed once, whichever
+# of its models is asked.
 
 
 # %%
@@ -57,19 +58,25 @@ def control_losses() -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+# %%
+inputs = ["corpus", "split.parquet", "evaluation_sets.parquet", "genes.parquet"]
+settings = study.families[family].model_dump(include={"family", "preset", "settings"})
+file = artifacts.artifact(store.controls_path(family, width), inputs=inputs, settings=settings)
+if runs and not file.fresh:
+    with file.write() as path:
+        control_losses().to_parquet(path, index=False)
+
 # %% [markdown]
 # ## Loss of each run on each cell
 
 # %%
-controls = None
 for run in track(runs, "evaluations"):
-    inputs = ["corpus", "split.parquet", "evaluation_sets.parquet", "genes.parquet", store.model_path(run)]
     files = [
-        artifacts.artifact(path("heldout_loss", run), inputs=inputs)
+        artifacts.artifact(path("heldout_loss", run), inputs=[*inputs, file.relative, store.model_path(run)])
         for path in (store.evaluation_path, store.prediction_path)
     ]
     if not all(file.fresh for file in files):
-        controls = control_losses() if controls is None else controls
+        controls = pd.read_parquet(artifacts.read(file.relative))
         model = models.load(artifacts.read(store.model_path(run)))
         with files[0].write() as scores_path, files[1].write() as losses_path:
             loss = model.heldout_loss(cells)

@@ -73,7 +73,8 @@ def outputs(design: Design, piece: Piece, root: Path) -> list[str]:
         owners = [run for run in _runs(design, piece) if not failures.reason(root, run)] if piece.family else []
     if piece.stage in TASKS:
         task = TASKS[piece.stage]
-        return [path(task, owner) for owner in owners for path in (store.evaluation_path, store.prediction_path)]
+        made = [path(task, owner) for owner in owners for path in (store.evaluation_path, store.prediction_path)]
+        return made + ([store.controls_path(piece.family, piece.width)] if made and _makes_controls(piece) else [])
     if piece.stage == "25_embed":
         return [store.embedding_path(run) for run in owners]
     if piece.stage == "10_subset":
@@ -102,6 +103,11 @@ def repair(design: Design, root: Path) -> list[str]:
     return lines
 
 
+def _makes_controls(piece: Piece) -> bool:
+    """Whether a piece comes before the others of its family that need its null and reference of the held-out loss."""
+    return piece.stage == "34_heldout_loss" and piece.strategy == UNTRAINED
+
+
 def _runs(design: Design, piece: Piece) -> list[Run]:
     return design.select(piece.family, piece.width, piece.strategy)
 
@@ -121,7 +127,10 @@ def upstream(design: Design, piece: Piece) -> list[Piece]:
         ],
         "25_embed": [Piece("20_pretrain", *own)],
         "30_classify": [Piece("05_split") if piece.strategy == NO_STRATEGY else Piece("25_embed", *own)],
-        "34_heldout_loss": [Piece("20_pretrain", *own)],
+        "34_heldout_loss": [
+            Piece("20_pretrain", *own),
+            *([] if _makes_controls(piece) else [Piece("34_heldout_loss", *own[:2], UNTRAINED)]),
+        ],
         "50_collect": [Piece("15_diversity"), *tasks],
         "60_saturation": [Piece("50_collect")],
         "90_figures": [Piece("60_saturation")],

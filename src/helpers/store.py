@@ -232,6 +232,11 @@ def prediction_path(task: str, run: Run | str) -> str:
     return f"predictions/{_flat(task, run)}.parquet"
 
 
+def controls_path(family: str, width: float) -> str:
+    """Null and reference of the held-out loss of each cell, the same for all runs of a model."""
+    return f"predictions/heldout_loss--{family}-w{width:g}--controls.parquet"
+
+
 def _flat(task: str, run: Run | str) -> str:
     name = run if isinstance(run, str) else run.id
     return f"{task}--{name.replace('/', '--')}"
