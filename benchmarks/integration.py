@@ -69,7 +69,7 @@ def battery(embedding: np.ndarray, labels: np.ndarray, batch: np.ndarray) -> dic
     """Ours, every score."""
     from helpers.evaluate.integration import battery
 
-    return battery(embedding, labels, batch)
+    return battery(embedding, labels, batch)[0]
 
 
 def scib(embedding: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -70,27 +70,28 @@ if runs and not file.fresh:
 # ## Loss of each run on each cell
 
 # %%
-for run in track(runs, "evaluations"):
-    files = [
-        artifacts.artifact(path("heldout_loss", run), inputs=[*inputs, file.relative, store.model_path(run)])
-        for path in (store.evaluation_path, store.prediction_path)
-    ]
-    if not all(file.fresh for file in files):
-        controls = pd.read_parquet(artifacts.read(file.relative))
-        model = models.load(artifacts.read(store.model_path(run)))
-        with files[0].write() as scores_path, files[1].write() as losses_path:
-            loss = model.heldout_loss(cells)
-            losses = controls.assign(loss=loss[sets["row"].to_numpy()])
-            losses.to_parquet(losses_path, index=False)
-            scores = losses.drop(columns="position").groupby("dataset", sort=False).mean().reset_index()
-            names = {"loss": "value", "reference": "ceiling", "reference_se": "ceiling_se"}
-            scores.rename(columns=names).assign(metric="heldout_loss").to_parquet(scores_path, index=False)
+names = {"loss": "value", "reference": "ceiling", "reference_se": "ceiling_se"}
+with failures.gathered() as attempt:
+    for run in track(runs, "evaluations"):
+        needed = [*inputs, file.relative, store.model_path(run)]
+        files = [
+            artifacts.artifact(path("heldout_loss", run), inputs=needed)
+            for path in (store.evaluation_path, store.prediction_path)
+        ]
+        if not all(one.fresh for one in files):
+            with attempt(run), files[0].write() as scores_path, files[1].write() as losses_path:
+                controls = pd.read_parquet(artifacts.read(file.relative))
+                loss = models.load(artifacts.read(store.model_path(run))).heldout_loss(cells)
+                losses = controls.assign(loss=loss[sets["row"].to_numpy()])
+                losses.to_parquet(losses_path, index=False)
+                scores = losses.drop(columns="position").groupby("dataset", sort=False).mean().reset_index()
+                scores.rename(columns=names).assign(metric="heldout_loss").to_parquet(scores_path, index=False)
 
 # %% [markdown]
 # ## Loss against size
 
 # %% tags=["show"]
-from helpers.plots import stage_figures as plots
+from helpers.plots import evaluation_figures as plots
 
 if runs:
     tables = [

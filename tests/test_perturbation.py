@@ -476,7 +476,7 @@ def test_the_mlp_learns_repeats_and_leaves_the_global_generator(simulated):
     embedding = embed(adata, task)
     held = tasks.Condition("b", "ifn")
 
-    def fit(**settings) -> pt.Response:
+    def fit(**settings) -> heads.Response:
         return heads.mlp(task, references, embedding, rng=np.random.default_rng(0), **settings)[held]
 
     state = torch.get_rng_state()

@@ -14,6 +14,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from helpers.design_parts import (
+    SEEN,
     BudgetSettings,
     Corpus,
     Evaluations,
@@ -138,6 +139,20 @@ class Design(Strict):
             for width in settings.widths:
                 for strategy in (*self.strategies, UNTRAINED):
                     yield family, width, strategy
+
+    def evaluates(self, task: str) -> bool:
+        """Whether an evaluation is asked for, by its name among `evaluations`."""
+        return getattr(self.evaluations, task) is not None
+
+    def seen(self) -> dict[str, str]:
+        """How much of the cells of each judged set pretraining could know; of sets together that of the best known."""
+        known = {name: entry.seen for name, entry in self.evaluation_sets.items()}
+        judged = dict(known)
+        for name, transfer in self.evaluations.classification.transfer.items():
+            judged[name] = known[transfer.test]
+        for name, entry in (self.evaluations.integration.sets if self.evaluations.integration else {}).items():
+            judged[name] = min((known[part] for part in entry.sets), key=("transductive", *SEEN).index)
+        return judged
 
     def is_first(self, family: str, width: float, strategy: str) -> bool:
         """Whether a piece of work is its family's first, which shows what one look per family is enough for."""

@@ -226,12 +226,13 @@ def _project_relative(path: Path) -> str:
     return path.relative_to(project).as_posix() if path.is_relative_to(project) else path.name
 
 
-def _parse(arguments: list[str] | None) -> tuple[Path, Path, dict[str, object]]:
+def _parse(arguments: list[str] | None) -> tuple[argparse.Namespace, dict[str, object]]:
     parser = argparse.ArgumentParser(prog="python -m helpers.run", description="Execute one notebook, strictly.")
     parser.add_argument("notebook", type=Path, help=".ipynb or percent-format .py")
     parser.add_argument("out", type=Path, help="where the executed notebook goes (.ipynb)")
     parser.add_argument("-f", "--file", type=Path, help="YAML file with parameters")
     parser.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"))
+    parser.add_argument("--tolerate", action="store_true", help="a failed notebook becomes OUT, for others to go on")
     options = parser.parse_args(arguments)
     if not options.notebook.is_file():
         raise ParameterError(f"NOTEBOOK = {str(options.notebook)!r}: no such file")
@@ -248,23 +249,27 @@ def _parse(arguments: list[str] | None) -> tuple[Path, Path, dict[str, object]]:
     for key, text in options.parameter:
         # A text parameter is taken as it stands: a folder called 2024 is no number.
         parameters[key] = text if declared.get(key, ("",))[0] == "str" else yaml.safe_load(text)
-    return options.notebook, options.out, parameters
+    return options, parameters
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; exit code 0 on success, 1 if the notebook failed, 2 for bad parameters."""
+    """Command line; exit code 0 on success, or a tolerated failure, 1 if the notebook failed, 2 for bad parameters."""
     warnings.filterwarnings("ignore", module="papermill|jupyter_client|nbclient|zmq")
     logging.getLogger("papermill").setLevel(logging.ERROR)
     start = time.monotonic()
     try:
-        notebook, out, parameters = _parse(arguments)
-        execute(notebook, out, parameters, report=_say)
+        options, parameters = _parse(arguments)
+        out = options.out
+        execute(options.notebook, out, parameters, report=_say)
     except (ParameterError, DesignError, StoreError, yaml.YAMLError) as error:
         _say(f"error: {error}")
         return 2
     except NotebookFailedError as error:
         _say(f"error in {out.stem}: {error}\n  see {error.path}")
-        return 1
+        if not options.tolerate:
+            return 1
+        write_text(out, error.path.read_text())
+        return 0
     _say(f"  {out.stem}: done in {duration(time.monotonic() - start)}")
     return 0
 

@@ -7,7 +7,6 @@ from anndata import AnnData
 
 from helpers import models, subset
 from helpers.design import Design, DesignError, n_cells
-from helpers.design_parts import Perturbation
 
 ROLES = ("corpus", "validation", "evaluation", "spikein", "unused")
 
@@ -34,24 +33,37 @@ def assign_roles(obs: pd.DataFrame, design: Design) -> pd.Series:
     roles.iloc[order[:n_validation]] = "validation"
     roles.iloc[order[n_validation : n_validation + n_evaluation]] = "evaluation"
     if design.perturbation is not None:
-        _assign_treated(obs, roles, design.perturbation)
+        _assign_treated(obs, roles, design)
     for name in design.evaluation_sets:
         chosen = evaluation_mask(obs, roles, design, name)
         roles[chosen & (roles == "unused")] = "evaluation"
     return roles
 
 
-def _assign_treated(obs: pd.DataFrame, roles: pd.Series, task: Perturbation) -> None:
+def _assign_treated(obs: pd.DataFrame, roles: pd.Series, design: Design) -> None:
+    task, spiked = design.perturbation, any(one.strategy in subset.SPIKE_INS for one in design.strategies.values())
     treated = match(obs, task.where, "perturbation.where")
     inside = int((treated & (roles != "unused")).sum())
     if inside:
         raise DesignError(f"perturbation.where = {task.where} names {inside:,} cells of corpus.pretraining: keep apart")
-    roles[treated] = "spikein"
+    roles[treated] = "spikein" if spiked else "evaluation"
     for name, context in task.held_out.items():
         held_out = treated & match(obs, context, f"perturbation.held_out.{name}")
         if not held_out.any():
             raise DesignError(f"perturbation.held_out.{name} = {context} holds no treated cell: nothing is held out")
         roles[held_out] = "evaluation"
+
+
+def response_cells(obs: pd.DataFrame, roles: pd.Series, design: Design) -> tuple[np.ndarray, np.ndarray]:
+    """Cells of the perturbation task, sorted positions (n,), and which are ``control`` and which ``treated`` (n,).
+
+    Control cells are those that no model learned from.
+    """
+    treated = match(obs, design.perturbation.where, "perturbation.where")
+    control = match(obs, design.evaluations.perturbation.control, "evaluations.perturbation.control")
+    control &= (roles == "evaluation").to_numpy() & ~treated
+    positions = np.flatnonzero(treated | control)
+    return positions, np.where(treated[positions], "treated", "control")
 
 
 def evaluation_mask(obs: pd.DataFrame, roles: pd.Series, design: Design, name: str) -> np.ndarray:
@@ -79,6 +91,8 @@ def evaluation_table(obs: pd.DataFrame, roles: pd.Series, design: Design) -> pd.
     tables = []
     for name, entry in design.evaluation_sets.items():
         positions = np.flatnonzero(evaluation_mask(obs, roles, design, name))
+        if entry.at_most is not None and len(positions) > entry.at_most:
+            positions = np.sort(design.rng("at_most", name).choice(positions, entry.at_most, replace=False))
         labels = obs[entry.label].astype(str).to_numpy()[positions]
         columns = {
             "dataset": name,

@@ -9,7 +9,7 @@ from helpers import failures, store, subset
 from helpers.corpus import source_hash
 from helpers.design import NO_STRATEGY, UNTRAINED, Design, Run
 from helpers.estimate import EVALUATION_SECONDS, stage_seconds
-from helpers.evaluate.baselines import BASELINES as BASELINE_NAMES
+from helpers.evaluate.baselines import BASELINES as BASELINES_OF
 from helpers.provenance import digest, display_hash
 from helpers.store import TASKS
 
@@ -23,6 +23,9 @@ READS = {
     "20_pretrain": ("seed", "budget", *SIZES),
     "25_embed": SIZES,
     "30_classify": ("seed", *SIZES),
+    "31_finetune": ("seed", *SIZES),
+    "32_integrate": ("seed", *SIZES),
+    "33_perturb": ("seed", "perturbation", *SIZES),
     "34_heldout_loss": SIZES,
 }
 BASELINES = "baselines"
@@ -58,8 +61,9 @@ def pieces(design: Design) -> list[Piece]:
     """All pieces of work of a design, in order."""
     done = [Piece("00_corpus"), Piece("05_split"), *(Piece("10_subset", strategy=name) for name in design.strategies)]
     done.append(Piece("15_diversity"))
-    done += [Piece(stage, *chunk) for stage in ("20_pretrain", "25_embed", *TASKS) for chunk in design.chunks()]
-    done.append(Piece("30_classify", BASELINES, 1.0, NO_STRATEGY))
+    tasks = {stage: task for stage, task in TASKS.items() if design.evaluates(task)}
+    done += [Piece(stage, *chunk) for stage in ("20_pretrain", "25_embed", *tasks) for chunk in design.chunks()]
+    done += [Piece(stage, BASELINES, 1.0, NO_STRATEGY) for stage, task in tasks.items() if BASELINES_OF[task]]
     return [*done, *(Piece(stage) for stage in ("50_collect", "60_saturation", "90_figures"))]
 
 
@@ -68,7 +72,7 @@ def outputs(design: Design, piece: Piece, root: Path) -> list[str]:
     if piece.stage == "20_pretrain":
         return [store.model_path(run) for run in _runs(design, piece)]
     if piece.strategy == NO_STRATEGY:
-        owners = BASELINE_NAMES
+        owners = BASELINES_OF[TASKS[piece.stage]]
     else:
         owners = [run for run in _runs(design, piece) if not failures.reason(root, run)] if piece.family else []
     if piece.stage in TASKS:
@@ -117,6 +121,8 @@ def upstream(design: Design, piece: Piece) -> list[Piece]:
     own = (piece.family, piece.width, piece.strategy)
     subsets = [other for other in pieces(design) if other.stage == "10_subset"]
     tasks = [other for other in pieces(design) if other.stage in TASKS]
+    baselines = (BASELINES, 1.0, NO_STRATEGY)
+    embedded = [Piece("05_split") if piece.strategy == NO_STRATEGY else Piece("25_embed", *own)]
     needs = {
         "00_corpus": [],
         "05_split": [Piece("00_corpus")],
@@ -126,7 +132,8 @@ def upstream(design: Design, piece: Piece) -> list[Piece]:
             Piece("05_split") if piece.strategy == UNTRAINED else Piece("10_subset", strategy=piece.strategy)
         ],
         "25_embed": [Piece("20_pretrain", *own)],
-        "30_classify": [Piece("05_split") if piece.strategy == NO_STRATEGY else Piece("25_embed", *own)],
+        **dict.fromkeys(["30_classify", "31_finetune", "32_integrate"], embedded),
+        "33_perturb": [*embedded, *([] if piece.strategy == NO_STRATEGY else [Piece("33_perturb", *baselines)])],
         "34_heldout_loss": [
             Piece("20_pretrain", *own),
             *([] if _makes_controls(piece) else [Piece("34_heldout_loss", *own[:2], UNTRAINED)]),

@@ -3,7 +3,10 @@ wildcard_constraints:
 
 
 rule notebook:
-    """Execute one notebook. A change of its cells, of a helper it imports or of its part of the design changes `stamp`."""
+    """Execute one notebook. A change of its cells, of a helper it imports or of its part of the design changes `stamp`.
+
+    An evaluation that fails does not stop the others: 50_collect lists it, and the next run tries it again.
+    """
     input:
         earlier,
     output:
@@ -12,8 +15,9 @@ rule notebook:
         stage=lambda wildcards: PIECES[wildcards.name].stage,
         stamp=lambda wildcards: stamp(STUDY, PIECES[wildcards.name]),
         options=options,
+        tolerate=lambda wildcards: "--tolerate " if PIECES[wildcards.name].stage in store.TASKS else "",
         design=DESIGN,
         results=RESULTS,
     shell:
         "exec python -m helpers.warm helpers.run notebooks/{params.stage}.py {output:q} "
-        "-p design {params.design:q} -p results {params.results:q} {params.options}"
+        "{params.tolerate}-p design {params.design:q} -p results {params.results:q} {params.options}"

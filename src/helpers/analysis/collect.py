@@ -14,7 +14,10 @@ from helpers.store import TASKS, Store, evaluation_path, model_path
 
 SUBSET_COLUMNS = ("n_cells", "n_unique", "n_donors", "n_datasets", "umis_per_cell", "shannon", "vendi")
 
-FLOOR, REFERENCE = "majority", "logistic"
+FLOORS = {"classification": "majority", "finetuning": "majority", "integration": "floor", "perturbation": "floor"}
+REFERENCES = {"classification": "logistic", "finetuning": "logistic"} | dict.fromkeys(
+    ("integration", "perturbation"), "ceiling"
+)
 
 
 def expected_tables(design: Design, store: Store) -> dict[str, Run | str]:
@@ -23,8 +26,11 @@ def expected_tables(design: Design, store: Store) -> dict[str, Run | str]:
     Runs that were given up have none.
     """
     runs = [run for run in design.runs() if failures.reason(store.root, run) is None]
-    tables: dict[str, Run | str] = {evaluation_path(task, run): run for task in TASKS.values() for run in runs}
-    return tables | {evaluation_path("classification", name): name for name in BASELINES}
+    tables: dict[str, Run | str] = {}
+    for task in filter(design.evaluates, TASKS.values()):
+        tables |= {evaluation_path(task, run): run for run in runs}
+        tables |= {evaluation_path(task, name): name for name in BASELINES[task]}
+    return tables
 
 
 def describe_runs(design: Design, store: Store) -> pd.DataFrame:
@@ -74,7 +80,7 @@ def _describe_run(run: Run, store: Store) -> dict:
 
 
 def result_rows(runs: pd.DataFrame, store: Store, present: Mapping[str, Run | str]) -> pd.DataFrame:
-    """Rows of all runs; classification takes null and ceiling from the majority class and the logistic regression.
+    """Rows of all runs; null and ceiling, where a row has none of its own, are the values of `FLOORS` and `REFERENCES`.
 
     A run that was given up has one row, without task and value, whose status is ``failed``.
     """
@@ -110,12 +116,13 @@ def _read(store: Store, path: str) -> pd.DataFrame:
 
 
 def _finish(rows: pd.DataFrame, store: Store, present: Mapping[str, Run | str]) -> pd.DataFrame:
-    sets = pd.read_parquet(store.read("evaluation_sets.parquet")).drop_duplicates("dataset").set_index("dataset")
-    rows["seen"] = rows["dataset"].map(sets["seen"])
-    for column, name in (("null", FLOOR), ("ceiling", REFERENCE)):
-        path = evaluation_path("classification", name)
-        if path in present:
-            reference = _read(store, path).set_index(["task", "dataset", "metric"])["value"]
-            values = reference.reindex(pd.MultiIndex.from_frame(rows[["task", "dataset", "metric"]])).to_numpy()
-            rows[column] = rows[column].fillna(pd.Series(values, index=rows.index)) if column in rows else values
+    rows["seen"] = rows["dataset"].map(store.design.seen())
+    for column, names in (("null", FLOORS), ("ceiling", REFERENCES)):
+        paths = [evaluation_path(task, name) for task, name in names.items()]
+        tables = [_read(store, path) for path in paths if path in present]
+        if not tables:
+            continue
+        keys = ["task", "dataset", "metric"]
+        values = pd.concat(tables).set_index(keys)["value"].reindex(pd.MultiIndex.from_frame(rows[keys])).to_numpy()
+        rows[column] = rows[column].fillna(pd.Series(values, index=rows.index)) if column in rows else values
     return rows.reindex(columns=RESULT_COLUMNS)

@@ -10,6 +10,8 @@ import numpy as np
 import scipy.sparse as sp
 from anndata import AnnData
 
+from helpers.evaluate.knn import knn_predict
+from helpers.evaluate.perturbation import CEILINGS, NULLS
 from helpers.messages import unknown
 from helpers.models.counts import log_cp10k, raw_counts
 
@@ -66,9 +68,30 @@ def logistic_labels(adata: AnnData, train: np.ndarray, train_labels: np.ndarray,
     return model.fit(logs[train][:, genes], train_labels).predict(logs[~train][:, genes])
 
 
+def permuted_labels(adata: AnnData, train: np.ndarray, train_labels: np.ndarray, *, n_neighbors: int = 5) -> np.ndarray:
+    """Types told by nearest neighbours in the set's own PCA, whose labels were shuffled: a floor that has structure.
+
+    The shuffle is fixed and follows the names of the cells, not their order.
+    """
+    embedding = own_pca_embedding(adata)
+    rank = np.argsort(np.argsort(adata.obs_names[train]))
+    shuffled = np.random.default_rng(0).permutation(np.sort(np.asarray(train_labels, dtype=str)))[rank]
+    return knn_predict(embedding[train], shuffled, embedding[~train], n_neighbors=min(n_neighbors, int(train.sum())))
+
+
 EMBEDDINGS: dict[str, Callable[..., np.ndarray]] = {"hvg": hvg_embedding, "own_pca": own_pca_embedding}
-PREDICTORS: dict[str, Callable[..., np.ndarray]] = {"logistic": logistic_labels, "majority": majority_labels}
-BASELINES = (*EMBEDDINGS, *PREDICTORS)
+PREDICTORS: dict[str, Callable[..., np.ndarray]] = {
+    "logistic": logistic_labels,
+    "majority": majority_labels,
+    "permuted": permuted_labels,
+}
+BASELINES = {  # of each task of a design
+    "classification": (*EMBEDDINGS, *PREDICTORS),
+    "finetuning": ("own_pca", "logistic", "majority"),
+    "integration": ("hvg", "own_pca", "floor", "ceiling"),
+    "perturbation": ("own_pca", *NULLS, *CEILINGS, "floor", "ceiling"),
+    "heldout_loss": (),
+}
 
 
 def embed(name: str, adata: AnnData) -> np.ndarray:

@@ -5,9 +5,26 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from helpers.evaluate.knn import knn_predict
+from helpers.evaluate.knn import finite, knn_predict
 
-__all__ = ["knn_predict", "scored_types", "scores", "type_scores"]
+__all__ = ["knn_predict", "probe_predict", "scored_types", "scores", "type_scores"]
+
+
+def probe_predict(train_embedding: np.ndarray, train_labels: np.ndarray, test_embedding: np.ndarray) -> np.ndarray:
+    """Type of each test cell, (n_test,), by logistic regression (L2, C = 1) on the embedding.
+
+    The embedding is centred and divided by one SD, the root mean variance over training cells: families' scales differ
+    by orders. Parameters as in `knn_predict`; a single training type is predicted everywhere.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    train, test = finite(train_embedding, "train_embedding"), finite(test_embedding, "test_embedding")
+    if len(np.unique(train_labels)) == 1:
+        return np.full(len(test), train_labels[0])
+    centre, scale = train.mean(axis=0), np.sqrt(train.var(axis=0).mean()) or 1.0
+    order = np.lexsort([*train.T, np.unique(train_labels, return_inverse=True)[1]])
+    model = LogisticRegression(max_iter=1000).fit((train[order] - centre) / scale, np.asarray(train_labels)[order])
+    return model.predict((test - centre) / scale)
 
 
 def scored_types(labels: Sequence | np.ndarray, *, min_cells: int = 10, headline_min: int = 20) -> pd.DataFrame:

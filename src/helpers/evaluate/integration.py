@@ -46,10 +46,12 @@ def avg_bio(
     from it in the random order of visits alone, which depends on the embedding's values, not on the order of the rows.
     """
     values, types = _embedding(embedding), _codes(labels, "labels", len(embedding))
-    return _avg_bio(values, types, _given_or_nearest(values, neighbors), n_repeats)
+    return _avg_bio(values, types, _given_or_nearest(values, neighbors), n_repeats, silhouettes(values, types))
 
 
-def _avg_bio(values: np.ndarray, types: np.ndarray, neighbors: Neighbors, n_repeats: int) -> dict[str, float]:
+def _avg_bio(
+    values: np.ndarray, types: np.ndarray, neighbors: Neighbors, n_repeats: int, widths: np.ndarray
+) -> dict[str, float]:
     from sklearn.metrics import adjusted_rand_score
 
     if types.max() == 0:
@@ -65,7 +67,7 @@ def _avg_bio(values: np.ndarray, types: np.ndarray, neighbors: Neighbors, n_repe
         best = int(np.argmax(scores))
         runs.append((scores[best], adjusted_rand_score(types[visits], clusterings[best])))
     nmi, ari = np.mean(runs, axis=0)
-    parts = {"nmi": float(nmi), "ari": float(ari), "asw_label": _asw_label(values, types)}
+    parts = {"nmi": float(nmi), "ari": float(ari), "asw_label": float(widths.mean() + 1) / 2}
     return parts | {"avg_bio": float(np.mean(list(parts.values())))}
 
 
@@ -75,11 +77,7 @@ def asw_label(embedding: np.ndarray, labels: Sequence | np.ndarray) -> float:
     Raises ValueError as `avg_bio`. Source: scib's silhouette, Euclidean.
     """
     values = _embedding(embedding)
-    return _asw_label(values, _codes(labels, "labels", len(values)))
-
-
-def _asw_label(values: np.ndarray, types: np.ndarray) -> float:
-    return float(silhouettes(values, types).mean() + 1) / 2
+    return float(silhouettes(values, _codes(labels, "labels", len(values))).mean() + 1) / 2
 
 
 def asw_batch(embedding: np.ndarray, labels: Sequence | np.ndarray, batch: Sequence | np.ndarray) -> float:
@@ -158,24 +156,28 @@ def battery(
     *,
     neighbors: Neighbors | None = None,
     n_repeats: int = 1,
-) -> dict[str, float]:
-    """All scores of one embedding, with neighbours searched once.
+) -> tuple[dict[str, float], np.ndarray]:
+    """All scores of one embedding, with neighbours searched once, and the silhouette of each cell among the types.
 
     Parameters as in `avg_bio`; `batch` is (n_cells,) of two batches or more, or None for a set that has one.
 
     Returns
     -------
-    nmi, ari, asw_label, avg_bio, graph_connectivity; with `batch` asw_batch and pcr_batch too.
+    scores
+        nmi, ari, asw_label, avg_bio, graph_connectivity; with `batch` asw_batch and pcr_batch too.
+    silhouettes
+        (n_cells,), whose mean is asw_label, but from −1 to 1.
     """
     values, types = _embedding(embedding), _codes(labels, "labels", len(embedding))
     if batch is not None and _codes(batch, "batch", len(values)).max() == 0:
         raise ValueError("batch holds one batch: give batch=None to score types alone")
     neighbors = _given_or_nearest(values, neighbors)
-    scores = _avg_bio(values, types, neighbors, n_repeats)
+    widths = silhouettes(values, types)
+    scores = _avg_bio(values, types, neighbors, n_repeats, widths)
     scores["graph_connectivity"] = graph_connectivity(neighbors, types)
     if batch is not None:
         scores |= {"asw_batch": asw_batch(values, types, batch), "pcr_batch": pcr(values, batch)}
-    return scores
+    return scores, widths
 
 
 def scib_metrics_scores(

@@ -51,8 +51,16 @@ class Reference:
     controls: pd.DataFrame
 
 
-def prepare(task: Task, *, rng: np.random.Generator, n_bootstrap: int = 25) -> dict[Condition, Reference]:
+def prepare(
+    task: Task,
+    *,
+    rng: np.random.Generator,
+    n_bootstrap: int = 25,
+    controls: dict[Condition, pd.DataFrame] | None = None,
+) -> dict[Condition, Reference]:
     """Truth, nulls and ceilings of each held-out condition, computed once for all models.
+
+    With `controls` of an earlier call, on the same task with the same generator, their scores are taken from there.
 
     A random half of the treated cells is the truth of every score. Nulls: ``no_change``, the control cells;
     ``training_mean``, these plus the mean training delta; ``context_matched_mean``, these plus the mean delta of the
@@ -70,13 +78,22 @@ def prepare(task: Task, *, rng: np.random.Generator, n_bootstrap: int = 25) -> d
         for one in sorted(set(task.training).union(*task.training.values()))
     }
     children = rng.spawn(len(task.training))  # one for each condition: its cells move no draw of another
+    stored = controls or dict.fromkeys(task.training)
     return {
-        condition: _reference(task, condition, known, spaces[task.training[condition]], child, n_bootstrap)
-        for condition, child in zip(task.training, children, strict=True)
+        condition: _reference(task, condition, known, spaces[others], child, n_bootstrap, stored[condition])
+        for (condition, others), child in zip(task.training.items(), children, strict=True)
     }
 
 
-def _reference(task: Task, condition: Condition, known: dict, space: pm.Space, rng, n_bootstrap: int) -> Reference:
+def _reference(
+    task: Task,
+    condition: Condition,
+    known: dict,
+    space: pm.Space,
+    rng: np.random.Generator,
+    n_bootstrap: int,
+    controls: pd.DataFrame | None,
+) -> Reference:
     """`known` holds the moments of treated and of control cells for every condition of the task."""
     others = task.training[condition]
     control_rng, treated_rng, bootstrap_rng = rng.spawn(3)
@@ -94,11 +111,14 @@ def _reference(task: Task, condition: Condition, known: dict, space: pm.Space, r
     nulls = dict(zip(NULLS, (np.zeros_like(mean), mean, matched), strict=True))
     compared = np.array([delta for one, delta in deltas.items() if one != condition])
 
-    def scored(pick: Callable[[int], np.ndarray]) -> tuple[pm.Truth, pd.DataFrame]:
+    def truth_of(own: pm.Moments, true: pm.Moments, cells: np.ndarray) -> pm.Truth:
+        return pm.Truth(own, true, cells, compared, mean, error / len(others) ** 2)
+
+    def scored(pick: Callable[[int], np.ndarray]) -> pd.DataFrame:
         """Nulls and ceilings against the truth, with the cells that `pick` takes out of n."""
         own, true, duplicate = (pm.moments(cells[pick(cells.shape[0])]) for cells in parts)
         own_cells, true_cells, duplicate_cells = (cells[pick(len(cells))] for cells in places)
-        truth = pm.Truth(own, true, true_cells, compared, mean, error / len(others) ** 2)
+        truth = truth_of(own, true, true_cells)
         delta = duplicate.mean - own.mean
         trust = 1 - pm.welch(delta - mean, duplicate, own, truth.training_error)[1]
         blend = trust * delta + (1 - trust) * mean
@@ -108,10 +128,17 @@ def _reference(task: Task, condition: Condition, known: dict, space: pm.Space, r
         predictions["technical_duplicate"] = pm.Prediction(delta, duplicate.var, duplicate_cells)
         shifted = duplicate_cells + space.shift(blend - delta)
         predictions["interpolated_duplicate"] = pm.Prediction(blend, duplicate.var, shifted)
-        return truth, pd.DataFrame({name: pm.scores(truth, one) for name, one in predictions.items()})
+        return pd.DataFrame({name: pm.scores(truth, one) for name, one in predictions.items()})
 
-    truth, table = scored(np.arange)
-    again = [scored(lambda n: bootstrap_rng.integers(n, size=n))[1] for _ in range(n_bootstrap)]
+    truth = truth_of(*(pm.moments(cells) for cells in parts[:2]), places[1])
+    if controls is None:
+        again = [scored(lambda n: bootstrap_rng.integers(n, size=n)) for _ in range(n_bootstrap)]
+        controls = _strongest(scored(np.arange), again)
+    return Reference(truth, space, drawn, drawn_cells, training, nulls, controls)
+
+
+def _strongest(table: pd.DataFrame, again: list[pd.DataFrame]) -> pd.DataFrame:
+    """The scores of nulls and ceilings with the strongest of both by metric, and how far their gap scatters."""
     off = table.sub([pm.METRICS[name].best for name in table.index], axis=0).abs().fillna(np.inf)
     null, ceiling = off[list(NULLS)].idxmin(axis=1), off[list(CEILINGS)].idxmin(axis=1)
     gaps = [_picked(one, ceiling) - _picked(one, null) for one in again]
@@ -119,7 +146,7 @@ def _reference(task: Task, condition: Condition, known: dict, space: pm.Space, r
         null=_picked(table, null), ceiling=_picked(table, ceiling), null_name=null, ceiling_name=ceiling
     )
     table["gap_sd"] = np.std(gaps, axis=0, ddof=1)
-    return Reference(truth, space, drawn, drawn_cells, training, nulls, table)
+    return table
 
 
 def _picked(table: pd.DataFrame, columns: pd.Series) -> np.ndarray:

@@ -1,0 +1,159 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 32 · Do types stay apart, and do batches mix?
+#
+# **Finding.** *Written from the numbers when the notebook is executed.*
+#
+# **Method.** On each set of cells the embedding's neighbour graph is clustered at twenty resolutions; the clustering
+# that agrees best with the types gives NMI and ARI, silhouettes give ASW, and their mean is the published AvgBIO. Where
+# batches should mix, two more scores say how far they do. Where batches differ by biology, as treated and control cells
+# do, the same numbers are given as separation, and mixing is never scored as good. Each score has a floor (cells
+# shuffled; batches as embedding) and a ceiling (types as embedding; batches shuffled).
+
+# %% tags=["parameters"]
+design: str = "params/demo.yaml"  # design file, relative to the project
+results: str = "results/demo"  # folder of the results, relative to the project
+family: str = "pca"  # model family; baselines with strategy none
+width: float = 1.0  # multiplier of the preset's width
+strategy: str = "random"  # how the cells were drawn; untrained, or none for the baselines
+percentages: list = []  # sizes to evaluate, in per cent of the corpus; empty for all of the design
+seeds: list = []  # seeds to evaluate; empty for all of the design
+
+# %%
+import numpy as np
+import pandas as pd
+
+from helpers import corpus, failures, store
+from helpers.design import NO_STRATEGY
+from helpers.evaluate import baselines, integration
+from helpers.reading import finding, track
+
+study, artifacts = store.open_store(design, results, stage="32_integrate")
+task = study.evaluations.integration
+if strategy == NO_STRATEGY:
+    runs = list(baselines.BASELINES["integration"])
+else:
+    runs = failures.standing(artifacts, study.select(family, width, strategy, percentages, seeds))
+cells, sets = corpus.read_evaluation_cells(artifacts, gene_space=False)
+
+# %% [markdown]
+# ## Score
+
+
+# %%
+def scored(embedding: np.ndarray, entry, part: pd.DataFrame) -> tuple[dict[str, float], np.ndarray]:
+    """Scores of one set by the names that its batches give them, and the silhouette of each cell."""
+    batch = None if entry.mixing == "none" else part["batch"]
+    values, silhouettes = integration.battery(embedding, part["label"], batch)
+    if entry.mixing == "unwanted":
+        values["condition_separation"] = 1 - values.pop("asw_batch")
+        values["condition_variance"] = values.pop("pcr_batch")
+    return values, silhouettes
+
+
+def controls(name: str, entry, part: pd.DataFrame) -> tuple[dict[str, float], np.ndarray]:
+    """Scores of the floor or the ceiling: of types kept apart, and of batches."""
+    embedding = baselines.embed("own_pca", cells[part["row"].to_numpy()])
+    given = integration.control_embeddings(embedding, part["label"], part["batch"], rng=study.rng("integration", name))
+    of_types, of_batches = ("labels", "shuffled_batch") if name == "ceiling" else ("shuffled_cells", "batch")
+    if entry.mixing == "unwanted":
+        of_batches = {"batch": "shuffled_batch", "shuffled_batch": "batch"}[of_batches]
+    both = []
+    for control in (of_types, of_batches):
+        values, labels, batch = given[control]
+        both.append(scored(values, entry, part.assign(label=np.asarray(labels), batch=np.asarray(batch))))
+    own = [key for key in both[1][0] if key in BATCH_SCORES]
+    return both[0][0] | {key: both[1][0][key] for key in own}, both[0][1]
+
+
+BATCH_SCORES = ("asw_batch", "pcr_batch", "condition_separation", "condition_variance")
+
+
+def embedded(run, rows: np.ndarray) -> np.ndarray:
+    """Embedding of some evaluation cells by a run or a baseline."""
+    if isinstance(run, str):
+        return baselines.embed(run, cells[rows])
+    return np.load(artifacts.read(store.embedding_path(run)))["embedding"][rows]
+
+
+def by_scib_metrics(run) -> bool:
+    """Whether a run is among those that scib-metrics judges too."""
+    return not isinstance(run, str) and task.scib_metrics is not None and task.scib_metrics.holds(run)
+
+
+# %%
+def evaluate(run) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Tidy scores and per-cell silhouettes of one run on all sets."""
+    scores, silhouettes = [], []
+    for name, entry in task.sets.items():
+        part = sets[sets["dataset"].isin(entry.sets)].drop_duplicates("position")
+        obs = cells.obs.iloc[part["row"]]
+        part = part.assign(label=obs[entry.label].astype(str).to_numpy(), batch=obs[entry.batch].astype(str).to_numpy())
+        if run in ("floor", "ceiling"):
+            values, widths = controls(run, entry, part)
+        else:
+            embedding = embedded(run, part["row"].to_numpy())
+            values, widths = scored(embedding, entry, part)
+            if entry.mixing == "wanted" and by_scib_metrics(run):
+                values |= integration.scib_metrics_scores(embedding, part["label"], part["batch"])
+        scores += [(name, metric, value) for metric, value in values.items()]
+        silhouettes.append(part[["position", "label", "batch"]].assign(dataset=name, silhouette=widths))
+    scores = pd.DataFrame(scores, columns=["dataset", "metric", "value"])
+    return scores, pd.concat(silhouettes, ignore_index=True)
+
+
+# %%
+with failures.gathered() as attempt:
+    for run in track(runs, "evaluations"):
+        inputs = ["corpus", "evaluation_sets.parquet", *([] if isinstance(run, str) else [store.embedding_path(run)])]
+        settings = {"seed": study.seed, **task.model_dump()}
+        files = [
+            artifacts.artifact(path("integration", run), inputs=inputs, settings=settings)
+            for path in (store.evaluation_path, store.prediction_path)
+        ]
+        if not all(file.fresh for file in files):
+            with attempt(run), files[0].write() as scores_path, files[1].write() as cells_path:
+                scores, silhouettes = evaluate(run)
+                scores.to_parquet(scores_path, index=False)
+                silhouettes.to_parquet(cells_path, index=False)
+
+# %% [markdown]
+# ## Scores
+
+# %% tags=["show"]
+from helpers.plots import evaluation_figures as plots
+
+if runs:
+    tables = [
+        pd.read_parquet(artifacts.read(store.evaluation_path("integration", run))).assign(
+            run=run if isinstance(run, str) else run.percentage
+        )
+        for run in runs
+    ]
+    scores = pd.concat(tables)
+    overview = scores.pivot_table(index="run", columns=["dataset", "metric"], values="value", sort=False)
+    display(overview.style.format("{:.3f}", na_rep="–"))
+
+# %% tags=["show"]
+if runs:
+    display(plots.scores_by_size(scores, metrics=["avg_bio", "nmi", "ari", "asw_label"], unit="score"))
+
+# %% tags=["show"]
+if runs:
+    ends = overview.xs("avg_bio", axis=1, level="metric")
+    to = " → " if len(ends) > 1 and strategy != NO_STRATEGY else ""
+    told = ", ".join(
+        f"{name} {ends[name].iloc[0]:.2f}" + (f"{to}{ends[name].iloc[-1]:.2f}" if to else "") for name in ends.columns
+    )
+    which = "the first baseline" if strategy == NO_STRATEGY else f"{family} ({strategy})"
+    sizes = " from its smallest to its largest size" if to else ""
+    finding(f"AvgBIO of {which}{sizes}: {told}. Types derive from clusterings, which favours PCA.")
+else:
+    finding(f"All runs of {family} ({strategy}) were given up: there is nothing to judge.")
