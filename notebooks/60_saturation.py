@@ -50,7 +50,7 @@ if not file.fresh:
 # ## Saturation points
 
 # %% tags=["show"]
-from helpers.analysis.collect import loss_units
+from helpers.analysis.collect import loss_units, n_judged
 from helpers.plots import study_figures as plots
 from helpers.reading import finding
 
@@ -69,11 +69,11 @@ plots.saturation_heatmap(
 # ## Size curves
 
 # %% tags=["show"]
-halves = sets[~sets["train"]].groupby("dataset").size()
-plots.size_curves(table, metric="micro_f1", title="micro F1 (zero-shot, 5-NN)", n_test=halves)
+judged = {"task": "classification", "n_test": n_judged("classification", artifacts)}
+plots.size_curves(table, metric="micro_f1", title="micro F1 (zero-shot, 5-NN)", **judged)
 
 # %% tags=["show"]
-plots.size_curves(table, metric="macro_f1", title="macro F1 (zero-shot, 5-NN)", n_test=halves)
+plots.size_curves(table, metric="macro_f1", title="macro F1 (zero-shot, 5-NN)", **judged)
 
 # %% [markdown]
 # ## In numbers

@@ -22,7 +22,7 @@ results: str = "results/demo"  # folder of the results, relative to the project
 import pandas as pd
 
 from helpers import store
-from helpers.analysis.collect import loss_units
+from helpers.analysis.collect import loss_units, n_judged
 from helpers.analysis.results import wide, with_sampling
 from helpers.plots import study_figures as plots
 from helpers.plots.style import save
@@ -43,16 +43,29 @@ figures, sources = {}, {}
 # ## Scores against corpus size
 
 # %%
-halves = sets[~sets["train"]].groupby("dataset").size()
-for metric, name in (("micro_f1", "micro F1"), ("macro_f1", "macro F1")):
-    sources[f"size_curves_{metric}"] = table[table["metric"] == metric]
+scores = [("classification", "micro_f1", "micro F1 (5-NN)"), ("classification", "macro_f1", "macro F1 (5-NN)")]
+if study.evaluations.finetuning:
+    fewest = min(study.evaluations.finetuning.few_shot, default=None)
+    taught = f"macro_f1_at_{fewest}" if fewest else "macro_f1"
+    scores += [("finetuning", taught, f"macro F1 (head, {fewest or 'all'} cells of each type)")]
+if study.evaluations.integration:
+    scores += [("integration", "avg_bio", "AvgBIO")]
+for task, metric, title in scores:
+    sources[f"size_curves_{metric}"] = table[(table["task"] == task) & (table["metric"] == metric)]
     figures[f"size_curves_{metric}"] = plots.size_curves(
-        table, metric=metric, title=f"{name} (zero-shot, 5-NN)", n_test=halves
+        table, task=task, metric=metric, title=title, n_test=n_judged(task, artifacts)
     )
-figures["size_curves_micro_f1"]
+    display(figures[f"size_curves_{metric}"])
+
+# %% [markdown]
+# ## Predicted responses against corpus size
+# 0 is the strongest null, 1 the ceiling.
 
 # %%
-figures["size_curves_macro_f1"]
+if study.evaluations.perturbation:
+    part = table[(table["task"] == "perturbation") & table["metric"].isin(plots.RESPONSES)]
+    sources["responses"], figures["responses"] = part, plots.responses(part)
+    display(figures["responses"])
 
 # %% [markdown]
 # ## Held-out loss against corpus size
@@ -93,12 +106,11 @@ figures["loss_against_metric"]
 # One figure for each of these axes that the design varies.
 
 # %%
-from IPython.display import display
-
 rows = {"macro_f1": "macro F1 (5-NN)", "heldout_loss": "held-out loss"}
 for strategy in plots.axes_of(table):
-    sources[f"axis_{strategy}"] = table[(table["strategy"] == strategy) & table["metric"].isin(rows)]
-    figures[f"axis_{strategy}"] = plots.axis_curves(table, strategy=strategy, metrics=rows)
+    of_tasks = table[table["task"].isin(["classification", "heldout_loss"])]
+    sources[f"axis_{strategy}"] = of_tasks[(of_tasks["strategy"] == strategy) & of_tasks["metric"].isin(rows)]
+    figures[f"axis_{strategy}"] = plots.axis_curves(of_tasks, strategy=strategy, metrics=rows)
     display(figures[f"axis_{strategy}"])
 
 # %%

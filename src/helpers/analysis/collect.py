@@ -10,11 +10,14 @@ from helpers import failures
 from helpers.analysis.results import COST_COLUMNS, EVALUATION_COLUMNS, RESULT_COLUMNS
 from helpers.design import NO_STRATEGY, UNTRAINED, Design, Run
 from helpers.evaluate.baselines import BASELINES
-from helpers.store import TASKS, Store, evaluation_path, model_path
+from helpers.store import TASKS, Store, evaluation_path, model_path, prediction_path
+
+OTHER_WAYS = "^(probe_|full_|mlp_)"  # of reaching a score: its floor and reference are the same
 
 SUBSET_COLUMNS = ("n_cells", "n_unique", "n_donors", "n_datasets", "umis_per_cell", "shannon", "vendi")
 
 FLOORS = {"classification": "majority", "finetuning": "majority", "integration": "floor", "perturbation": "floor"}
+JUDGED = {"classification": "majority", "finetuning": "majority", "integration": "own_pca"}
 REFERENCES = {"classification": "logistic", "finetuning": "logistic"} | dict.fromkeys(
     ("integration", "perturbation"), "ceiling"
 )
@@ -46,6 +49,12 @@ def describe_runs(design: Design, store: Store) -> pd.DataFrame:
             told = {"strategy": strategy, "budget": f"{budget.kind}={budget.amount}"}
             rows[run.id] = _describe_run(run, store) | told | seen
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def n_judged(task: str, store: Store) -> pd.Series:
+    """Number of cells that a task judges in each of its sets, by its name: those that a baseline was judged on."""
+    table = pd.read_parquet(store.read(prediction_path(task, JUDGED[task])))
+    return table.drop_duplicates(["dataset", "position"]).groupby("dataset").size()
 
 
 def loss_units(design: Design, store: Store) -> dict[str, str]:
@@ -123,6 +132,7 @@ def _finish(rows: pd.DataFrame, store: Store, present: Mapping[str, Run | str]) 
         if not tables:
             continue
         keys = ["task", "dataset", "metric"]
-        values = pd.concat(tables).set_index(keys)["value"].reindex(pd.MultiIndex.from_frame(rows[keys])).to_numpy()
+        wanted = rows[keys].assign(metric=rows["metric"].str.replace(OTHER_WAYS, "", regex=True))
+        values = pd.concat(tables).set_index(keys)["value"].reindex(pd.MultiIndex.from_frame(wanted)).to_numpy()
         rows[column] = rows[column].fillna(pd.Series(values, index=rows.index)) if column in rows else values
     return rows.reindex(columns=RESULT_COLUMNS)

@@ -48,12 +48,20 @@ def _seeds(trained: pd.DataFrame) -> str:
 
 
 @figure
-def size_curves(results: pd.DataFrame, *, metric: str, title: str, n_test: pd.Series) -> Figure:
-    """Score against corpus size, a panel per evaluation set; untrained models and baselines as horizontal lines.
+def size_curves(
+    results: pd.DataFrame,
+    *,
+    task: str,
+    metric: str,
+    title: str,
+    n_test: pd.Series,
+    ylim: tuple[float, float] | None = (0, 1.02),
+) -> Figure:
+    """Score of a task against corpus size, a panel per set; untrained models and baselines as horizontal lines.
 
-    `n_test` holds the number of test cells of each evaluation set, by its name.
+    `n_test` holds the number of test cells of each set, by its name.
     """
-    scores = results[results["metric"] == metric]
+    scores = results[(results["task"] == task) & (results["metric"] == metric)]
     names, samplings, trained = list(dict.fromkeys(scores["dataset"])), *_over_sizes(scores)
     families = list(dict.fromkeys(trained["family"]))
     fig, panels = plt.subplots(1, len(names), figsize=(2.35 * len(names), 3.6), sharey=True, squeeze=False)
@@ -72,7 +80,44 @@ def size_curves(results: pd.DataFrame, *, metric: str, title: str, n_test: pd.Se
         style.size_axis(axes, *_sizes(trained))
         axes.set_xlabel("cells in the corpus")
         axes.set_title(f"{name} (n = {n_test[name]:,})\n{part['seen'].iloc[0]}", pad=4)
-    panels[0][0].set(ylabel=title, ylim=(0, 1.02))
+    panels[0][0].set(ylabel=title, ylim=ylim)
+    style.shared_legend(fig, panels[0][:1], ncols=3, title=_seeds(trained))
+    return fig
+
+
+RESPONSES = {
+    "calibrated_delta_r": "delta r",
+    "calibrated_specific_r": "context-specific r",
+    "calibrated_de_overlap": "DE overlap",
+}
+
+
+@figure
+def responses(results: pd.DataFrame) -> Figure:
+    """Calibrated scores of predicted responses against corpus size: metrics of `RESPONSES` in rows, held-out contexts
+    in columns; untrained models as horizontal lines, null (0) and ceiling (1) too.
+    """
+    names, samplings, trained = list(dict.fromkeys(results["dataset"])), *_over_sizes(results)
+    families = list(dict.fromkeys(trained["family"]))
+    fig, panels = plt.subplots(
+        len(RESPONSES), len(names), figsize=(2.35 * len(names), 1.9 * len(RESPONSES) + 0.7), sharey="row", squeeze=False
+    )
+    for row, (metric, title) in zip(panels, RESPONSES.items(), strict=True):
+        for axes, name in zip(row, names, strict=True):
+            part = results[(results["dataset"] == name) & (results["metric"] == metric)]
+            _draw_runs(axes, trained.loc[trained.index.intersection(part.index)], families, samplings)
+            for family in families:
+                floor = part.loc[(part["family"] == family) & (part["strategy"] == "untrained"), "value"]
+                colour = style.curve_colour(family, samplings[0], families, samplings[:1])
+                label = f"{style.FAMILY_NAMES.get(family, family)}, untrained"
+                axes.axhline(floor.mean(), color=colour, lw=0.9, ls=(0, (1, 2)), label=label)
+            for level in (0, 1):
+                axes.axhline(level, color=style.GREY, lw=0.9)
+            style.size_axis(axes, *_sizes(trained))
+            axes.set_title(name if axes in panels[0] else "")
+        row[0].set_ylabel(f"{title}\n(calibrated)")
+    for axes in panels[-1]:
+        axes.set_xlabel("cells in the corpus")
     style.shared_legend(fig, panels[0][:1], ncols=3, title=_seeds(trained))
     return fig
 
