@@ -18,6 +18,7 @@ from helpers.evaluate import perturbation_heads as heads
 from helpers.evaluate import perturbation_metrics as pm
 from helpers.evaluate import perturbation_task as tasks
 from helpers.evaluate.baselines import own_pca_embedding
+from helpers.evaluate.registry import register
 
 EMBEDDED = Path(__file__).resolve().parents[1] / "data" / "embedded.h5ad"
 COLUMNS = {"control": "ctrl", "perturbation": "drug", "context": "type"}
@@ -205,7 +206,7 @@ def test_a_metric_is_registered_once():
         """Another metric of that name."""
 
     with pytest.raises(ValueError, match="'delta_r' is registered already"):
-        pm.register("again", low=0, high=1, best=1, citation="")(delta_r)
+        register(pm.METRICS, "again", low=0, high=1, best=1, citation="")(delta_r)
     assert all(metric.citation and metric.low <= metric.best <= metric.high for metric in pm.METRICS.values())
 
 

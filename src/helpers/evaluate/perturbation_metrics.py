@@ -4,7 +4,6 @@ A profile is the mean log1p CP10k of cells, (n_genes,); a delta is a treated pro
 cells of the same context. The context-specific part is a delta minus the mean delta of the training contexts.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -12,70 +11,56 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from helpers.evaluate.registry import STUDY, Metric, register
+
 FDR = 0.05
 TOP = 50  # genes of the strongest context-specific response
 TAIL = 0.01  # share of genes with the strongest true response, 10 or more
 CONSTANT = 1e-9  # standard deviation under which a prediction over genes is rounding alone
 
-STUDY = "DenAdel et al., Nature Methods 2026, 10.1038/s41592-026-03120-y"
 CELL_EVAL = "cell-eval 0.8.2, Arc Institute"
 ENERGY = "Székely & Rizzo 2013, 10.1016/j.jspi.2013.03.018"
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric's meaning, range, best value and source."""
-
-    description: str
-    low: float
-    high: float
-    best: float
-    citation: str
 
 
 METRICS: dict[str, Metric] = {}
 
 
-def register(description: str, *, low: float, high: float, best: float, citation: str) -> Callable:
-    """Add the decorated function to `METRICS` under its own name; raises ValueError if that is taken."""
-
-    def decorate(function: Callable) -> Callable:
-        name = function.__name__
-        if name in METRICS:
-            raise ValueError(f"metric {name!r} is registered already: {METRICS[name].description}")
-        METRICS[name] = Metric(description, low, high, best, citation)
-        return function
-
-    return decorate
-
-
-@register("mean squared error of the treated profile", low=0, high=np.inf, best=0, citation=STUDY)
+@register(METRICS, "mean squared error of the treated profile", low=0, high=np.inf, best=0, citation=STUDY)
 def mean_profile_mse(true: np.ndarray, predicted: np.ndarray) -> float:
     return float(np.mean((true - predicted) ** 2))
 
 
-@register("Pearson r of the treated profile, the study's R2", low=-1, high=1, best=1, citation=STUDY)
+@register(METRICS, "Pearson r of the treated profile, the study's R2", low=-1, high=1, best=1, citation=STUDY)
 def mean_profile_r(true: np.ndarray, predicted: np.ndarray) -> float:
     return correlation(true, predicted)
 
 
-@register("explained variance of the treated profile over genes", low=-np.inf, high=1, best=1, citation="textbook R²")
+@register(
+    METRICS, "explained variance of the treated profile over genes", low=-np.inf, high=1, best=1, citation="textbook R²"
+)
 def r2(true: np.ndarray, predicted: np.ndarray) -> float:
     total = np.mean((true - true.mean()) ** 2)
     return float(1 - np.mean((true - predicted) ** 2) / total) if total > 0 else np.nan
 
 
-@register("Pearson r of the delta", low=-1, high=1, best=1, citation=CELL_EVAL)
+@register(METRICS, "Pearson r of the delta", low=-1, high=1, best=1, citation=CELL_EVAL)
 def delta_r(true_delta: np.ndarray, predicted_delta: np.ndarray) -> float:
     return correlation(true_delta, predicted_delta)
 
 
-@register("Pearson r of the context-specific part", low=-1, high=1, best=1, citation="this project")
+@register(METRICS, "Pearson r of the context-specific part", low=-1, high=1, best=1, citation="this project")
 def specific_r(true_delta: np.ndarray, predicted_delta: np.ndarray, training_delta: np.ndarray) -> float:
     return correlation(true_delta - training_delta, predicted_delta - training_delta)
 
 
-@register("share of the top 50 context-specific genes found, sign included", low=0, high=1, best=1, citation=CELL_EVAL)
+@register(
+    METRICS,
+    "share of the top 50 context-specific genes found, sign included",
+    low=0,
+    high=1,
+    best=1,
+    citation=CELL_EVAL,
+)
 def specific_top50_overlap(true_delta: np.ndarray, predicted_delta: np.ndarray, training_delta: np.ndarray) -> float:
     true, predicted = true_delta - training_delta, predicted_delta - training_delta
     if predicted.std() < CONSTANT:
@@ -84,7 +69,9 @@ def specific_top50_overlap(true_delta: np.ndarray, predicted_delta: np.ndarray, 
     return float(np.sum(np.sign(true[both]) == np.sign(predicted[both])) / min(TOP, len(true)))
 
 
-@register("area under precision-recall of truly context-specific genes", low=0, high=1, best=1, citation=CELL_EVAL)
+@register(
+    METRICS, "area under precision-recall of truly context-specific genes", low=0, high=1, best=1, citation=CELL_EVAL
+)
 def specific_auprc(is_specific: np.ndarray, true_specific: np.ndarray, predicted_evidence: np.ndarray) -> float:
     """Average precision, each gene once as up and once as down; `predicted_evidence` is signed, such as a t.
 
@@ -98,7 +85,9 @@ def specific_auprc(is_specific: np.ndarray, true_specific: np.ndarray, predicted
     return float(average_precision_score(labels, np.concatenate([predicted_evidence, -predicted_evidence])))
 
 
-@register("share of other treated deltas that the own one beats, by r", low=0, high=1, best=1, citation=CELL_EVAL)
+@register(
+    METRICS, "share of other treated deltas that the own one beats, by r", low=0, high=1, best=1, citation=CELL_EVAL
+)
 def rank_among_treated(true_delta: np.ndarray, predicted_delta: np.ndarray, other_deltas: np.ndarray) -> float:
     """Ties count half, so no change has 0.5; cell-eval ranks by distance and breaks ties by position."""
     own = correlation(true_delta, predicted_delta)
@@ -106,7 +95,9 @@ def rank_among_treated(true_delta: np.ndarray, predicted_delta: np.ndarray, othe
     return float(np.mean((own > others) + 0.5 * (own == others)))
 
 
-@register("share of the N truly DE genes among the N strongest predicted", low=0, high=1, best=1, citation=CELL_EVAL)
+@register(
+    METRICS, "share of the N truly DE genes among the N strongest predicted", low=0, high=1, best=1, citation=CELL_EVAL
+)
 def de_overlap(
     true_change: np.ndarray, true_fdr: np.ndarray, predicted_change: np.ndarray, predicted_fdr: np.ndarray
 ) -> float:
@@ -118,14 +109,16 @@ def de_overlap(
     return len(np.intersect1d(true, found)) / len(true)
 
 
-@register("share of truly DE genes whose change has the true sign", low=0, high=1, best=1, citation=CELL_EVAL)
+@register(METRICS, "share of truly DE genes whose change has the true sign", low=0, high=1, best=1, citation=CELL_EVAL)
 def de_direction_match(true_change: np.ndarray, true_fdr: np.ndarray, predicted_change: np.ndarray) -> float:
     """cell-eval's `de_direction_match`: no change matches no sign; NaN without a truly DE gene."""
     found = true_fdr < FDR
     return float(np.mean(np.sign(true_change[found]) == np.sign(predicted_change[found]))) if found.any() else np.nan
 
 
-@register("energy distance of cells in principal components", low=-np.inf, high=np.inf, best=0, citation=ENERGY)
+@register(
+    METRICS, "energy distance of cells in principal components", low=-np.inf, high=np.inf, best=0, citation=ENERGY
+)
 def energy_distance(true_cells: np.ndarray, predicted_cells: np.ndarray) -> float:
     """Unbiased (a cell is no pair with itself), so that equal distributions scatter around 0."""
     from scipy.spatial.distance import cdist, pdist
@@ -134,13 +127,17 @@ def energy_distance(true_cells: np.ndarray, predicted_cells: np.ndarray) -> floa
     return float(2 * cdist(true_cells, predicted_cells).mean() - within)
 
 
-@register("Pearson r of the delta over the 1 % most changed genes", low=-1, high=1, best=1, citation="this project")
+@register(
+    METRICS, "Pearson r of the delta over the 1 % most changed genes", low=-1, high=1, best=1, citation="this project"
+)
 def tail_r(true_delta: np.ndarray, predicted_delta: np.ndarray) -> float:
     tail = _tail(true_delta)
     return correlation(true_delta[tail], predicted_delta[tail])
 
 
-@register("mean squared error over the 1 % most changed genes", low=0, high=np.inf, best=0, citation="this project")
+@register(
+    METRICS, "mean squared error over the 1 % most changed genes", low=0, high=np.inf, best=0, citation="this project"
+)
 def tail_mse(true_delta: np.ndarray, predicted_delta: np.ndarray) -> float:
     tail = _tail(true_delta)
     return mean_profile_mse(true_delta[tail], predicted_delta[tail])
