@@ -30,10 +30,10 @@ seeds: list = []  # seeds to evaluate; empty for all of the design
 import numpy as np
 import pandas as pd
 
-from helpers import corpus, failures, store
+from helpers import corpus, failures, judging, store
 from helpers.design import NO_STRATEGY, UNTRAINED
 from helpers.evaluate import baselines, classification
-from helpers.reading import finding, track
+from helpers.reading import finding
 
 study, artifacts = store.open_store(design, results, stage="30_classify")
 task = study.evaluations.classification
@@ -76,15 +76,13 @@ def predict(run, part: pd.DataFrame) -> dict[str, np.ndarray]:
     labels = part["label"].to_numpy()
     if run in baselines.PREDICTORS:
         return {"": baselines.predict(run, cells[rows], labels, train)}
-    if isinstance(run, str):
-        embedding = baselines.embed(run, cells[rows])
-    else:
-        embedding = np.load(artifacts.read(store.embedding_path(run)))["embedding"][rows]
+    embedding = baselines.embed(run, cells[rows]) if isinstance(run, str) else judging.embedded(artifacts, run)[rows]
     given = embedding[train], labels[train], embedding[~train]
     told = {"": classification.knn_predict(*given, n_neighbors=task.n_neighbors)}
     return told if run == "hvg" else told | {"probe_": classification.probe_predict(*given)}
 
 
+# %%
 def evaluate(run) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Tidy scores and per-cell predictions of one run on all sets."""
     scores, predictions = [], []
@@ -96,24 +94,17 @@ def evaluate(run) -> tuple[pd.DataFrame, pd.DataFrame]:
             scores += [(name, f"{way}{metric}", value) for metric, value in values.items()]
         kept = test[["dataset", "position", "label"]]
         predictions.append(kept.assign(**{f"{way}predicted": predicted for way, predicted in told.items()}))
-    scores = pd.DataFrame(scores, columns=["dataset", "metric", "value"])
-    return scores, pd.concat(predictions, ignore_index=True)
+    return judging.tidy(scores), pd.concat(predictions, ignore_index=True)
 
 
 # %%
-with failures.gathered() as attempt:
-    for run in track(runs, "evaluations"):
-        embedded = [] if isinstance(run, str) else [store.embedding_path(run)]
-        inputs, settings = ["corpus", "evaluation_sets.parquet", *embedded], {"seed": study.seed, **task.model_dump()}
-        files = [
-            artifacts.artifact(path("classification", run), inputs=inputs, settings=settings)
-            for path in (store.evaluation_path, store.prediction_path)
-        ]
-        if not all(file.fresh for file in files):
-            with attempt(run), files[0].write() as scores_path, files[1].write() as predictions_path:
-                scores, predictions = evaluate(run)
-                scores.to_parquet(scores_path, index=False)
-                predictions.to_parquet(predictions_path, index=False)
+def inputs(run) -> list[str]:
+    """Artifacts that the evaluation of a run reads."""
+    return ["corpus", "evaluation_sets.parquet", *([] if isinstance(run, str) else [store.embedding_path(run)])]
+
+
+settings = {"seed": study.seed, **task.model_dump()}
+scores = judging.judge(artifacts, "classification", runs, evaluate, inputs=inputs, settings=settings)
 
 # %% [markdown]
 # ## Scores
@@ -121,13 +112,7 @@ with failures.gathered() as attempt:
 # %% tags=["show"]
 from helpers.plots import evaluation_figures as plots
 
-names = {run: run if isinstance(run, str) else run.percentage for run in runs}
 if runs:
-    tables = [
-        pd.read_parquet(artifacts.read(store.evaluation_path("classification", run))).assign(run=name)
-        for run, name in names.items()
-    ]
-    scores = pd.concat(tables)
     overview = scores[scores["metric"].isin(["micro_f1", "macro_f1"])].pivot_table(
         index="run", columns=["dataset", "metric"], values="value", sort=False
     )

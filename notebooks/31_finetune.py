@@ -29,10 +29,10 @@ seeds: list = []  # seeds to evaluate; empty for all of the design
 import numpy as np
 import pandas as pd
 
-from helpers import corpus, failures, models, store
+from helpers import corpus, failures, judging, models, store
 from helpers.design import NO_STRATEGY
 from helpers.evaluate import baselines, classification, finetune
-from helpers.reading import finding, track
+from helpers.reading import finding
 
 study, artifacts = store.open_store(design, results, stage="31_finetune")
 task, rules = study.evaluations.finetuning, study.evaluations.classification
@@ -77,10 +77,11 @@ def predict(run, name: str, learned: pd.DataFrame, test: pd.DataFrame, full: boo
     return head.predict(embeddings(run, name)[test["row"]])
 
 
+# %%
 def embeddings(run, name: str) -> np.ndarray:
     """Embedding of all evaluation cells by a run; by a baseline of those of one set, zeros elsewhere."""
     if not isinstance(run, str):
-        return np.load(artifacts.read(store.embedding_path(run)))["embedding"]
+        return judging.embedded(artifacts, run)
     rows = sets.loc[sets["dataset"] == name, "row"].to_numpy()
     own = baselines.embed(run, cells[rows])
     embedding = np.zeros((cells.n_obs, own.shape[1]), dtype=np.float32)
@@ -104,8 +105,7 @@ def evaluate(run) -> tuple[pd.DataFrame, pd.DataFrame]:
                 scores += [(name, f"{kind}{metric}{shot}", value) for metric, value in values.items()]
                 kept = told[["dataset", "position", "label", "predicted"]]
                 predictions.append(kept.assign(way=f"{kind}head{shot}"))
-    scores = pd.DataFrame(scores, columns=["dataset", "metric", "value"])
-    return scores, pd.concat(predictions, ignore_index=True)
+    return judging.tidy(scores), pd.concat(predictions, ignore_index=True)
 
 
 def kinds(run) -> list[str]:
@@ -115,20 +115,14 @@ def kinds(run) -> list[str]:
 
 
 # %%
-with failures.gathered() as attempt:
-    for run in track(runs, "evaluations"):
-        learned_by = [] if isinstance(run, str) else [store.embedding_path(run), store.model_path(run)]
-        inputs = ["corpus", "evaluation_sets.parquet", "genes.parquet", *learned_by]
-        options = {"seed": study.seed, "task": task.model_dump(), "rules": rules.model_dump()}
-        files = [
-            artifacts.artifact(path("finetuning", run), inputs=inputs, settings=options)
-            for path in (store.evaluation_path, store.prediction_path)
-        ]
-        if not all(file.fresh for file in files):
-            with attempt(run), files[0].write() as scores_path, files[1].write() as predictions_path:
-                scores, predictions = evaluate(run)
-                scores.to_parquet(scores_path, index=False)
-                predictions.to_parquet(predictions_path, index=False)
+def inputs(run) -> list[str]:
+    """Artifacts that the evaluation of a run reads."""
+    learned_by = [] if isinstance(run, str) else [store.embedding_path(run), store.model_path(run)]
+    return ["corpus", "evaluation_sets.parquet", "genes.parquet", *learned_by]
+
+
+options = {"seed": study.seed, "task": task.model_dump(), "rules": rules.model_dump()}
+scores = judging.judge(artifacts, "finetuning", runs, evaluate, inputs=inputs, settings=options)
 
 # %% [markdown]
 # ## Scores against the number of cells that teach
@@ -137,13 +131,6 @@ with failures.gathered() as attempt:
 from helpers.plots import evaluation_figures as plots
 
 if runs:
-    tables = [
-        pd.read_parquet(artifacts.read(store.evaluation_path("finetuning", run))).assign(
-            run=run if isinstance(run, str) else run.percentage
-        )
-        for run in runs
-    ]
-    scores = pd.concat(tables)
     shown = scores[scores["metric"].str.contains("macro_f1")]
     overview = shown.pivot_table(index="run", columns=["dataset", "metric"], values="value", sort=False)
     display(overview.style.format("{:.3f}", na_rep="–"))

@@ -30,10 +30,10 @@ seeds: list = []  # seeds to evaluate; empty for all of the design
 import numpy as np
 import pandas as pd
 
-from helpers import corpus, failures, store
+from helpers import corpus, failures, judging, store
 from helpers.design import NO_STRATEGY
 from helpers.evaluate import baselines, integration
-from helpers.reading import finding, track
+from helpers.reading import finding
 
 study, artifacts = store.open_store(design, results, stage="32_integrate")
 task = study.evaluations.integration
@@ -58,6 +58,7 @@ def scored(embedding: np.ndarray, entry, part: pd.DataFrame) -> tuple[dict[str, 
     return values, silhouettes
 
 
+# %%
 def controls(name: str, entry, part: pd.DataFrame) -> tuple[dict[str, float], np.ndarray]:
     """Scores of the floor or the ceiling: of types kept apart, and of batches."""
     embedding = baselines.embed("own_pca", cells[part["row"].to_numpy()])
@@ -69,18 +70,14 @@ def controls(name: str, entry, part: pd.DataFrame) -> tuple[dict[str, float], np
     for control in (of_types, of_batches):
         values, labels, batch = given[control]
         both.append(scored(values, entry, part.assign(label=np.asarray(labels), batch=np.asarray(batch))))
-    own = [key for key in both[1][0] if key in BATCH_SCORES]
-    return both[0][0] | {key: both[1][0][key] for key in own}, both[0][1]
+    batch_scores = {"asw_batch", "pcr_batch", "condition_separation", "condition_variance"} & set(both[1][0])
+    return both[0][0] | {key: both[1][0][key] for key in batch_scores}, both[0][1]
 
 
-BATCH_SCORES = ("asw_batch", "pcr_batch", "condition_separation", "condition_variance")
-
-
+# %%
 def embedded(run, rows: np.ndarray) -> np.ndarray:
     """Embedding of some evaluation cells by a run or a baseline."""
-    if isinstance(run, str):
-        return baselines.embed(run, cells[rows])
-    return np.load(artifacts.read(store.embedding_path(run)))["embedding"][rows]
+    return baselines.embed(run, cells[rows]) if isinstance(run, str) else judging.embedded(artifacts, run)[rows]
 
 
 def by_scib_metrics(run) -> bool:
@@ -105,24 +102,17 @@ def evaluate(run) -> tuple[pd.DataFrame, pd.DataFrame]:
                 values |= integration.scib_metrics_scores(embedding, part["label"], part["batch"])
         scores += [(name, metric, value) for metric, value in values.items()]
         silhouettes.append(part[["position", "label", "batch"]].assign(dataset=name, silhouette=widths))
-    scores = pd.DataFrame(scores, columns=["dataset", "metric", "value"])
-    return scores, pd.concat(silhouettes, ignore_index=True)
+    return judging.tidy(scores), pd.concat(silhouettes, ignore_index=True)
 
 
 # %%
-with failures.gathered() as attempt:
-    for run in track(runs, "evaluations"):
-        inputs = ["corpus", "evaluation_sets.parquet", *([] if isinstance(run, str) else [store.embedding_path(run)])]
-        settings = {"seed": study.seed, **task.model_dump()}
-        files = [
-            artifacts.artifact(path("integration", run), inputs=inputs, settings=settings)
-            for path in (store.evaluation_path, store.prediction_path)
-        ]
-        if not all(file.fresh for file in files):
-            with attempt(run), files[0].write() as scores_path, files[1].write() as cells_path:
-                scores, silhouettes = evaluate(run)
-                scores.to_parquet(scores_path, index=False)
-                silhouettes.to_parquet(cells_path, index=False)
+def inputs(run) -> list[str]:
+    """Artifacts that the evaluation of a run reads."""
+    return ["corpus", "evaluation_sets.parquet", *([] if isinstance(run, str) else [store.embedding_path(run)])]
+
+
+settings = {"seed": study.seed, **task.model_dump()}
+scores = judging.judge(artifacts, "integration", runs, evaluate, inputs=inputs, settings=settings)
 
 # %% [markdown]
 # ## Scores
@@ -131,13 +121,6 @@ with failures.gathered() as attempt:
 from helpers.plots import evaluation_figures as plots
 
 if runs:
-    tables = [
-        pd.read_parquet(artifacts.read(store.evaluation_path("integration", run))).assign(
-            run=run if isinstance(run, str) else run.percentage
-        )
-        for run in runs
-    ]
-    scores = pd.concat(tables)
     overview = scores.pivot_table(index="run", columns=["dataset", "metric"], values="value", sort=False)
     display(overview.style.format("{:.3f}", na_rep="–"))
 

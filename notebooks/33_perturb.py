@@ -32,12 +32,12 @@ import functools
 import numpy as np
 import pandas as pd
 
-from helpers import corpus, failures, store
+from helpers import corpus, failures, judging, store
 from helpers.design import NO_STRATEGY
 from helpers.evaluate import baselines, perturbation
 from helpers.evaluate.perturbation_heads import mlp
 from helpers.evaluate.perturbation_task import read_task
-from helpers.reading import finding, track
+from helpers.reading import finding
 from helpers.split import response_cells
 
 study, artifacts = store.open_store(design, results, stage="33_perturb")
@@ -113,6 +113,7 @@ def evaluate(run) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.concat(rows, ignore_index=True), pd.concat(deltas, ignore_index=True)
 
 
+# %%
 def tidy(scores: pd.DataFrame, name: str, kind: str) -> pd.DataFrame:
     """One row per metric and calibrated metric; a metric without a calibrated score in any context has no such row."""
     means = scores.groupby("metric", sort=False)[["value", "calibrated"]].mean()
@@ -146,18 +147,12 @@ def heads(run) -> dict:
 
 
 # %%
-with failures.gathered() as attempt:
-    for run in track(runs, "evaluations"):
-        embedded = [] if isinstance(run, str) else [store.embedding_path(run)]
-        files = [
-            artifacts.artifact(path("perturbation", run), inputs=[*inputs, file.relative, *embedded], settings=settings)
-            for path in (store.evaluation_path, store.prediction_path)
-        ]
-        if not all(one.fresh for one in files):
-            with attempt(run), files[0].write() as scores_path, files[1].write() as deltas_path:
-                scores, deltas = evaluate(run)
-                scores.to_parquet(scores_path, index=False)
-                deltas.to_parquet(deltas_path, index=False)
+def needed(run) -> list[str]:
+    """Artifacts that the evaluation of a run reads."""
+    return [*inputs, file.relative, *([] if isinstance(run, str) else [store.embedding_path(run)])]
+
+
+scores = judging.judge(artifacts, "perturbation", runs, evaluate, inputs=needed, settings=settings)
 
 # %% [markdown]
 # ## Scores
@@ -173,13 +168,6 @@ pd.concat(lost, ignore_index=True)[["dataset", "held_out", "metric", "null", "ce
 from helpers.plots import evaluation_figures as plots
 
 if runs:
-    tables = [
-        pd.read_parquet(artifacts.read(store.evaluation_path("perturbation", run))).assign(
-            run=run if isinstance(run, str) else run.percentage
-        )
-        for run in runs
-    ]
-    scores = pd.concat(tables)
     shown = scores[scores["metric"].isin(["delta_r", "specific_r", "specific_auprc", "tail_r"])]
     overview = shown.pivot_table(index="run", columns=["dataset", "metric"], values="value", sort=False)
     display(overview.style.format("{:.3f}", na_rep="–"))

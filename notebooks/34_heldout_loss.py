@@ -29,8 +29,8 @@ seeds: list = []  # seeds to evaluate; empty for all of the design
 # %%
 import pandas as pd
 
-from helpers import corpus, failures, models, store
-from helpers.reading import finding, track
+from helpers import corpus, failures, judging, models, store
+from helpers.reading import finding
 
 study, artifacts = store.open_store(design, results, stage="34_heldout_loss", modules=[family])
 runs = failures.standing(artifacts, study.select(family, width, strategy, percentages, seeds))
@@ -69,23 +69,20 @@ if runs and not file.fresh:
 # %% [markdown]
 # ## Loss of each run on each cell
 
+
 # %%
-names = {"loss": "value", "reference": "ceiling", "reference_se": "ceiling_se"}
-with failures.gathered() as attempt:
-    for run in track(runs, "evaluations"):
-        needed = [*inputs, file.relative, store.model_path(run)]
-        files = [
-            artifacts.artifact(path("heldout_loss", run), inputs=needed)
-            for path in (store.evaluation_path, store.prediction_path)
-        ]
-        if not all(one.fresh for one in files):
-            with attempt(run), files[0].write() as scores_path, files[1].write() as losses_path:
-                controls = pd.read_parquet(artifacts.read(file.relative))
-                loss = models.load(artifacts.read(store.model_path(run))).heldout_loss(cells)
-                losses = controls.assign(loss=loss[sets["row"].to_numpy()])
-                losses.to_parquet(losses_path, index=False)
-                scores = losses.drop(columns="position").groupby("dataset", sort=False).mean().reset_index()
-                scores.rename(columns=names).assign(metric="heldout_loss").to_parquet(scores_path, index=False)
+def evaluate(run) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Mean losses of a run on each evaluation set, with null and reference, and those of each cell."""
+    loss = models.load(artifacts.read(store.model_path(run))).heldout_loss(cells)
+    losses = pd.read_parquet(artifacts.read(file.relative)).assign(loss=loss[sets["row"].to_numpy()])
+    means = losses.drop(columns="position").groupby("dataset", sort=False).mean().reset_index()
+    names = {"loss": "value", "reference": "ceiling", "reference_se": "ceiling_se"}
+    return means.rename(columns=names).assign(metric="heldout_loss"), losses
+
+
+scores = judging.judge(
+    artifacts, "heldout_loss", runs, evaluate, inputs=lambda run: [*inputs, file.relative, store.model_path(run)]
+)
 
 # %% [markdown]
 # ## Loss against size
@@ -94,12 +91,7 @@ with failures.gathered() as attempt:
 from helpers.plots import evaluation_figures as plots
 
 if runs:
-    tables = [
-        pd.read_parquet(artifacts.read(store.evaluation_path("heldout_loss", run))).assign(percentage=run.percentage)
-        for run in runs
-    ]
-    scores = pd.concat(tables)
-    overview = scores.pivot_table(index="percentage", columns="dataset", values="value", sort=False)
+    overview = scores.pivot_table(index="run", columns="dataset", values="value", sort=False)
     of_family = scores.groupby("dataset", sort=False)[["null", "ceiling", "ceiling_se"]].first().T.astype(float)
     told = of_family.set_axis(["null of gene means", "count-split reference", "its standard error"])
     rows = pd.concat([overview.set_axis([f"{size:g} %" for size in overview.index]), told])[list(overview)]
@@ -115,7 +107,7 @@ if runs:
 if runs:
     name = study.evaluations.heldout_loss.headline
     head = overview[name]
-    spread = scores[scores["dataset"] == name].groupby("percentage")["value"].std().mean()
+    spread = scores[scores["dataset"] == name].groupby("run")["value"].std().mean()
     to_largest = f" → {head.iloc[-1]:.4f} from the smallest to the largest size" if len(head) > 1 else ""
     null, reference, error = of_family[name]
     known = f", and another measurement of the same cells {reference:.4f} ± {error:.4f}" if pd.notna(reference) else ""

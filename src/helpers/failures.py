@@ -3,9 +3,8 @@
 A run is tried again when its settings, inputs or code change, or its folder is removed.
 """
 
-import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from helpers.design import Run
@@ -37,24 +36,3 @@ def told(store: Store, runs: Iterable[Run]) -> str:
     """Those of `runs` that were given up, each with its reason on a line of its own."""
     reasons = {run.id: reason(store.root, run) for run in runs}
     return "\n".join(f"  {name}: {why}" for name, why in reasons.items() if why is not None)
-
-
-@contextlib.contextmanager
-def gathered() -> Iterator[Callable[[Run | str], contextlib.AbstractContextManager[None]]]:
-    """Let the others go on when the evaluation of one run fails; at the end a RuntimeError names all that failed.
-
-    Yields a context manager for the evaluation of a run.
-    """
-    failed: dict[str, Exception] = {}
-
-    @contextlib.contextmanager
-    def attempt(run: Run | str) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 (told below, whatever it is)
-            failed[getattr(run, "id", run)] = error
-
-    yield attempt
-    if failed:
-        told = "; ".join(f"{name}: {type(error).__name__}: {error}" for name, error in failed.items())
-        raise RuntimeError(f"{len(failed)} evaluations failed: {told}") from next(iter(failed.values()))
