@@ -121,7 +121,8 @@ def inputs(run) -> list[str]:
     return ["corpus", "evaluation_sets.parquet", "genes.parquet", *learned_by]
 
 
-options = {"seed": study.seed, "task": task.model_dump(), "rules": rules.model_dump()}
+limits = rules.model_dump(include={"min_cells", "headline_min_cells"})
+options = {"seed": study.seed, "task": task.model_dump(), "limits": limits}
 scores = judging.judge(artifacts, "finetuning", runs, evaluate, inputs=inputs, settings=options)
 
 # %% [markdown]

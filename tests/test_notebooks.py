@@ -12,6 +12,7 @@ from helpers import notebooks, stages
 from helpers.design import load_design
 from helpers.provenance import module_closure, read_notebook
 from helpers.run import declared_parameters
+from helpers.store import TASKS
 
 PROJECT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((PROJECT / "notebooks").glob("[0-9]*.py"))
@@ -87,7 +88,7 @@ def stamps(values: dict, write_design) -> dict[str, str]:
     ("change", "again"),
     [
         ({"evaluations": {"classification": {"n_neighbors": 7}}}, {"30_classify"}),
-        ({"seeds": [0, 1]}, {"10_subset", "15_diversity", "20_pretrain", "25_embed", "30_classify", "34_heldout_loss"}),
+        ({"seeds": [0, 1]}, {"10_subset", "15_diversity", "20_pretrain", "25_embed", *TASKS}),
         ({"budget": {"kind": "cell_views", "amount": 50}}, {"20_pretrain"}),
         ({"corpus": {"genes": 1000}}, {"00_corpus", "05_split"}),
     ],

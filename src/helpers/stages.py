@@ -163,6 +163,9 @@ def stamp(design: Design, piece: Piece) -> str:
         reads["source_sha256"] = source_hash(design)
     if piece.stage in TASKS:
         reads["task"] = design.model_dump()["evaluations"][TASKS[piece.stage]]
+    if piece.stage == "31_finetune":
+        rules = design.evaluations.classification
+        reads["limits"] = [rules.min_cells, rules.headline_min_cells]
     return digest({"code": display_hash(piece.stage, modules), "reads": reads, "parameters": piece.parameters})
 
 
