@@ -61,7 +61,7 @@ def scored(embedding: np.ndarray, entry, part: pd.DataFrame) -> tuple[dict[str, 
 # %%
 def controls(name: str, entry, part: pd.DataFrame) -> tuple[dict[str, float], np.ndarray]:
     """Scores of the floor or the ceiling: of types kept apart, and of batches."""
-    embedding = baselines.embed("own_pca", cells[part["row"].to_numpy()])
+    embedding = embedded("own_pca", part["row"].to_numpy())
     given = integration.control_embeddings(embedding, part["label"], part["batch"], rng=study.rng("integration", name))
     of_types, of_batches = ("labels", "shuffled_batch") if name == "ceiling" else ("shuffled_cells", "batch")
     if entry.mixing == "unwanted":
