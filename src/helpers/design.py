@@ -13,11 +13,11 @@ import numpy as np
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from helpers.design_evaluations import Evaluations, check_evaluations
 from helpers.design_parts import (
     SEEN,
     BudgetSettings,
     Corpus,
-    Evaluations,
     EvaluationSet,
     FamilySettings,
     HeldOut,
@@ -102,6 +102,11 @@ class Design(Strict):
         headline = self.evaluations.heldout_loss.headline
         if headline not in self.evaluation_sets:
             raise ValueError("evaluations.heldout_loss.headline: " + unknown("dataset", headline, self.evaluation_sets))
+        return self
+
+    @model_validator(mode="after")
+    def _evaluations_can_be_made(self):
+        check_evaluations(self.evaluations, self.evaluation_sets, self.perturbation)
         return self
 
     @model_validator(mode="after")

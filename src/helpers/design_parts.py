@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 if TYPE_CHECKING:
-    from helpers.design import Run
+    pass
 
 SEEN = ("in distribution", "library unseen", "study unseen", "tissue unseen", "transductive")
 
@@ -178,92 +178,3 @@ class FamilySettings(Strict):
         from helpers.models import module_of
 
         return module_of(self.family)
-
-
-class Selection(Strict):
-    """Some runs of a design, for what is too slow for all; an empty list takes all. Untrained models have size 0."""
-
-    families: list[Name] = []
-    percentages: list[float] = []
-    seeds: list[int] = []
-
-    def holds(self, run: "Run") -> bool:
-        """Whether a run is among them."""
-        chosen = ((self.families, run.family), (self.percentages, run.percentage), (self.seeds, run.seed))
-        return all(not values or value in values for values, value in chosen)
-
-
-class Transfer(Strict):
-    """Types of the cells of one evaluation set told by neighbours from another; both have the column `label`."""
-
-    train: str
-    test: str
-    label: str = "cell_type_harmonised"
-
-
-class Classification(Strict):
-    """Zero-shot cell type classification by nearest neighbours; types under `min_cells` cells are not scored."""
-
-    n_neighbors: Annotated[int, Field(ge=1)] = 5
-    min_cells: Annotated[int, Field(ge=2)] = 10
-    headline_min_cells: Annotated[int, Field(ge=2)] = 20
-    transfer: dict[Name, Transfer] = {}
-
-    @model_validator(mode="after")
-    def _headline_types_are_scored(self):
-        if self.headline_min_cells < self.min_cells:
-            raise ValueError(f"headline_min_cells = {self.headline_min_cells} is under min_cells = {self.min_cells}")
-        return self
-
-
-class HeldoutLoss(Strict):
-    """Held-out loss of every run on the common test sets; one of them is the headline."""
-
-    headline: str
-
-
-class Finetuning(Strict):
-    """Supervised classification by a head on the embedding, from all training cells and from few of each type; the
-    selected models are trained on with it.
-    """
-
-    lr: Annotated[float, Field(gt=0)] = 1e-4
-    few_shot: Annotated[list[Annotated[int, Field(ge=2)]], AfterValidator(distinct)] = [10, 50, 100]
-    full: Selection | None = None
-    layers: Literal["all", "last"] = "all"
-    joint_lr: Annotated[float, Field(gt=0)] = 1e-4
-
-
-class IntegrationSet(Strict):
-    """Evaluation sets taken together, the column of their batches, and what mixing these would mean."""
-
-    sets: Annotated[list[Name], Field(min_length=1), AfterValidator(distinct)]
-    batch: str
-    label: str = "cell_type"
-    mixing: Literal["wanted", "none", "unwanted"] = "wanted"  # none: replicates; unwanted: batches differ by biology
-
-
-class Integration(Strict):
-    """How well types stay apart and batches mix in the embedding; for selected models by scib-metrics, too."""
-
-    sets: Annotated[dict[Name, IntegrationSet], Field(min_length=1)]
-    scib_metrics: Selection | None = None
-
-
-class Response(Strict):
-    """Treated cells of held-out contexts predicted from the embedding of control cells; see `Design.perturbation`."""
-
-    control: Where
-    context: str = "cell_type"
-    min_cells: Annotated[int, Field(ge=4)] = 20
-    mlp: Selection | None = None  # the study's head; all runs have a ridge head
-
-
-class Evaluations(Strict):
-    """The evaluations of each model; those that are left out are not made."""
-
-    classification: Classification
-    finetuning: Finetuning | None = None
-    integration: Integration | None = None
-    perturbation: Response | None = None
-    heldout_loss: HeldoutLoss

@@ -141,7 +141,43 @@ def check_design(design: Design, obs: pd.DataFrame) -> int:
                 f"evaluations.classification.n_neighbors = {task.n_neighbors}, but only {half} cells of {name} lend "
                 "their labels: use that or fewer"
             )
+    _check_integration(design, obs, roles)
+    _check_responses(design, obs, roles)
     return n_corpus
+
+
+def _check_integration(design: Design, obs: pd.DataFrame, roles: pd.Series) -> None:
+    for name, entry in (design.evaluations.integration.sets if design.evaluations.integration else {}).items():
+        chosen = np.any([evaluation_mask(obs, roles, design, one) for one in entry.sets], axis=0)
+        key = f"evaluations.integration.sets.{name}"
+        for column, least in ((entry.label, 2), (entry.batch, 1 if entry.mixing == "none" else 2)):
+            if column not in obs:
+                raise DesignError(f"{key}: no column {column!r}; obs has: {', '.join(map(str, obs.columns))}")
+            values = obs.loc[chosen, column]
+            if values.isna().any():
+                raise DesignError(f"{key}: {int(values.isna().sum()):,} of its cells have no {column}")
+            if values.nunique() < least:
+                raise DesignError(
+                    f"{key}: its cells have one {column}, {values.iloc[0]!r}; at least {least} are needed"
+                )
+
+
+def _check_responses(design: Design, obs: pd.DataFrame, roles: pd.Series) -> None:
+    task = design.evaluations.perturbation
+    if task is None:
+        return
+    positions, condition = response_cells(obs, roles, design)
+    if task.context not in obs:
+        raise DesignError(f"evaluations.perturbation.context = {task.context!r}: no such column")
+    sizes = pd.crosstab(obs[task.context].astype(str).iloc[positions], condition)
+    for name, where in design.perturbation.held_out.items():
+        for context in where[task.context]:
+            found = {one: int(sizes.get(one, pd.Series(dtype=int)).get(context, 0)) for one in ("control", "treated")}
+            if min(found.values()) < task.min_cells:
+                raise DesignError(
+                    f"perturbation.held_out.{name}: {context} has {found['control']} control cells that no model learns"
+                    f" from and {found['treated']} treated ones; evaluations.perturbation.min_cells = {task.min_cells}"
+                )
 
 
 def offered(roles: np.ndarray, strategy: str) -> np.ndarray:

@@ -1,0 +1,126 @@
+"""The evaluations of a design: what is judged, on which sets, and for which runs where it is too slow for all."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from helpers.design_parts import EvaluationSet, Name, Perturbation, Strict, Where, distinct
+from helpers.messages import unknown
+
+if TYPE_CHECKING:
+    from helpers.design import Run
+
+
+class Selection(Strict):
+    """Some runs of a design, for what is too slow for all; an empty list takes all. Untrained models have size 0."""
+
+    families: list[Name] = Field([])
+    percentages: list[float] = Field([])
+    seeds: list[int] = Field([])
+
+    def holds(self, run: "Run") -> bool:
+        """Whether a run is among them."""
+        chosen = ((self.families, run.family), (self.percentages, run.percentage), (self.seeds, run.seed))
+        return all(not values or value in values for values, value in chosen)
+
+
+class Transfer(Strict):
+    """Types of the cells of one evaluation set told by neighbours from another; both have the column `label`."""
+
+    train: str
+    test: str
+    label: str = "cell_type_harmonised"
+
+
+class Classification(Strict):
+    """Zero-shot cell type classification by nearest neighbours; types under `min_cells` cells are not scored."""
+
+    n_neighbors: Annotated[int, Field(ge=1)] = 5
+    min_cells: Annotated[int, Field(ge=2)] = 10
+    headline_min_cells: Annotated[int, Field(ge=2)] = 20
+    transfer: dict[Name, Transfer] = Field({})
+
+    @model_validator(mode="after")
+    def _headline_types_are_scored(self):
+        if self.headline_min_cells < self.min_cells:
+            raise ValueError(f"headline_min_cells = {self.headline_min_cells} is under min_cells = {self.min_cells}")
+        return self
+
+
+class HeldoutLoss(Strict):
+    """Held-out loss of every run on the common test sets; one of them is the headline."""
+
+    headline: str
+
+
+class Finetuning(Strict):
+    """Supervised classification by a head on the embedding, from all training cells and from few of each type; the
+    selected models are trained on with it.
+    """
+
+    lr: Annotated[float, Field(gt=0)] = 1e-4
+    few_shot: Annotated[list[Annotated[int, Field(ge=2)]], AfterValidator(distinct)] = Field([10, 50, 100])
+    full: Selection | None = None
+    layers: Literal["all", "last"] = "all"
+    joint_lr: Annotated[float, Field(gt=0)] = 1e-4
+
+
+class IntegrationSet(Strict):
+    """Evaluation sets taken together, the column of their batches, and what mixing these would mean."""
+
+    sets: Annotated[list[Name], Field(min_length=1), AfterValidator(distinct)]
+    batch: str
+    label: str = "cell_type"
+    mixing: Literal["wanted", "none", "unwanted"] = "wanted"  # none: replicates; unwanted: batches differ by biology
+
+
+class Integration(Strict):
+    """How well types stay apart and batches mix in the embedding; for selected models by scib-metrics, too."""
+
+    sets: Annotated[dict[Name, IntegrationSet], Field(min_length=1)]
+    scib_metrics: Selection | None = None
+
+
+class Response(Strict):
+    """Treated cells of held-out contexts predicted from the embedding of control cells; see `Design.perturbation`."""
+
+    control: Where
+    context: str = "cell_type"
+    min_cells: Annotated[int, Field(ge=4)] = 20
+    mlp: Selection | None = None  # the study's head; all runs have a ridge head
+
+
+class Evaluations(Strict):
+    """The evaluations of each model; those that are left out are not made."""
+
+    classification: Classification
+    finetuning: Finetuning | None = None
+    integration: Integration | None = None
+    perturbation: Response | None = None
+    heldout_loss: HeldoutLoss
+
+
+def check_evaluations(
+    evaluations: Evaluations, sets: Mapping[str, EvaluationSet], perturbation: Perturbation | None
+) -> None:
+    """Raise ValueError for sets that are not there, names that mislead, and responses without treated cells."""
+    transfer = evaluations.classification.transfer
+    integration = evaluations.integration.sets if evaluations.integration else {}
+    named = {f"classification.transfer.{name}": [one.train, one.test] for name, one in transfer.items()}
+    named |= {f"integration.sets.{name}": one.sets for name, one in integration.items()}
+    for key, wanted in named.items():
+        for one in wanted:
+            if one not in sets:
+                raise ValueError(f"evaluations.{key}: " + unknown("evaluation set", one, sets))
+        name = key.split(".")[-1]
+        if name in sets and wanted != [name]:
+            raise ValueError(f"evaluations.{key}: an evaluation set has that name: choose another")
+    if (task := evaluations.perturbation) is None:
+        return
+    if perturbation is None:
+        raise ValueError("evaluations.perturbation needs treated cells: say in `perturbation` which they are")
+    for name, where in perturbation.held_out.items():
+        if list(where) != [task.context]:
+            told = f"perturbation.held_out.{name} names {', '.join(where)}; evaluations.perturbation holds out"
+            raise ValueError(f"{told} values of its context, {task.context!r}, alone")
