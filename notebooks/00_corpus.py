@@ -13,7 +13,7 @@
 #
 # **Method.** The cells of the design's source are read and checked: raw integer counts, unique genes, complete
 # labels. They are written once to `corpus/`, with a manifest, in a form that every later stage reads quickly. Nothing
-# is filtered or normalised here.
+# is filtered or normalised here. Evaluation sets with a file of their own stand below, on the same genes.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -46,6 +46,7 @@ if not folder.fresh:
             "source_sha256": source_sha256,
             "n_cells": cells.n_obs,
             "n_genes": cells.n_vars,
+            "missing_genes": dict(cells.uns.get("missing_genes", {})),  # share in each file of an evaluation set
             "cells_sha256": file_sha256(path / "cells.h5ad"),
         }
         (path / "manifest.json").write_text(json.dumps(manifest, indent=1))
@@ -56,11 +57,13 @@ if not folder.fresh:
 # %% tags=["show"]
 import numpy as np
 
+from helpers.corpus.external import in_source
 from helpers.plots import stage_figures as plots
 from helpers.reading import finding
 
 counts = cells.obs.assign(umis=cells.obs["total_counts"], genes=np.diff(cells.X.indptr))
-overview = counts.groupby(["dataset_id", "batch"], observed=True).agg(
+own, files = counts[in_source(counts, study)], counts[~in_source(counts, study)]
+overview = own.groupby(["dataset_id", "batch"], observed=True).agg(
     cells=("umis", "size"),
     cell_types=("cell_type", "nunique"),
     median_umis=("umis", "median"),
@@ -69,12 +72,24 @@ overview = counts.groupby(["dataset_id", "batch"], observed=True).agg(
 overview.style.format("{:,.0f}")
 
 # %% tags=["show"]
-plots.composition(cells.obs, by="batch", label="cell_type_harmonised")
+plots.composition(own, by="batch", label="cell_type_harmonised")
 
 # %% tags=["show"]
+if study.external:
+    judged = files.groupby("dataset_id", observed=True).agg(
+        cells=("umis", "size"),
+        cell_types=("cell_type", "nunique"),
+        batches=("batch", "nunique"),
+        median_umis=("umis", "median"),
+    )
+    judged["missing_genes"] = [cells.uns["missing_genes"][name] for name in judged.index]
+    display(judged.style.format("{:,.0f}").format("{:.1%}", subset=["missing_genes"]))
+
+# %% tags=["show"]
+beside = f", and so do {len(files):,} cells from files of evaluation sets" if study.external else ""
 finding(
-    f"{cells.n_obs:,} cells of {cells.obs['batch'].nunique()} libraries and {cells.obs['tissue'].nunique()} tissues "
-    f"share {cells.n_vars:,} genes; {n_corpus:,} of them may be learned from, the rest judges. A median cell has "
-    f"{counts['umis'].median():,.0f} UMIs, from {overview['median_umis'].min():,.0f} in the shallowest library to "
+    f"{len(own):,} cells of {own['batch'].nunique()} libraries and {own['tissue'].nunique()} tissues share "
+    f"{cells.n_vars:,} genes; {n_corpus:,} of them may be learned from, the rest judges{beside}. A median cell has "
+    f"{own['umis'].median():,.0f} UMIs, from {overview['median_umis'].min():,.0f} in the shallowest library to "
     f"{overview['median_umis'].max():,.0f} in the deepest."
 )

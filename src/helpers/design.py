@@ -145,6 +145,11 @@ class Design(Strict):
                 for strategy in (*self.strategies, UNTRAINED):
                     yield family, width, strategy
 
+    @property
+    def external(self) -> dict[str, EvaluationSet]:
+        """The evaluation sets with a file of their own."""
+        return {name: entry for name, entry in self.evaluation_sets.items() if entry.path is not None}
+
     def evaluates(self, task: str) -> bool:
         """Whether an evaluation is asked for, by its name among `evaluations`."""
         return getattr(self.evaluations, task) is not None

@@ -25,6 +25,7 @@ def _one_decimal(value: float) -> float:
 
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+Text = Annotated[str, Field(min_length=1)]
 Where = Annotated[dict[str, list[str]], Field(min_length=1)]  # obs column -> accepted values, all must hold
 Percentage = Annotated[float, Field(gt=0, le=100), AfterValidator(_one_decimal)]
 Percentages = Annotated[list[Percentage], AfterValidator(distinct)]
@@ -125,14 +126,36 @@ class Perturbation(Strict):
 class EvaluationSet(Strict):
     """Cells that judge every model; `seen` says how much of them pretraining could know.
 
-    `at_most` so many cells are drawn at random.
+    They are the corpus's cells that `where` names, or those of a file of their own (h5ad, raw counts) in `path`, all of
+    them or those that `where` names. `at_most` so many cells are drawn at random.
     """
 
-    where: Where
+    path: Text | None = None
+    where: Where | None = None  # with path: columns of that file
     part: Literal["evaluation", "all"] = "all"
     seen: Literal[SEEN]
-    label: str = "cell_type"
+    label: Text = "cell_type"
+    batch: Text | None = None  # this and the next two: columns of the file's obs
+    perturbation: Text | None = None
+    context: Text | None = None
+    genes: Text | None = None  # column of the file's var with the gene names, if var_names are others
+    source: Text | None = None  # where the file comes from, told when it is missing
     at_most: Annotated[int, Field(ge=10)] | None = None
+
+    @model_validator(mode="after")
+    def _of_the_corpus_or_of_a_file(self):
+        if self.path is not None and self.part != "all":
+            raise ValueError(
+                f"part = {self.part!r} is a share of the corpus, but path = {self.path!r}: leave part out, or path"
+            )
+        if self.path is None and self.where is None:
+            raise ValueError("where is missing: name cells of the corpus, or give the path of a file of their own")
+        for key in ("batch", "perturbation", "context", "genes", "source"):
+            if self.path is None and getattr(self, key) is not None:
+                raise ValueError(f"{key} = {getattr(self, key)!r} is of a file: give its path, or leave {key} out")
+        if self.context is not None and self.perturbation is None:
+            raise ValueError(f"context = {self.context!r} has no perturbation: name its column, or leave context out")
+        return self
 
 
 class Sampling(Strict):

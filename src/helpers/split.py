@@ -6,6 +6,8 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from helpers import models, subset
+from helpers.corpus.checks import match
+from helpers.corpus.external import in_source
 from helpers.design import Design, DesignError, n_cells
 
 ROLES = ("corpus", "validation", "evaluation", "spikein", "unused")
@@ -16,12 +18,13 @@ def assign_roles(obs: pd.DataFrame, design: Design) -> pd.Series:
 
     Of the held-out cells of the pretraining pool, the design's shares go to validation and evaluation at random; all
     other cells of the pool are the corpus; cells outside the pool that an evaluation set names are evaluation. Treated
-    cells judge if a context of theirs is held out, else they may be spiked in. Raises DesignError for `where` entries
-    that no cell has, for treated cells in the pretraining pool, and for an evaluation set that overlaps corpus,
-    validation or spike-ins without saying ``seen: transductive``.
+    cells judge if a context of theirs is held out, else they may be spiked in. Cells of a set's own file only judge.
+    Raises DesignError for `where` entries that no cell has, for treated cells in the pretraining pool, and for an
+    evaluation set that overlaps corpus, validation or spike-ins without saying ``seen: transductive``.
     """
-    pool = match(obs, design.corpus.pretraining, "corpus.pretraining")
-    held = pool & match(obs, design.held_out.where, "held_out.where")
+    source = in_source(obs, design)
+    pool = match(obs, design.corpus.pretraining, "corpus.pretraining", among=source)
+    held = pool & match(obs, design.held_out.where, "held_out.where", among=source)
     if not held.any():
         raise DesignError("held_out.where names no cell of corpus.pretraining: nothing would be held out")
     roles = pd.Series("unused", index=obs.index)
@@ -42,7 +45,7 @@ def assign_roles(obs: pd.DataFrame, design: Design) -> pd.Series:
 
 def _assign_treated(obs: pd.DataFrame, roles: pd.Series, design: Design) -> None:
     task, spiked = design.perturbation, any(one.strategy in subset.SPIKE_INS for one in design.strategies.values())
-    treated = match(obs, task.where, "perturbation.where")
+    treated = _match_named(obs, task.where, "perturbation.where", design)
     inside = int((treated & (roles != "unused")).sum())
     if inside:
         raise DesignError(f"perturbation.where = {task.where} names {inside:,} cells of corpus.pretraining: keep apart")
@@ -52,6 +55,12 @@ def _assign_treated(obs: pd.DataFrame, roles: pd.Series, design: Design) -> None
         if not held_out.any():
             raise DesignError(f"perturbation.held_out.{name} = {context} holds no treated cell: nothing is held out")
         roles[held_out] = "evaluation"
+    roles[treated & ~in_source(obs, design)] = "evaluation"
+
+
+def _match_named(obs: pd.DataFrame, where: dict[str, list[str]], key: str, design: Design) -> np.ndarray:
+    """Cells that `where` names; those of a set's own file are meant only if it names the set as `dataset_id`."""
+    return match(obs, where, key, among=in_source(obs, design, named=where.get("dataset_id", ())))
 
 
 def response_cells(obs: pd.DataFrame, roles: pd.Series, design: Design) -> tuple[np.ndarray, np.ndarray]:
@@ -59,8 +68,8 @@ def response_cells(obs: pd.DataFrame, roles: pd.Series, design: Design) -> tuple
 
     Control cells are those that no model learned from.
     """
-    treated = match(obs, design.perturbation.where, "perturbation.where")
-    control = match(obs, design.evaluations.perturbation.control, "evaluations.perturbation.control")
+    treated = _match_named(obs, design.perturbation.where, "perturbation.where", design)
+    control = _match_named(obs, design.evaluations.perturbation.control, "evaluations.perturbation.control", design)
     control &= (roles == "evaluation").to_numpy() & ~treated
     positions = np.flatnonzero(treated | control)
     return positions, np.where(treated[positions], "treated", "control")
@@ -69,7 +78,9 @@ def response_cells(obs: pd.DataFrame, roles: pd.Series, design: Design) -> tuple
 def evaluation_mask(obs: pd.DataFrame, roles: pd.Series, design: Design, name: str) -> np.ndarray:
     """Cells of one evaluation set, (n_cells,) bool; refuses an overlap with cells that models learn from."""
     entry = design.evaluation_sets[name]
-    chosen = match(obs, entry.where, f"evaluation_sets.{name}.where")
+    if entry.path is not None:
+        return (obs["dataset_id"] == name).to_numpy()
+    chosen = match(obs, entry.where, f"evaluation_sets.{name}.where", among=in_source(obs, design))
     if entry.part == "evaluation":
         chosen &= (roles == "evaluation").to_numpy()
     overlap = int((chosen & roles.isin(["corpus", "validation", "spikein"]).to_numpy()).sum())
@@ -93,7 +104,7 @@ def evaluation_table(obs: pd.DataFrame, roles: pd.Series, design: Design) -> pd.
         positions = np.flatnonzero(evaluation_mask(obs, roles, design, name))
         if entry.at_most is not None and len(positions) > entry.at_most:
             positions = np.sort(design.rng("at_most", name).choice(positions, entry.at_most, replace=False))
-        labels = obs[entry.label].astype(str).to_numpy()[positions]
+        labels = obs[entry.label if entry.path is None else "cell_type"].astype(str).to_numpy()[positions]
         columns = {
             "dataset": name,
             "position": positions,
@@ -205,23 +216,6 @@ def _check_sampling(design: Design, obs: pd.DataFrame, roles: np.ndarray, name: 
             )
         except ValueError as error:
             raise DesignError(f"strategies.{name} at {size:g} %: {error}") from error
-
-
-def match(obs: pd.DataFrame, where: dict[str, list[str]], key: str) -> np.ndarray:
-    """Cells whose columns hold accepted values, (n_cells,) bool. DesignError names values that no cell has."""
-    chosen = np.ones(len(obs), dtype=bool)
-    for column, values in where.items():
-        if column not in obs:
-            raise DesignError(f"{key}.{column}: no such column; obs has: {', '.join(map(str, obs.columns))}")
-        present = obs[column].astype(str)
-        known = sorted(present.unique())
-        for value in values:
-            if value not in known:
-                raise DesignError(f"{key}.{column} = {value!r} matches no cell; there are: {', '.join(known[:20])}")
-        chosen &= present.isin(values).to_numpy()
-    if not chosen.any():
-        raise DesignError(f"{key} = {where} matches no cell")
-    return chosen
 
 
 def half_split(labels: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:

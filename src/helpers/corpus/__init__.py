@@ -18,11 +18,14 @@ OBS_COLUMNS = ("dataset_id", "cell_type", "batch")
 def read_source(design: Design) -> AnnData:
     """All cells of the design's source, (n_cells, n_genes) raw integer counts as CSR, checked.
 
-    `obs` gets the column ``total_counts``, the UMIs of each cell over all genes. Raises ValueError for counts that are
-    negative, NaN or not integer, duplicate genes, missing or incomplete `obs` columns.
+    Cells of evaluation sets with a file of their own come last, on the source's genes; ``uns["missing_genes"]`` holds
+    the share that each set lacks. `obs` gets the column ``total_counts``, the UMIs of each cell over all genes. Raises
+    ValueError for counts that are negative, NaN or not integer, duplicate genes, missing or incomplete `obs` columns,
+    and for what `external.append` refuses.
     """
-    from helpers.corpus import embedded, simulated
+    from helpers.corpus import embedded, external, simulated
 
+    external.check_files(design)
     source = design.corpus
     adata = simulated.read(source.simulation) if source.source == "simulated" else embedded.read(source.path)
     try:
@@ -32,26 +35,31 @@ def read_source(design: Design) -> AnnData:
     except ValueError as error:
         made_from = f"path = {source.path!r}" if source.source == "embedded" else "simulation"
         raise ValueError(f"corpus.{made_from}: {error}") from error
+    if design.external:
+        adata = external.append(adata, design)
     adata.obs["total_counts"] = np.asarray(adata.X.sum(axis=1), dtype=np.float64).ravel()
     return adata
 
 
 def read_source_obs(design: Design) -> pd.DataFrame:
     """Only the `obs` table of the source, (n_cells, n_columns): enough to check a design before anything runs."""
-    from helpers.corpus import embedded, simulated
+    from helpers.corpus import embedded, external, simulated
 
+    external.check_files(design)
     source = design.corpus
     obs = simulated.sample_obs(source.simulation) if source.source == "simulated" else embedded.read_obs(source.path)
     check_obs(obs, _needed_columns(design))
-    return obs
+    return external.append_obs(obs, design) if design.external else obs
 
 
 def source_hash(design: Design) -> str:
-    """SHA-256 of what the cells are made from: the file, or the settings of a simulation."""
+    """SHA-256 of what the cells are made from: the file, or the settings of a simulation, and files of single sets."""
+    from helpers.corpus import external
+
     source = design.corpus
-    if source.source == "simulated":
-        return digest(source.simulation.model_dump())
-    return file_sha256(project_path(source.path))
+    simulated = source.source == "simulated"
+    own = digest(source.simulation.model_dump()) if simulated else file_sha256(project_path(source.path))
+    return digest({"source": own, "external": external.fingerprints(design)}) if design.external else own
 
 
 def read_obs(store: Store) -> pd.DataFrame:
@@ -129,12 +137,13 @@ def read_evaluation_cells(store: Store, *, gene_space: bool = True) -> tuple[Ann
 
 
 def _needed_columns(design: Design) -> list[str]:
-    wheres = [
-        design.corpus.pretraining,
-        design.held_out.where,
-        *(item.where for item in design.evaluation_sets.values()),
-    ]
+    """Columns that the source's own `obs` must have."""
+    sets = [item for item in design.evaluation_sets.values() if item.path is None]
+    wheres = [design.corpus.pretraining, design.held_out.where, *(item.where for item in sets)]
+    columns = [*OBS_COLUMNS, *(key for where in wheres for key in where), *(item.label for item in sets)]
     if design.perturbation is not None:
-        wheres += [design.perturbation.where, *design.perturbation.held_out.values()]
-    labels = [item.label for item in design.evaluation_sets.values()]
-    return list(dict.fromkeys([*OBS_COLUMNS, *(key for where in wheres for key in where), *labels]))
+        treated = [design.perturbation.where, *design.perturbation.held_out.values()]
+        of_files = not set(design.external).isdisjoint(design.perturbation.where.get("dataset_id", ()))
+        theirs = ("perturbation", "context") if of_files else ()
+        columns += [key for where in treated for key in where if key not in theirs]
+    return list(dict.fromkeys(columns))

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from helpers.design import DesignError
 from helpers.subset.strata import complete
 
 
@@ -49,3 +50,24 @@ def check_obs(obs: pd.DataFrame, needed: Sequence[str]) -> None:
     duplicates = obs.index[obs.index.duplicated()]
     if len(duplicates):
         raise ValueError(f"{len(duplicates):,} duplicate cell names, e.g. {duplicates[0]!r}")
+
+
+def match(obs: pd.DataFrame, where: dict[str, list[str]], key: str, *, among: np.ndarray | None = None) -> np.ndarray:
+    """Cells whose columns hold accepted values, (n_cells,) bool, of those in `among` (n_cells,) if it is given.
+
+    DesignError names values that no such cell has.
+    """
+    among = np.ones(len(obs), dtype=bool) if among is None else among
+    chosen = among.copy()
+    for column, values in where.items():
+        if column not in obs:
+            raise DesignError(f"{key}.{column}: no such column; obs has: {', '.join(map(str, obs.columns))}")
+        present = obs[column].astype(str)
+        known = sorted(present[among].unique())
+        for value in values:
+            if value not in known:
+                raise DesignError(f"{key}.{column} = {value!r} matches no cell; there are: {', '.join(known[:20])}")
+        chosen &= present.isin(values).to_numpy()
+    if not chosen.any():
+        raise DesignError(f"{key} = {where} matches no cell")
+    return chosen

@@ -1,0 +1,45 @@
+"""Whether the same cell stands twice: among those that judge, and among those that models may learn from."""
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from helpers.corpus.checks import match
+from helpers.design import Design
+from helpers.models.counts import cell_keys
+from helpers.subset import SPIKE_INS
+
+
+def learnable(obs: pd.DataFrame, design: Design) -> np.ndarray:
+    """Cells of the source, (n_cells,) bool, in the pretraining pool, or to be spiked in."""
+    chosen = match(obs, design.corpus.pretraining, "corpus.pretraining")
+    spiked = any(one.strategy in SPIKE_INS for one in design.strategies.values())
+    if spiked and design.perturbation is not None:
+        chosen |= match(obs, design.perturbation.where, "perturbation.where")
+    return chosen
+
+
+def copied(counts: sp.csr_matrix, pool: sp.csr_matrix) -> np.ndarray:
+    """Which cells, (n_cells,) bool, have all counts of some cell of the pool; both (…, n_genes), on the same genes.
+
+    Keys of the counts tell which cells are worth comparing.
+    """
+    counts, pool = _canonical(counts), _canonical(pool)
+    keys, known = cell_keys(counts), cell_keys(pool)
+    there = {_content(pool, row) for row in np.flatnonzero(np.isin(known, keys))}
+    return np.array(
+        [alike and _content(counts, row) in there for row, alike in enumerate(np.isin(keys, known))], dtype=bool
+    )
+
+
+def _content(counts: sp.csr_matrix, row: int) -> tuple[bytes, bytes]:
+    inside = slice(*counts.indptr[row : row + 2])
+    return counts.indices[inside].astype(np.int64).tobytes(), counts.data[inside].astype(np.float64).tobytes()
+
+
+def _canonical(counts: sp.csr_matrix) -> sp.csr_matrix:
+    """A copy with one sorted entry for each count that is not 0."""
+    counts = counts.copy()
+    counts.sum_duplicates()
+    counts.eliminate_zeros()
+    return counts

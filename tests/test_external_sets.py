@@ -1,0 +1,341 @@
+"""Evaluation sets with a file of their own: what a path and a label are enough for, and what is refused."""
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from helpers import stages
+from helpers.corpus import read_source, read_source_obs, source_hash
+from helpers.corpus.copies import copied
+from helpers.design import DesignError, load_design
+from helpers.estimate import main
+from helpers.models.counts import cell_keys
+from helpers.split import assign_roles, check_design, evaluation_table, response_cells
+
+
+@pytest.fixture
+def own_cells() -> anndata.AnnData:
+    """90 cells × 64 genes: those of the small corpus in another order, without four, and eight others."""
+    rng = np.random.default_rng(5)
+    obs = pd.DataFrame(
+        {
+            "kind": np.array(["a", "b", "c"])[np.arange(90) % 3],
+            "plate": np.repeat(["p1", "p2", "p3"], 30),
+            "drug": np.where(np.arange(90) % 2, "x", "none"),
+        },
+        index=[f"cell{number}" for number in range(90)],
+    )
+    names = rng.permutation([*(f"g{number}" for number in range(56)), *(f"other{number}" for number in range(8))])
+    return anndata.AnnData(sp.csr_matrix(rng.poisson(2.0, (90, 64))), obs=obs, var=pd.DataFrame(index=names))
+
+
+@pytest.fixture
+def added(small_design, own_cells, write_design, tmp_path):
+    """Write cells as a file, add it to the small design with these keys, and load the design."""
+
+    def add(cells: anndata.AnnData = own_cells, **keys):
+        path = tmp_path / "own.h5ad"
+        cells.write_h5ad(path)
+        entry = {"path": str(path), "label": "kind", "seen": "study unseen"} | keys
+        sets = small_design["evaluation_sets"] | {"own": entry}
+        return load_design(write_design(small_design | {"evaluation_sets": sets}))
+
+    return add
+
+
+def test_a_path_and_a_label_are_enough(added, small_cells, own_cells, tmp_path):
+    design = added()
+    cells = read_source(design)
+    roles = assign_roles(cells.obs, design)
+    table = evaluation_table(cells.obs, roles, design)
+    part = table[table["dataset"] == "own"]
+    assert check_design(design, read_source_obs(design)) == 96, "the corpus stays as it was"
+    assert list(part["position"]) == list(range(240, 330))
+    assert set(part["cell"]) == {f"own_{name}" for name in own_cells.obs_names}
+    assert list(part["label"]) == list(own_cells.obs["kind"])
+    assert part.groupby("label")["train"].sum().tolist() == [15, 15, 15]
+    assert set(part["seen"]) == {"study unseen"}
+    assert set(roles[240:]) == {"evaluation"}
+    obs = cells.obs[240:]
+    assert {column: set(obs[column]) for column in ("dataset_id", "batch")} == {"dataset_id": {"own"}, "batch": {"own"}}
+    assert obs["donor_id"].isna().all()
+    pd.testing.assert_series_equal(obs["cell_type"], obs["cell_type_harmonised"], check_names=False)
+    pd.testing.assert_frame_equal(cells.obs.drop(columns="total_counts"), read_source_obs(design))
+    np.testing.assert_array_equal(cells.obs["total_counts"], cells.X.toarray().sum(axis=1))
+    np.testing.assert_array_equal(cells.X[:240].toarray(), small_cells.X.toarray())
+    cells.write_h5ad(tmp_path / "back.h5ad")
+    back = anndata.read_h5ad(tmp_path / "back.h5ad")
+    assert (back.obs["tissue"].isna() == (np.arange(330) >= 240)).all()
+
+
+def test_genes_are_matched_by_name_and_missing_ones_are_zero(added, small_cells, own_cells):
+    cells = read_source(added())
+    assert cells.var_names.equals(small_cells.var_names)
+    shared = [f"g{number}" for number in range(56)]
+    np.testing.assert_array_equal(cells[240:, shared].X.toarray(), own_cells[:, shared].X.toarray())
+    assert cells[240:, ["g56", "g57", "g58", "g59"]].X.nnz == 0
+    assert cells.uns["missing_genes"]["own"] == pytest.approx(4 / 60)
+
+
+def test_gene_names_may_stand_in_a_column_and_counts_in_raw(added, own_cells):
+    expected = read_source(added()).X.toarray()
+    own_cells.var["symbol"] = own_cells.var_names
+    own_cells.var_names = [f"ENSG{number}" for number in range(64)]
+    with pytest.raises(ValueError, match=r"own\.path.*60 of the corpus's 60 genes \(100\.0%\).*there are: symbol"):
+        read_source(added())
+    own_cells.raw = own_cells.copy()
+    own_cells.X = sp.csr_matrix(np.log1p(own_cells.X.toarray()))
+    np.testing.assert_array_equal(read_source(added(genes="symbol")).X.toarray(), expected)
+    with pytest.raises(ValueError, match=r"unknown column of var 'symbl' .did you mean 'symbol'"):
+        read_source(added(genes="symbl"))
+
+
+def test_too_few_genes_are_refused(added, own_cells):
+    kept = own_cells.var_names.isin([f"g{number}" for number in range(47)])
+    with pytest.raises(
+        ValueError, match=r"evaluation_sets\.own.*13 of the corpus's 60 genes \(21\.7%\) .*g47, g48, g49"
+    ):
+        read_source(added(own_cells[:, kept].copy()))
+
+
+def test_columns_of_the_file_become_those_of_the_corpus(added):
+    obs = read_source_obs(added(batch="plate", perturbation="drug", context="kind", where={"plate": ["p2", "p3"]}))[
+        240:
+    ]
+    assert len(obs) == 60
+    assert set(obs["batch"]) == {"own_p2", "own_p3"}
+    assert list(obs["perturbation"][:2]) == ["none", "x"]
+    assert (obs["context"].astype(str) == obs["cell_type"].astype(str)).all()
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"label": "kin"}, "label: unknown column of obs 'kin' .did you mean 'kind'"),
+        ({"batch": "library"}, "batch: unknown column of obs 'library'"),
+        ({"where": {"plate": ["p4"]}}, r"where\.plate = 'p4' matches no cell; there are: p1, p2, p3"),
+        ({"where": {"plates": ["p1"]}}, r"where\.plates: no such column"),
+    ],
+)
+def test_columns_and_values_that_are_not_there_are_named(added, keys, told):
+    with pytest.raises(ValueError, match=rf"evaluation_sets\.own\.path = .*own\.h5ad': {told}"):
+        read_source_obs(added(**keys))
+
+
+def test_missing_labels_are_refused_until_they_are_left_out(added, own_cells):
+    own_cells.obs.loc[own_cells.obs["plate"] == "p1", "kind"] = None
+    with pytest.raises(
+        ValueError, match="label = 'kind' has no value for 30 of 90 cells: choose the others with where"
+    ):
+        read_source_obs(added())
+    assert len(read_source(added(where={"plate": ["p2", "p3"]}))) == 300
+
+
+def test_counts_of_a_file_are_checked(added, own_cells):
+    own_cells.X = own_cells.X.astype(np.float32)
+    own_cells.X.data[:] = 0.5
+    with pytest.raises(ValueError, match=r"evaluation_sets\.own\.path = .*not integer.*\.raw or a layer"):
+        read_source(added())
+    own_cells.X = sp.csr_matrix((90, 64), dtype=np.float32)
+    with pytest.raises(ValueError, match=r"evaluation_sets\.own\.path = .*90 cells have no counts"):
+        read_source(added())
+
+
+def test_duplicate_genes_cells_and_dataset_names_are_refused(added, own_cells, small_design, write_design):
+    twice = own_cells.copy()
+    twice.obs_names = ["cell0", *own_cells.obs_names[:-1]]
+    with pytest.raises(ValueError, match="'own_cell0'"):
+        read_source(added(twice))
+    names = own_cells.var_names.to_numpy(dtype=object)
+    names[names == "g1"] = "g0"
+    own_cells.var_names = names
+    with pytest.raises(ValueError, match=r"gene names \(g0\)"):
+        read_source(added(own_cells))
+    sets = {"two": added().evaluation_sets["own"].model_dump(exclude_none=True)}
+    design = load_design(write_design(small_design | {"evaluation_sets": small_design["evaluation_sets"] | sets}))
+    with pytest.raises(ValueError, match=r"evaluation_sets\.two.*the corpus has a dataset 'two', too: choose another"):
+        read_source_obs(design)
+
+
+def copies(small_cells: anndata.AnnData, own_cells: anndata.AnnData) -> anndata.AnnData:
+    """The own cells, the last seven of which are cells of the pool under other names, without two genes."""
+    shared = [f"g{number}" for number in range(56)]
+    first, last = own_cells[:83, shared], small_cells[[0, 5, 59, 60, 61, 100, 119], shared]
+    obs = own_cells.obs.copy()
+    return anndata.AnnData(sp.vstack([first.X, last.X], format="csr"), obs=obs, var=pd.DataFrame(index=shared))
+
+
+def test_cells_that_may_be_learned_from_are_refused_and_counted(added, small_cells, own_cells):
+    told = r"evaluation_sets\.own.*seen = 'study unseen', but 7 of the 90 cells have the counts .*'own_cell83' first"
+    with pytest.raises(ValueError, match=told):
+        read_source(added(copies(small_cells, own_cells)))
+    judged = own_cells.copy()  # cells of another set are no overlap: no model learns from them
+    other = small_cells[130:140, [f"g{number}" for number in range(56)]]
+    judged = anndata.AnnData(other.X, obs=judged.obs[:10], var=other.var)
+    assert len(read_source(added(judged))) == 250
+
+
+def test_cells_with_one_key_and_other_counts_are_no_copies():
+    factors = cell_keys(sp.csr_array(np.eye(2))).astype(np.float32)  # a gene's share in the key
+    one, other = (sp.csr_matrix([[factors[1], 0.0]]), sp.csr_matrix([[0.0, factors[0]]]))
+    np.testing.assert_array_equal(cell_keys(one), cell_keys(other))
+    assert not copied(one, other).any()
+    assert copied(sp.vstack([other, one], format="csr"), one).tolist() == [False, True]
+    split = sp.csr_matrix((np.array([1, factors[1] - 1, 0], dtype=np.float32), [0, 0, 1], [0, 3]), shape=(1, 2))
+    assert copied(split, one).all(), "a count in two entries is one count"
+
+
+def test_a_declared_overlap_is_accepted(added, small_cells, own_cells):
+    design = added(copies(small_cells, own_cells), seen="transductive")
+    cells = read_source(design)
+    roles = assign_roles(cells.obs, design)
+    assert (roles[240:] == "evaluation").all()
+    assert (roles == "corpus").sum() == 96
+
+
+def test_cells_of_a_file_match_nothing_that_does_not_name_them(added, small_cells, small_design, own_cells):
+    """Pool, other sets and treated cells are those of the source, even if a file's cells have the same values."""
+    small_design["corpus"]["pretraining"] = {"cell_type": ["a", "b"]}
+    small_design["evaluation_sets"] = {"other": {"where": {"cell_type": ["c"]}, "seen": "tissue unseen"}}
+    small_cells.obs["perturbation"] = np.where(np.arange(240) >= 180, "x", "none")
+    small_cells.write_h5ad(small_design["corpus"]["path"])
+    small_design["corpus"]["pretraining"]["perturbation"] = ["none"]
+    small_design["evaluation_sets"]["other"]["where"]["perturbation"] = ["none"]
+    small_design["evaluations"]["perturbation"] = {"control": {"perturbation": ["none"]}, "min_cells": 4}
+    small_design["perturbation"] = {"where": {"perturbation": ["x"]}, "held_out": {"b": {"cell_type": ["b"]}}}
+    small_design["strategies"] = ["random", "spikein_10"]
+    design = added(perturbation="drug", context="kind")
+    obs = read_source_obs(design)
+    roles = assign_roles(obs, design)
+    assert (roles[240:] == "evaluation").all()
+    table = evaluation_table(obs, roles, design)
+    assert table.groupby("dataset").size().to_dict() == {"other": 60, "own": 90}
+    positions, condition = response_cells(obs, roles, design)
+    assert positions.max() < 240
+    small_design["strategies"] = ["random"]
+    small_design["perturbation"] = {
+        "where": {"dataset_id": ["own"], "perturbation": ["x"]},
+        "held_out": {"b": {"context": ["b"]}},
+    }
+    small_design["evaluations"]["perturbation"]["control"]["dataset_id"] = ["own"]
+    design = added(perturbation="drug", context="kind")
+    obs = read_source_obs(design)
+    positions, condition = response_cells(obs, assign_roles(obs, design), design)
+    assert list(positions) == list(range(240, 330))
+    assert list(condition[:2]) == ["control", "treated"]
+    small_design["strategies"] = ["spikein_10"]
+    roles = assign_roles(obs, added(perturbation="drug", context="kind"))
+    assert (roles[240:] == "evaluation").all(), "no cell of a file is spiked in"
+
+
+def test_treatments_of_a_file_excuse_no_gaps_in_those_of_the_source(added, small_cells, small_design):
+    small_cells.obs["perturbation"] = [None, *["none"] * 179, *["x"] * 60]
+    small_cells.write_h5ad(small_design["corpus"]["path"])
+    small_design["perturbation"] = {"where": {"perturbation": ["x"]}, "held_out": {"b": {"cell_type": ["b"]}}}
+    with pytest.raises(ValueError, match=r"obs\['perturbation'\] is missing for 1 of 240 cells"):
+        read_source_obs(added(perturbation="drug", context="kind"))
+
+
+def test_rare_types_and_one_cell_do_no_harm(added, own_cells):
+    own_cells.obs["kind"] = ["once", *["a"] * 60, *["b"] * 29]
+    obs = read_source_obs(design := added())
+    table = evaluation_table(obs, assign_roles(obs, design), design)
+    assert table.query("dataset == 'own' and label == 'once'").shape[0] == 1
+    assert check_design(design, obs) == 96
+
+
+def test_a_changed_file_or_key_makes_the_corpus_anew(added, own_cells):
+    def stamp(**keys) -> str:
+        design = added(own_cells, **keys)
+        assert source_hash(design) != plain
+        return stages.stamp(design, stages.Piece("00_corpus"))
+
+    plain = source_hash(added().model_copy(update={"evaluation_sets": {}}))
+    stamps = [stamp(), stamp(label="plate"), stamp(seen="transductive"), stamp(where={"plate": ["p1"]})]
+    assert stamp(source="elsewhere") == stamps[0]
+    own_cells.X = own_cells.X * 2
+    stamps.append(stamp())
+    assert len(set(stamps)) == 5
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ({"seen": "study unseen"}, "evaluation_sets.own: where is missing"),
+        ({"path": "a.h5ad", "part": "evaluation", "seen": "study unseen"}, "part = 'evaluation'"),
+        ({"where": {"batch": ["two"]}, "batch": "plate", "seen": "study unseen"}, "batch = 'plate' is of a file"),
+        ({"where": {"batch": ["two"]}, "genes": "symbol", "seen": "study unseen"}, "genes = 'symbol' is of a file"),
+        ({"path": "a.h5ad", "context": "line", "seen": "study unseen"}, "context = 'line' has no perturbation"),
+        ({"path": "", "seen": "study unseen"}, "evaluation_sets.own.path = ''"),
+        ({"path": "a.h5ad", "lable": "kind", "seen": "study unseen"}, "did you mean 'label'"),
+        ({"path": 3, "seen": "study unseen"}, "evaluation_sets.own.path = 3"),
+    ],
+)
+def test_keys_that_do_not_go_together_are_named(small_design, write_design, entry, told):
+    small_design["evaluation_sets"]["own"] = entry
+    with pytest.raises(DesignError) as caught:
+        load_design(write_design(small_design))
+    assert told in str(caught.value)
+
+
+def test_missing_and_unreadable_files_are_named(added, tmp_path):
+    design = added(source="the shelf")
+    (tmp_path / "own.h5ad").write_bytes(b"no hdf5")
+    with pytest.raises(ValueError, match=r"evaluation_sets\.own\.path = .*is not a readable h5ad file"):
+        read_source(design)
+    (tmp_path / "own.h5ad").unlink()
+    for read in (read_source, read_source_obs, source_hash):
+        with pytest.raises(
+            ValueError, match=r"missing files of evaluation sets, 1 in all:\n .*own\.h5ad', from the shelf"
+        ):
+            read(design)
+
+
+def test_the_study_parses_and_names_its_missing_files(capsys, monkeypatch, tmp_path):
+    design = load_design("params/paper.yaml")
+    trained = [run for run in design.runs() if run.percentage]
+    assert len(trained) == 400
+    assert len(design.external) == 11, "periodontitis is judged twice"
+    tahoe = [name for name in design.external if name.startswith("tahoe_")]
+    assert set(design.evaluations.integration.sets) == {"kim_lung", "liver", "periodontitis", "renal"}
+    assert len(tahoe) == 4
+    assert all(entry.path == f"data/external/{name}.h5ad" and entry.source for name, entry in design.external.items())
+    monkeypatch.setattr("helpers.corpus.external.project_path", lambda path: tmp_path / path)
+    assert main(["params/paper.yaml"]) == 2
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    assert "error: missing files of evaluation sets, 11 in all:" in told
+    for name, entry in design.external.items():
+        assert f"evaluation_sets.{name}.path = '{entry.path}', from {entry.source}" in told
+
+
+def test_the_entries_of_the_study_fit_files_with_their_columns(monkeypatch, tmp_path):
+    """What the design asks of the files is enough for its tasks: sets, batches, one drug with its untreated cells."""
+    design = load_design("params/paper.yaml")
+    (tmp_path / "data" / "external").mkdir(parents=True)
+    drugs = {"dinaciclib": "Dinaciclib", "homoharringtonine": "Homoharringtonine"}
+    for name, entry in design.external.items():
+        drug = drugs.get(name.removeprefix("tahoe_"), "another")
+        columns = {
+            "cell_type": ["a", "b"] * 20,
+            "donor_id": ["d1", "d2"] * 20,
+            "sample": ["s1", "s2"] * 20,
+            "drug": np.repeat([drug, "DMSO_TF"], 20),
+            "cell_name": np.resize(["LoVo", "PANC-1", "NCI-H2030", "BT-474"], 40),
+        }
+        obs = pd.DataFrame(columns, index=[f"c{number}" for number in range(40)])
+        anndata.AnnData(sp.csr_matrix((40, 1)), obs=obs).write_h5ad(tmp_path / entry.path)
+    monkeypatch.setattr("helpers.corpus.external.project_path", lambda path: tmp_path / path)
+    obs = read_source_obs(design)
+    assert check_design(design, obs) == 5655
+    roles = assign_roles(obs, design)
+    positions, condition = response_cells(obs, roles, design)
+    judged = obs.iloc[positions]
+    assert set(judged["dataset_id"]) == {"tahoe_dinaciclib"}
+    assert pd.Series(condition).value_counts().to_dict() == {"treated": 20, "control": 20}
+    held_out = design.perturbation.held_out["nci_h2030"][design.evaluations.perturbation.context]
+    assert (judged[design.evaluations.perturbation.context].isin(held_out)).sum() == 10
+    for name in design.evaluations.integration.sets:
+        assert obs["batch"][obs["dataset_id"] == name].nunique() == 2
