@@ -10,9 +10,9 @@ import pytest
 
 from helpers import notebooks, stages
 from helpers.design import load_design
+from helpers.design_evaluations import TASKS
 from helpers.provenance import module_closure, read_notebook
 from helpers.run import declared_parameters
-from helpers.store import TASKS
 
 PROJECT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((PROJECT / "notebooks").glob("[0-9]*.py"))

@@ -11,6 +11,14 @@ from helpers.messages import unknown
 if TYPE_CHECKING:
     from helpers.design import Run
 
+TASKS = {  # evaluation stage -> what it judges, by its name among the evaluations of a design
+    "30_classify": "classification",
+    "31_finetune": "finetuning",
+    "32_integrate": "integration",
+    "33_perturb": "perturbation",
+    "34_heldout_loss": "heldout_loss",
+}
+
 
 class Selection(Strict):
     """Some runs of a design, for what is too slow for all; an empty list takes all. Untrained models have size 0."""

@@ -8,10 +8,10 @@ from pathlib import Path
 from helpers import failures, store, subset
 from helpers.corpus import source_hash
 from helpers.design import NO_STRATEGY, UNTRAINED, Design, Run
+from helpers.design_evaluations import TASKS
 from helpers.estimate import EVALUATION_SECONDS, stage_seconds
 from helpers.evaluate.baselines import BASELINES as BASELINES_OF
 from helpers.provenance import digest, display_hash
-from helpers.store import TASKS
 
 SIZES = ("percentages", "seeds", "seeds_by_size")
 # The parts of a design that each stage reads; a change elsewhere does not run it again.

@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from helpers.design import Design, Run, load_design
+from helpers.design_evaluations import TASKS
 from helpers.provenance import code_hash, digest, file_sha256, project_path
 
 logger = logging.getLogger(__name__)
@@ -36,13 +37,6 @@ MAKERS = {
     "results.parquet": "50_collect",
     "saturation.parquet": "60_saturation",
     "figures": "90_figures",
-}
-TASKS = {  # evaluation stage -> what it judges, by its name among the evaluations of a design
-    "30_classify": "classification",
-    "31_finetune": "finetuning",
-    "32_integrate": "integration",
-    "33_perturb": "perturbation",
-    "34_heldout_loss": "heldout_loss",
 }
 RUNNER_FOLDERS = {"notebooks", ".lock"}  # may be there before the first artifact is
 FORMAT = 1

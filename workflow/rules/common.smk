@@ -10,6 +10,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from helpers import store, warm
 from helpers.corpus import read_source_obs
+from helpers.design_evaluations import TASKS
 from helpers.reading import duration
 from helpers.split import check_design
 from helpers.stages import repair, seconds, stamp, upstream

@@ -15,7 +15,7 @@ rule notebook:
         stage=lambda wildcards: PIECES[wildcards.name].stage,
         stamp=lambda wildcards: stamp(STUDY, PIECES[wildcards.name]),
         options=options,
-        tolerate=lambda wildcards: "--tolerate " if PIECES[wildcards.name].stage in store.TASKS else "",
+        tolerate=lambda wildcards: "--tolerate " if PIECES[wildcards.name].stage in TASKS else "",
         design=DESIGN,
         results=RESULTS,
     shell:

@@ -9,8 +9,9 @@ import pandas as pd
 from helpers import failures
 from helpers.analysis.results import COST_COLUMNS, EVALUATION_COLUMNS, RESULT_COLUMNS
 from helpers.design import NO_STRATEGY, UNTRAINED, Design, Run
+from helpers.design_evaluations import TASKS
 from helpers.evaluate.baselines import BASELINES
-from helpers.store import TASKS, Store, evaluation_path, model_path, prediction_path
+from helpers.store import Store, evaluation_path, model_path, prediction_path
 
 OTHER_WAYS = "^(probe_|full_|mlp_)"  # of reaching a score: its floor and reference are the same
 

@@ -68,15 +68,23 @@ def logistic_labels(adata: AnnData, train: np.ndarray, train_labels: np.ndarray,
     return model.fit(logs[train][:, genes], train_labels).predict(logs[~train][:, genes])
 
 
-def permuted_labels(adata: AnnData, train: np.ndarray, train_labels: np.ndarray, *, n_neighbors: int = 5) -> np.ndarray:
-    """Types told by nearest neighbours in the set's own PCA, whose labels were shuffled: a floor that has structure.
+def permuted_labels(
+    adata: AnnData, train: np.ndarray, train_labels: np.ndarray, *, n_neighbors: int = 5, n_top: int = 2000
+) -> np.ndarray:
+    """Types told by nearest neighbours whose labels were shuffled: a floor that knows how common types are.
 
-    The shuffle is fixed and follows the names of the cells, not their order.
+    Neighbours are found on principal components of the training cells. The shuffle is fixed and follows the names of
+    the cells, not their order.
     """
-    embedding = own_pca_embedding(adata)
+    from sklearn.decomposition import PCA
+
+    logs = log_cp10k(raw_counts(adata))
+    values = logs[:, variable_genes(logs[train], n_top)].toarray().astype(np.float64)
+    components = PCA(min(50, int(train.sum()) - 1, values.shape[1]), svd_solver="covariance_eigh").fit(values[train])
     rank = np.argsort(np.argsort(adata.obs_names[train]))
     shuffled = np.random.default_rng(0).permutation(np.sort(np.asarray(train_labels, dtype=str)))[rank]
-    return knn_predict(embedding[train], shuffled, embedding[~train], n_neighbors=min(n_neighbors, int(train.sum())))
+    near = components.transform(values[train]), shuffled, components.transform(values[~train])
+    return knn_predict(*near, n_neighbors=min(n_neighbors, int(train.sum())))
 
 
 EMBEDDINGS: dict[str, Callable[..., np.ndarray]] = {"hvg": hvg_embedding, "own_pca": own_pca_embedding}
