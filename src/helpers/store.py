@@ -174,9 +174,7 @@ def open_store(
 
 
 def check_owner(design: Design, root: Path) -> None:
-    """Raise ForeignResultsError if `root` holds the results of another design, StoreError if it is no
-    folder of results.
-    """
+    """Raise ForeignResultsError if `root` holds another design's results, StoreError if it holds no results."""
     owner = root / "design.json"
     if owner.exists():
         try:
