@@ -13,8 +13,11 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.chain
-# A package of a user: a family whose training diverges with more than 60 cells, and one that can never be trained.
+# A package of a user: a family whose training diverges with more than 60 cells, one that can never be trained, and one
+# that embeds to nothing.
 PACKAGE = """
+import numpy as np
+
 from helpers.models import UnfitCellsError
 from helpers.models.autoencoder import Autoencoder
 
@@ -29,6 +32,11 @@ class Moody(Autoencoder):
 class Stubborn(Autoencoder):
     def _fit(self, train, validation, budget, rng):
         raise UnfitCellsError("these cells have no donors") if budget.amount else MemoryError("try batch_size = 8")
+
+
+class Blind(Autoencoder):
+    def _embed(self, counts):
+        return np.full((counts.shape[0], 2), np.nan)
 """
 
 
@@ -43,8 +51,8 @@ def project(tmp_path_factory) -> Path:
     installed = root / "site" / "moody-1.dist-info"
     installed.mkdir(parents=True)
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: moody\nVersion: 1\n")
-    entries = "[cellscale.models]\nmoody = moody:Moody\nstubborn = moody:Stubborn\n"
-    (installed / "entry_points.txt").write_text(entries)
+    entries = "".join(f"{name} = moody:{name.title()}\n" for name in ("moody", "stubborn", "blind"))
+    (installed / "entry_points.txt").write_text(f"[cellscale.models]\n{entries}")
     (root / "site" / "moody.py").write_text(PACKAGE)
     return root
 
@@ -57,6 +65,7 @@ def results(project, small_chain_design) -> Path:
         "autoencoder": {"preset": "demo", "settings": settings},
         "moody": {"preset": "demo", "settings": settings, "budget": {"kind": "epochs", "amount": 3}},
         "stubborn": {"preset": "demo"},
+        "blind": {"preset": "demo"},
     }
     design = small_chain_design(project, families=models, budget={"kind": "cell_views", "amount": 8000})
     paths = os.pathsep.join([str(project / "src"), str(project / "site")])
@@ -115,6 +124,19 @@ def test_a_family_that_can_never_be_trained_stops_nothing(results):
     for stage in ("25_embed", "30_classify", "34_heldout_loss"):
         assert "All runs of stubborn (random) were given up" in shown(results, f"{stage}--stubborn--random")
     assert {"autoencoder", "moody"} <= set(pd.read_parquet(results / "saturation.parquet")["family"])
+
+
+def test_an_evaluation_that_fails_stops_no_other_and_is_listed(results):
+    table = pd.read_parquet(results / "results.parquet")
+    blind = table[table["family"] == "blind"]
+    assert set(blind["task"]) == {"heldout_loss"}
+    assert np.isfinite(blind["value"]).all()
+    told = shown(results, "50_collect")
+    assert "evaluations/classification--blind-w1--random--p100.0--s00.parquet" in told
+    assert "6 evaluations are missing" in told
+    failed = nbformat.read(results / "notebooks" / "25_embed--blind--random.ipynb", as_version=4)
+    errors = [output for cell in failed.cells for output in cell.get("outputs", []) if output.output_type == "error"]
+    assert "not finite" in errors[0]["evalue"]
 
 
 def shown(results: Path, notebook: str) -> str:

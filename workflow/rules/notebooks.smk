@@ -5,7 +5,7 @@ wildcard_constraints:
 rule notebook:
     """Execute one notebook. A change of its cells, of a helper it imports or of its part of the design changes `stamp`.
 
-    An evaluation that fails does not stop the others: 50_collect lists it, and the next run tries it again.
+    An embedding or evaluation that fails does not stop the others: 50_collect lists it, the next run tries it again.
     """
     input:
         earlier,
@@ -15,7 +15,7 @@ rule notebook:
         stage=lambda wildcards: PIECES[wildcards.name].stage,
         stamp=lambda wildcards: stamp(STUDY, PIECES[wildcards.name]),
         options=options,
-        tolerate=lambda wildcards: "--tolerate " if PIECES[wildcards.name].stage in TASKS else "",
+        tolerate=lambda wildcards: "--tolerate " if PIECES[wildcards.name].stage in ("25_embed", *TASKS) else "",
         design=DESIGN,
         results=RESULTS,
     shell:
