@@ -220,6 +220,7 @@ def test_cells_of_a_file_match_nothing_that_does_not_name_them(added, small_cell
         "held_out": {"b": {"context": ["b"]}},
     }
     small_design["evaluations"]["perturbation"]["control"]["dataset_id"] = ["own"]
+    small_design["evaluations"]["perturbation"]["context"] = "context"
     design = added(perturbation="drug", context="kind")
     obs = read_source_obs(design)
     positions, condition = response_cells(obs, assign_roles(obs, design), design)
@@ -319,14 +320,14 @@ def test_the_entries_of_the_study_fit_files_with_their_columns(monkeypatch, tmp_
     for name, entry in design.external.items():
         drug = drugs.get(name.removeprefix("tahoe_"), "another")
         columns = {
-            "cell_type": ["a", "b"] * 20,
-            "donor_id": ["d1", "d2"] * 20,
-            "sample": ["s1", "s2"] * 20,
-            "drug": np.repeat([drug, "DMSO_TF"], 20),
-            "cell_name": np.resize(["LoVo", "PANC-1", "NCI-H2030", "BT-474"], 40),
+            "cell_type": ["a", "b"] * 80,
+            "donor_id": ["d1", "d2"] * 80,
+            "sample": ["s1", "s2"] * 80,
+            "drug": np.repeat([drug, "DMSO_TF"], 80),
+            "cell_name": np.resize(["LoVo", "PANC-1", "NCI-H2030", "BT-474"], 160),
         }
-        obs = pd.DataFrame(columns, index=[f"c{number}" for number in range(40)])
-        anndata.AnnData(sp.csr_matrix((40, 1)), obs=obs).write_h5ad(tmp_path / entry.path)
+        obs = pd.DataFrame(columns, index=[f"c{number}" for number in range(160)])
+        anndata.AnnData(sp.csr_matrix((160, 1)), obs=obs).write_h5ad(tmp_path / entry.path)
     monkeypatch.setattr("helpers.corpus.external.project_path", lambda path: tmp_path / path)
     obs = read_source_obs(design)
     assert check_design(design, obs) == 5655
@@ -334,8 +335,8 @@ def test_the_entries_of_the_study_fit_files_with_their_columns(monkeypatch, tmp_
     positions, condition = response_cells(obs, roles, design)
     judged = obs.iloc[positions]
     assert set(judged["dataset_id"]) == {"tahoe_dinaciclib"}
-    assert pd.Series(condition).value_counts().to_dict() == {"treated": 20, "control": 20}
+    assert pd.Series(condition).value_counts().to_dict() == {"treated": 80, "control": 80}
     held_out = design.perturbation.held_out["nci_h2030"][design.evaluations.perturbation.context]
-    assert (judged[design.evaluations.perturbation.context].isin(held_out)).sum() == 10
+    assert (judged[design.evaluations.perturbation.context].isin(held_out)).sum() == 40
     for name in design.evaluations.integration.sets:
         assert obs["batch"][obs["dataset_id"] == name].nunique() == 2

@@ -155,13 +155,15 @@ class Design(Strict):
         return getattr(self.evaluations, task) is not None
 
     def seen(self) -> dict[str, str]:
-        """How much of the cells of each judged set pretraining could know; of sets together that of the best known."""
+        """How much pretraining could know of the cells of all that is judged, by name; of sets together the most."""
         known = {name: entry.seen for name, entry in self.evaluation_sets.items()}
         judged = dict(known)
         for name, transfer in self.evaluations.classification.transfer.items():
             judged[name] = known[transfer.test]
         for name, entry in (self.evaluations.integration.sets if self.evaluations.integration else {}).items():
             judged[name] = min((known[part] for part in entry.sets), key=("transductive", *SEEN).index)
+        if self.evaluations.perturbation:  # their control cells come from a library that pretraining knows
+            judged |= dict.fromkeys(self.perturbation.held_out, "in distribution")
         return judged
 
     def is_first(self, family: str, width: float, strategy: str) -> bool:

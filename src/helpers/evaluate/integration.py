@@ -45,7 +45,7 @@ def avg_bio(
     Source: study, and scib 1.1.7 with `louvain`: unweighted edges between a cell and its 14 nearest others. Deviates
     from it in the random order of visits alone, which depends on the embedding's values, not on the order of the rows.
     """
-    values, types = _embedding(embedding), _codes(labels, "labels", len(embedding))
+    values, types = _embedding(embedding), _types(labels, len(embedding))
     return _avg_bio(values, types, _given_or_nearest(values, neighbors), n_repeats, silhouettes(values, types))
 
 
@@ -54,8 +54,6 @@ def _avg_bio(
 ) -> dict[str, float]:
     from sklearn.metrics import adjusted_rand_score
 
-    if types.max() == 0:
-        raise ValueError("labels holds one type: NMI, ARI and silhouette compare two or more")
     if n_repeats < 1:
         raise ValueError(f"n_repeats = {n_repeats}: use 1 or more")
     graph, order, runs = neighbors.graph(N_NEIGHBORS), cell_order(values), []
@@ -168,7 +166,7 @@ def battery(
     silhouettes
         (n_cells,), whose mean is asw_label, but from −1 to 1.
     """
-    values, types = _embedding(embedding), _codes(labels, "labels", len(embedding))
+    values, types = _embedding(embedding), _types(labels, len(embedding))
     if batch is not None and _codes(batch, "batch", len(values)).max() == 0:
         raise ValueError("batch holds one batch: give batch=None to score types alone")
     neighbors = _given_or_nearest(values, neighbors)
@@ -278,6 +276,14 @@ def _embedding(embedding: np.ndarray) -> np.ndarray:
     if bad:
         raise ValueError(f"embedding is NaN or infinite in {bad:,} of {len(values):,} cells: leave them out or mend it")
     return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
+
+
+def _types(labels: Sequence | np.ndarray, n_cells: int) -> np.ndarray:
+    """Number of each cell's type (n_cells,), of two or more."""
+    types = _codes(labels, "labels", n_cells)
+    if types.max() == 0:
+        raise ValueError("labels holds one type: NMI, ARI and silhouette compare two or more")
+    return types
 
 
 def _codes(names: Sequence | np.ndarray, key: str, n_cells: int) -> np.ndarray:
