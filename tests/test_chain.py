@@ -15,7 +15,6 @@ import pytest
 from helpers.analysis.results import RESULT_COLUMNS, wide
 from helpers.design import load_design
 from helpers.evaluate.baselines import BASELINES
-from helpers.evaluate.registry import metric
 from helpers.stages import pieces
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -85,11 +84,8 @@ def test_results_are_complete_and_tidy(table):
     design = load_design("params/smoke.yaml")
     assert list(table.columns) == list(RESULT_COLUMNS)
     assert set(table.loc[table["strategy"] != "none", "run_id"]) == {run.id for run in design.runs()}
-    assert set(table.loc[table["strategy"] == "none", "family"]) == {
-        name for names in BASELINES.values() for name in names
-    }
-    assert set(table["dataset"]) == set(design.seen()) | set(design.perturbation.held_out)
-    assert set(table["task"]) == set(BASELINES)
+    assert set(table.loc[table["strategy"] == "none", "family"]) == set(BASELINES["classification"])
+    assert set(table["dataset"]) == set(design.evaluation_sets)
     assert not table.duplicated(["run_id", "task", "dataset", "metric"]).any()
     assert table[["value", "null", "ceiling", "seen"]].notna().all(axis=None)
     assert np.isfinite(table["value"]).all()
@@ -98,35 +94,13 @@ def test_results_are_complete_and_tidy(table):
 
 
 def test_floors_and_ceilings_stand_where_they_must(table):
-    f1 = table[(table["task"] == "classification") & (table["metric"] == "micro_f1")].pivot_table(
-        index="run_id", columns="dataset", values="value"
-    )
+    f1 = table[table["metric"] == "micro_f1"].pivot_table(index="run_id", columns="dataset", values="value")
     pca = f1.loc[f1.index.str.startswith("pca-w1/random/p100.0")].mean()
     assert (pca > f1.loc["majority/none"] + 0.05).all()
     assert (f1.loc["logistic/none"] > f1.loc["majority/none"] + 0.1).all()
     assert (pca > f1.loc[f1.index.str.startswith("pca-w1/untrained")].mean()).all()
     losses = table[table["metric"] == "heldout_loss"]
     assert (losses["ceiling"] < losses["null"]).all()
-    bio = table[table["metric"].isin(["nmi", "ari", "asw_label", "avg_bio"])]
-    assert (bio["null"] < bio["ceiling"]).all()
-    assert (bio["value"] <= bio["ceiling"] + 1e-9).all(), "types as embedding score best"
-    few = table[(table["family"] == "pca") & table["metric"].isin(["macro_f1", "macro_f1_at_10"])]
-    assert (few["value"] > few["null"]).all()
-
-
-def test_values_lie_in_the_ranges_of_the_registry(table):
-    for name, rows in table.groupby("metric"):
-        known = metric(name)
-        assert rows["value"].between(known.low - 1e-9, known.high + 1e-9).all(), name
-
-
-def test_calibrated_responses_agree_with_their_controls(table):
-    rows = table[table["task"] == "perturbation"].pivot_table(
-        index=["run_id", "dataset"], columns="metric", values=["value", "null", "ceiling"]
-    )
-    plain = rows.xs("specific_r", axis=1, level="metric").loc[rows["value"]["calibrated_specific_r"].notna()]
-    expected = (plain["value"] - plain["null"]) / (plain["ceiling"] - plain["null"])
-    np.testing.assert_allclose(rows["value"]["calibrated_specific_r"].dropna(), expected, rtol=1e-6, atol=1e-9)
 
 
 def test_nothing_evaluated_on_was_learned_from(results):

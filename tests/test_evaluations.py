@@ -1,0 +1,151 @@
+"""Every evaluation of a small design through the real workflow: complete, between floor and ceiling, leak-free."""
+
+import os
+import shutil
+import subprocess
+import sys
+from itertools import chain
+from pathlib import Path
+
+import anndata
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import yaml
+from conftest import make_small_cells, make_small_design
+
+from helpers.design import load_design
+from helpers.evaluate.baselines import BASELINES
+from helpers.evaluate.registry import metric
+
+PROJECT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.chain
+
+
+def treated_cells(cells: anndata.AnnData) -> anndata.AnnData:
+    """The cells of dataset two after a treatment: all types gain in some genes, each in others of its own."""
+    rng = np.random.default_rng(1)
+    treated = cells[cells.obs["dataset_id"] == "two"].copy()
+    gain = np.zeros(treated.shape)
+    gain[:, :6] = 8
+    for number, name in enumerate("abc"):
+        gain[np.ix_(treated.obs["cell_type"] == name, 20 + 6 * number + np.arange(6))] = 5
+    treated.X = sp.csr_matrix(treated.X.toarray() + rng.poisson(gain).astype(np.float32))
+    treated.obs = treated.obs.assign(dataset_id="treated", batch="treated")
+    treated.obs_names = [f"{name}_treated" for name in treated.obs_names]
+    return anndata.concat([cells, treated])
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A copy of the project with a design that has every evaluation."""
+    root = tmp_path_factory.mktemp("judged")
+    for folder in ("src", "notebooks", "workflow", "params"):
+        shutil.copytree(PROJECT / folder, root / folder, ignore=shutil.ignore_patterns("executed", "__pycache__"))
+    shutil.copy(PROJECT / "pyproject.toml", root)
+    treated_cells(make_small_cells()).write_h5ad(root / "cells.h5ad")
+    design = make_small_design("cells.h5ad") | {
+        "families": {"ssl": {"preset": "demo"}},
+        "budget": {"kind": "cell_views", "amount": 3000},
+        "perturbation": {"where": {"dataset_id": ["treated"]}, "held_out": {"c": {"cell_type": ["c"]}}},
+    }
+    design["evaluation_sets"]["treated"] = {"where": {"dataset_id": ["treated"]}, "seen": "study unseen", "at_most": 50}
+    classification = {
+        "min_cells": 4,
+        "headline_min_cells": 5,
+        "transfer": {"across": {"train": "same", "test": "other"}},
+    }
+    few = {"families": ["ssl"], "percentages": [100.0], "seeds": [0]}
+    both = {"sets": ["same", "other"], "batch": "dataset_id"}
+    treatment = {"sets": ["other", "treated"], "batch": "dataset_id", "mixing": "unwanted"}
+    design["evaluations"] |= {
+        "classification": classification,
+        "finetuning": {"lr": 0.01, "joint_lr": 0.01, "few_shot": [5], "full": few},
+        "integration": {"sets": {"both": both, "treatment": treatment}},
+        "perturbation": {"control": {"dataset_id": ["two"]}, "min_cells": 10, "mlp": few},
+    }
+    (root / "params" / "small.yaml").write_text(yaml.safe_dump(design))
+    return root
+
+
+@pytest.fixture(scope="module")
+def results(project) -> Path:
+    command = ["snakemake", "--snakefile", "workflow/Snakefile", "--profile", "workflow/profiles/default"]
+    command += ["--config", "design=params/small.yaml", "results=results/small"]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PYTHONPATH": str(project / "src"), "PATH": path}
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return project / "results" / "small"
+
+
+@pytest.fixture(scope="module")
+def table(results) -> pd.DataFrame:
+    return pd.read_parquet(results / "results.parquet")
+
+
+def test_no_notebook_fails_or_warns(results):
+    for path in (results / "notebooks").glob("*.ipynb"):
+        outputs = [out for cell in nbformat.read(path, as_version=4).cells for out in cell.get("outputs", [])]
+        told = [out for out in outputs if out.output_type == "error" or out.get("name") == "stderr"]
+        assert not told, f"{path.name}: {told}"
+
+
+def test_every_evaluation_of_every_run_is_there_with_its_floor_and_ceiling(project, table):
+    design = load_design(project / "params" / "small.yaml")
+    assert set(table["task"]) == set(BASELINES)
+    assert set(table["dataset"]) == set(design.seen())
+    runs = table[table["strategy"] != "none"]
+    assert (runs.groupby("task")["run_id"].nunique() == len(design.runs())).all()
+    assert set(table.loc[table["strategy"] == "none", "family"]) == set(chain(*BASELINES.values()))
+    assert not table.duplicated(["run_id", "task", "dataset", "metric"]).any()
+    assert table[["value", "null", "ceiling", "seen"]].notna().all(axis=None)
+
+
+def test_values_lie_in_the_ranges_of_the_registry(table):
+    for name, rows in table.groupby("metric"):
+        known = metric(name)
+        assert rows["value"].between(known.low - 1e-9, known.high + 1e-9).all(), name
+
+
+def test_floors_and_ceilings_stand_where_they_must(table):
+    bio = table[table["metric"].isin(["nmi", "ari", "asw_label", "avg_bio"])]
+    assert (bio["null"] < bio["ceiling"]).all()
+    assert (bio["value"] <= bio["ceiling"] + 1e-9).all(), "types as embedding score best"
+    trained = table[
+        (table["percentage"] == 100) & table["metric"].isin(["macro_f1", "macro_f1_at_5", "probe_macro_f1"])
+    ]
+    assert (trained["value"] > trained["null"] + 0.2).all()
+    permuted = table[(table["family"] == "permuted") & (table["metric"] == "micro_f1")]
+    assert (permuted["value"] < permuted["ceiling"] - 0.2).all()
+
+
+def test_calibrated_responses_agree_with_their_controls(table):
+    rows = table[(table["task"] == "perturbation") & (table["strategy"] != "none")]
+    wide = rows.pivot_table(index="run_id", columns="metric", values=["value", "null", "ceiling"])
+    calibrated = [name for name in wide["value"] if name.startswith("calibrated_")]
+    assert "calibrated_delta_r" in calibrated
+    for name in calibrated:
+        plain = name.removeprefix("calibrated_")
+        null, ceiling = wide["null"][plain], wide["ceiling"][plain]
+        np.testing.assert_allclose(wide["value"][name], (wide["value"][plain] - null) / (ceiling - null), rtol=1e-6)
+        assert set(wide["null"][name]) == {0}
+        assert set(wide["ceiling"][name]) == {1}
+
+
+def test_selected_runs_alone_have_the_slow_evaluations(table):
+    for prefix in ("full_", "mlp_"):
+        slow = table[table["metric"].str.startswith(prefix)]
+        assert set(slow["run_id"]) == {"ssl-w1/random/p100.0/s00"}
+
+
+def test_no_cell_teaches_and_tests(results):
+    told = pd.read_parquet(results / "predictions" / "finetuning--ssl-w1--random--p100.0--s00.parquet")
+    sets = pd.read_parquet(results / "evaluation_sets.parquet")
+    train = sets[sets["train"]].groupby("dataset")["position"].agg(set)
+    roles = pd.read_parquet(results / "split.parquet")["role"]
+    for name, part in told.groupby("dataset"):
+        assert not set(part["position"]) & train[name]
+        assert (roles[part["position"]] == "evaluation").all()
