@@ -39,7 +39,8 @@ task, rules = study.evaluations.finetuning, study.evaluations.classification
 if strategy == NO_STRATEGY:
     runs = list(baselines.BASELINES["finetuning"])
 else:
-    runs = failures.standing(artifacts, study.select(family, width, strategy, percentages, seeds))
+    chosen = study.select(family, width, strategy, percentages, seeds)
+    runs = [run for run in failures.standing(artifacts, chosen) if study.judges("finetuning", run)]
 cells, sets = corpus.read_evaluation_cells(artifacts, gene_space=strategy != NO_STRATEGY)
 settings = finetune.FineTuneSettings(lr=task.lr, joint_lr=task.joint_lr)
 
@@ -152,4 +153,4 @@ if runs:
         "are averaged; few cells make single runs noisy."
     )
 else:
-    finding(f"All runs of {family} ({strategy}) were given up: there is nothing to judge.")
+    finding(f"No run of {family} ({strategy}) is judged: they were given up, or the design does not select them.")

@@ -154,6 +154,10 @@ class Design(Strict):
         """Whether an evaluation is asked for, by its name among `evaluations`."""
         return getattr(self.evaluations, task) is not None
 
+    def judges(self, task: str, run: "Run") -> bool:
+        """Whether a run is among those that an evaluation is for."""
+        return task != "finetuning" or self.evaluations.finetuning.runs.holds(run)
+
     def seen(self) -> dict[str, str]:
         """How much pretraining could know of the cells of all that is judged, by name; of sets together the most."""
         known = {name: entry.seen for name, entry in self.evaluation_sets.items()}

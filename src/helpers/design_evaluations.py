@@ -63,12 +63,13 @@ class HeldoutLoss(Strict):
 
 
 class Finetuning(Strict):
-    """Supervised classification by a head on the embedding, from all training cells and from few of each type; the
-    selected models are trained on with it.
+    """Supervised classification by a head on the embedding, from all training cells and from few of each type, for
+    selected runs; those in `full` are trained on with it.
     """
 
     lr: Annotated[float, Field(gt=0)] = 1e-4
     few_shot: Annotated[list[Annotated[int, Field(ge=2)]], AfterValidator(distinct)] = Field([10, 50, 100])
+    runs: Selection = Selection()
     full: Selection | None = None
     layers: Literal["all", "last"] = "all"
     joint_lr: Annotated[float, Field(gt=0)] = 1e-4

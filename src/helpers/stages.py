@@ -77,6 +77,7 @@ def outputs(design: Design, piece: Piece, root: Path) -> list[str]:
         owners = [run for run in _runs(design, piece) if not failures.reason(root, run)] if piece.family else []
     if piece.stage in TASKS:
         task = TASKS[piece.stage]
+        owners = [one for one in owners if isinstance(one, str) or design.judges(task, one)]
         made = [path(task, owner) for owner in owners for path in (store.evaluation_path, store.prediction_path)]
         return made + ([store.controls_path(piece.family, piece.width)] if made and _makes_controls(piece) else [])
     if piece.stage == "25_embed":

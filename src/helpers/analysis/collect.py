@@ -32,7 +32,7 @@ def expected_tables(design: Design, store: Store) -> dict[str, Run | str]:
     runs = [run for run in design.runs() if failures.reason(store.root, run) is None]
     tables: dict[str, Run | str] = {}
     for task in filter(design.evaluates, TASKS.values()):
-        tables |= {evaluation_path(task, run): run for run in runs}
+        tables |= {evaluation_path(task, run): run for run in runs if design.judges(task, run)}
         tables |= {evaluation_path(task, name): name for name in BASELINES[task]}
     return tables
 
