@@ -45,8 +45,7 @@ class Design(Strict):
     """A whole study: corpus, held-out cells, ways of sampling × percentages × seeds, families, budget, evaluations.
 
     `strategies` is a list of strategies, or a mapping from names to what is sampled under that name; so `families` may
-    hold one family under several names, with other settings. `seeds_by_size`
-    names other seeds for some percentages; 0 stands for untrained models.
+    hold one family under several names. `seeds_by_size` names other seeds for some percentages, 0 for untrained models.
     """
 
     name: Name
