@@ -58,7 +58,8 @@ test-peers: $(PEERS)
 	@PYTHONPATH=$(PEERS) python -m benchmarks.integration $(if $(SMALL),--small)
 
 $(PEERS): | env
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --target $(PEERS).tmp --no-deps louvain==0.8.2 igraph==0.11.9
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --target $(PEERS).tmp --no-deps \
+		"louvain==0.8.2" "igraph==0.11.9" "setuptools<81"
 	@mv $(PEERS).tmp $(PEERS)
 
 bench: env
