@@ -34,9 +34,8 @@ def cells_of(design_file: str) -> tuple:
 def measured(n_components: int) -> list[dict]:
     """A row for each evaluation."""
     from helpers.evaluate import classification, finetune, integration, perturbation
-    from helpers.evaluate.perturbation_task import read_task
     from helpers.models import Budget, TrainingCells, create
-    from helpers.split import response_cells
+    from helpers.responses import response_cells, response_tasks
 
     design, cells, roles, sets, genes = cells_of(DESIGN)
     space = cells[:, genes]
@@ -72,21 +71,17 @@ def measured(n_components: int) -> list[dict]:
             batch = None if entry.mixing == "none" else obs[entry.batch].astype(str)
             integration.battery(embedding[at], obs[entry.label].astype(str), batch)
 
-    positions, condition = response_cells(cells.obs, roles, design)
-    treated = cells[positions].copy()
-    treated.obs["condition"] = condition
-    options = {"control": "control", "perturbation": "condition", "context": task.perturbation.context}
-    held = {name: where[task.perturbation.context] for name, where in design.perturbation.held_out.items()}
-    tasks = {name: read_task(treated, held_out=contexts, **options) for name, contexts in held.items()}
+    found = response_cells(cells.obs, roles, sets, design)
+    tasks = response_tasks(cells, np.arange(cells.n_obs), found, min_cells=task.perturbation.min_cells)
     references = timed(
         "responses: truth, nulls, ceilings (once)",
-        lambda: {name: perturbation.prepare(one, rng=np.random.default_rng(0)) for name, one in tasks.items()},
+        lambda: [perturbation.prepare(one.task, rng=np.random.default_rng(0)) for one in tasks],
     )
-    controls = {name: model.embed(treated[one.control_rows][:, genes].copy()) for name, one in tasks.items()}
+    controls = [model.embed(space[one.positions].copy()) for one in tasks]
 
     def respond() -> None:
-        for name, one in tasks.items():
-            perturbation.evaluate(one, references[name], controls[name])
+        for one, of_task, embedded in zip(tasks, references, controls, strict=True):
+            perturbation.evaluate(one.task, of_task, embedded)
 
     def teach() -> None:
         settings = finetune.HeadSettings(lr=task.finetuning.lr)

@@ -30,17 +30,14 @@ seeds: list = []  # seeds to evaluate; empty for all of the design
 import numpy as np
 import pandas as pd
 
-from helpers import corpus, failures, judging, store
+from helpers import corpus, judging, store
 from helpers.design import NO_STRATEGY, UNTRAINED
 from helpers.evaluate import baselines, classification
 from helpers.reading import finding
 
 study, artifacts = store.open_store(design, results, stage="30_classify")
 task = study.evaluations.classification
-if strategy == NO_STRATEGY:
-    runs = list(baselines.BASELINES["classification"])
-else:
-    runs = failures.standing(artifacts, study.select(family, width, strategy, percentages, seeds))
+runs = judging.runs_of(study, artifacts, "classification", family, width, strategy, percentages, seeds)
 cells, sets = corpus.read_evaluation_cells(artifacts, gene_space=False)
 
 # %% [markdown]
@@ -76,7 +73,7 @@ def predict(run, part: pd.DataFrame) -> dict[str, np.ndarray]:
     labels = part["label"].to_numpy()
     if run in baselines.PREDICTORS:
         return {"": baselines.predict(run, cells[rows], labels, train)}
-    embedding = baselines.embed(run, cells[rows]) if isinstance(run, str) else judging.embedded(artifacts, run)[rows]
+    embedding = judging.embedded(artifacts, run, cells, rows)
     given = embedding[train], labels[train], embedding[~train]
     told = {"": classification.knn_predict(*given, n_neighbors=task.n_neighbors)}
     return told if run == "hvg" else told | {"probe_": classification.probe_predict(*given)}
@@ -98,12 +95,8 @@ def evaluate(run) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 # %%
-def inputs(run) -> list[str]:
-    """Artifacts that the evaluation of a run reads."""
-    return ["corpus", "evaluation_sets.parquet", *([] if isinstance(run, str) else [store.embedding_path(run)])]
-
-
-settings = {"seed": study.seed, **task.model_dump()}
+inputs = ["corpus", "evaluation_sets.parquet"]
+settings = {"seed": study.seed, **task.model_dump(exclude={"runs"})}
 scores = judging.judge(artifacts, "classification", runs, evaluate, inputs=inputs, settings=settings)
 
 # %% [markdown]
@@ -134,7 +127,7 @@ if runs:
 # %% tags=["show"]
 unscored = sum(int((~types["scored"]).sum()) for types in scored.values())
 if not runs:
-    finding(f"All runs of {family} ({strategy}) were given up: there is nothing to judge.")
+    finding(judging.nothing(family, strategy))
 elif strategy == NO_STRATEGY:
     told = "; ".join(f"{name} {ends.loc[name].min():.2f} to {ends.loc[name].max():.2f}" for name in ends.index)
     finding(

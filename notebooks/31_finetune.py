@@ -29,18 +29,14 @@ seeds: list = []  # seeds to evaluate; empty for all of the design
 import numpy as np
 import pandas as pd
 
-from helpers import corpus, failures, judging, models, store
+from helpers import corpus, judging, models, store
 from helpers.design import NO_STRATEGY
 from helpers.evaluate import baselines, classification, finetune
 from helpers.reading import finding
 
 study, artifacts = store.open_store(design, results, stage="31_finetune")
 task, rules = study.evaluations.finetuning, study.evaluations.classification
-if strategy == NO_STRATEGY:
-    runs = list(baselines.BASELINES["finetuning"])
-else:
-    chosen = study.select(family, width, strategy, percentages, seeds)
-    runs = [run for run in failures.standing(artifacts, chosen) if study.judges("finetuning", run)]
+runs = judging.runs_of(study, artifacts, "finetuning", family, width, strategy, percentages, seeds)
 cells, sets = corpus.read_evaluation_cells(artifacts, gene_space=strategy != NO_STRATEGY)
 settings = finetune.FineTuneSettings(lr=task.lr, joint_lr=task.joint_lr)
 
@@ -51,9 +47,10 @@ settings = finetune.FineTuneSettings(lr=task.lr, joint_lr=task.joint_lr)
 # %%
 taught = {}
 for name, part in sets.groupby("dataset", sort=False):
-    train = part[part["train"]]
+    half = np.flatnonzero(part["train"])
+    train = part.iloc[half]
     shots = finetune.few_shot_rows(train["label"], task.few_shot, study.rng("shots", name), names=train["cell"])
-    taught[name] = {f"_at_{n}": train.iloc[rows] for n, rows in shots.items()} | {"": train}
+    taught[name] = {f"_at_{n}": half[rows] for n, rows in shots.items()} | {"": half}
     assert not set(train["position"]) & set(part.loc[~part["train"], "position"]), "a test cell would be learned from"
 
 # %% [markdown]
@@ -62,32 +59,19 @@ for name, part in sets.groupby("dataset", sort=False):
 
 
 # %%
-def predict(run, name: str, learned: pd.DataFrame, test: pd.DataFrame, full: bool) -> np.ndarray:
-    """Predicted labels of the test cells (n_test,)."""
-    rng = study.rng("head", getattr(run, "id", run), name, len(learned))
-    rows = np.concatenate([learned["row"], test["row"]])
-    if run in baselines.PREDICTORS:
-        labels = np.concatenate([learned["label"], test["label"]])
-        return baselines.predict(run, cells[rows], labels, np.arange(len(rows)) < len(learned))
-    if full:
+def predict(run, kind: str, part: pd.DataFrame, embedding: np.ndarray | None, learned: np.ndarray) -> np.ndarray:
+    """Predicted labels of the test cells of one set (n_test,); `learned` are the rows of `part` that teach."""
+    labels, rows, test = part["label"].to_numpy(), part["row"].to_numpy(), np.flatnonzero(~part["train"])
+    rng = study.rng("head", getattr(run, "id", run), part["dataset"].iloc[0], len(learned))
+    if embedding is None:
+        both = np.concatenate([learned, test])
+        return baselines.predict(run, cells[rows[both]], labels[both], np.arange(len(both)) < len(learned))
+    if kind == "full_":
         model = models.load(artifacts.read(store.model_path(run)))
-        given = cells[learned["row"].to_numpy()].copy()
-        tuned = finetune.fine_tune(model, given, learned["label"], settings=settings, rng=rng, layers=task.layers)
-        return tuned.predict(cells[test["row"].to_numpy()].copy())
-    head = finetune.fit_head(embeddings(run, name)[learned["row"]], learned["label"], settings=settings, rng=rng)
-    return head.predict(embeddings(run, name)[test["row"]])
-
-
-# %%
-def embeddings(run, name: str) -> np.ndarray:
-    """Embedding of all evaluation cells by a run; by a baseline of those of one set, zeros elsewhere."""
-    if not isinstance(run, str):
-        return judging.embedded(artifacts, run)
-    rows = sets.loc[sets["dataset"] == name, "row"].to_numpy()
-    own = baselines.embed(run, cells[rows])
-    embedding = np.zeros((cells.n_obs, own.shape[1]), dtype=np.float32)
-    embedding[rows] = own
-    return embedding
+        given = cells[rows[learned]].copy()
+        tuned = finetune.fine_tune(model, given, labels[learned], settings=settings, rng=rng, layers=task.layers)
+        return tuned.predict(cells[rows[test]].copy())
+    return finetune.fit_head(embedding[learned], labels[learned], settings=settings, rng=rng).predict(embedding[test])
 
 
 # %%
@@ -98,10 +82,11 @@ def evaluate(run) -> tuple[pd.DataFrame, pd.DataFrame]:
         types = classification.scored_types(
             part["label"], min_cells=rules.min_cells, headline_min=rules.headline_min_cells
         )
-        test = part[~part["train"]]
+        test, by_genes = part[~part["train"]], run in baselines.PREDICTORS
+        embedding = None if by_genes else judging.embedded(artifacts, run, cells, part["row"].to_numpy())
         for kind in kinds(run):
             for shot, learned in taught[name].items():
-                told = test.assign(predicted=predict(run, name, learned, test, kind == "full_"))
+                told = test.assign(predicted=predict(run, kind, part, embedding, learned))
                 values = classification.scores(told["label"], told["predicted"], types=types)
                 scores += [(name, f"{kind}{metric}{shot}", value) for metric, value in values.items()]
                 kept = told[["dataset", "position", "label", "predicted"]]
@@ -109,6 +94,7 @@ def evaluate(run) -> tuple[pd.DataFrame, pd.DataFrame]:
     return judging.tidy(scores), pd.concat(predictions, ignore_index=True)
 
 
+# %%
 def kinds(run) -> list[str]:
     """The head alone, and for selected runs the encoder with it."""
     selected = not isinstance(run, str) and task.full is not None and task.full.holds(run)
@@ -116,15 +102,11 @@ def kinds(run) -> list[str]:
 
 
 # %%
-def inputs(run) -> list[str]:
-    """Artifacts that the evaluation of a run reads."""
-    learned_by = [] if isinstance(run, str) else [store.embedding_path(run), store.model_path(run)]
-    return ["corpus", "evaluation_sets.parquet", "genes.parquet", *learned_by]
-
-
+inputs = ["corpus", "evaluation_sets.parquet", "genes.parquet"]
 limits = rules.model_dump(include={"min_cells", "headline_min_cells"})
-options = {"seed": study.seed, "task": task.model_dump(), "limits": limits}
-scores = judging.judge(artifacts, "finetuning", runs, evaluate, inputs=inputs, settings=options)
+options = {"seed": study.seed, "task": task.model_dump(exclude={"runs"}), "limits": limits}
+of_run = [store.embedding_path, store.model_path]
+scores = judging.judge(artifacts, "finetuning", runs, evaluate, inputs=inputs, of_run=of_run, settings=options)
 
 # %% [markdown]
 # ## Scores against the number of cells that teach
@@ -153,4 +135,4 @@ if runs:
         "are averaged; few cells make single runs noisy."
     )
 else:
-    finding(f"No run of {family} ({strategy}) is judged: they were given up, or the design does not select them.")
+    finding(judging.nothing(family, strategy))

@@ -30,17 +30,14 @@ seeds: list = []  # seeds to evaluate; empty for all of the design
 import numpy as np
 import pandas as pd
 
-from helpers import corpus, failures, judging, store
+from helpers import corpus, judging, store
 from helpers.design import NO_STRATEGY
-from helpers.evaluate import baselines, integration
+from helpers.evaluate import integration
 from helpers.reading import finding
 
 study, artifacts = store.open_store(design, results, stage="32_integrate")
 task = study.evaluations.integration
-if strategy == NO_STRATEGY:
-    runs = list(baselines.BASELINES["integration"])
-else:
-    runs = failures.standing(artifacts, study.select(family, width, strategy, percentages, seeds))
+runs = judging.runs_of(study, artifacts, "integration", family, width, strategy, percentages, seeds)
 cells, sets = corpus.read_evaluation_cells(artifacts, gene_space=False)
 
 # %% [markdown]
@@ -61,7 +58,7 @@ def scored(embedding: np.ndarray, entry, part: pd.DataFrame) -> tuple[dict[str, 
 # %%
 def controls(name: str, entry, part: pd.DataFrame) -> tuple[dict[str, float], np.ndarray]:
     """Scores of the floor or the ceiling: of types kept apart, and of batches."""
-    embedding = embedded("own_pca", part["row"].to_numpy())
+    embedding = judging.embedded(artifacts, "own_pca", cells, part["row"].to_numpy())
     given = integration.control_embeddings(embedding, part["label"], part["batch"], rng=study.rng("integration", name))
     of_types, of_batches = ("labels", "shuffled_batch") if name == "ceiling" else ("shuffled_cells", "batch")
     if entry.mixing == "unwanted":
@@ -75,11 +72,6 @@ def controls(name: str, entry, part: pd.DataFrame) -> tuple[dict[str, float], np
 
 
 # %%
-def embedded(run, rows: np.ndarray) -> np.ndarray:
-    """Embedding of some evaluation cells by a run or a baseline."""
-    return baselines.embed(run, cells[rows]) if isinstance(run, str) else judging.embedded(artifacts, run)[rows]
-
-
 def by_scib_metrics(run) -> bool:
     """Whether a run is among those that scib-metrics judges too."""
     return not isinstance(run, str) and task.scib_metrics is not None and task.scib_metrics.holds(run)
@@ -96,7 +88,7 @@ def evaluate(run) -> tuple[pd.DataFrame, pd.DataFrame]:
         if run in ("floor", "ceiling"):
             values, widths = controls(run, entry, part)
         else:
-            embedding = embedded(run, part["row"].to_numpy())
+            embedding = judging.embedded(artifacts, run, cells, part["row"].to_numpy())
             values, widths = scored(embedding, entry, part)
             if entry.mixing == "wanted" and by_scib_metrics(run):
                 values |= integration.scib_metrics_scores(embedding, part["label"], part["batch"])
@@ -106,12 +98,8 @@ def evaluate(run) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 # %%
-def inputs(run) -> list[str]:
-    """Artifacts that the evaluation of a run reads."""
-    return ["corpus", "evaluation_sets.parquet", *([] if isinstance(run, str) else [store.embedding_path(run)])]
-
-
-settings = {"seed": study.seed, **task.model_dump()}
+inputs = ["corpus", "evaluation_sets.parquet"]
+settings = {"seed": study.seed, **task.model_dump(exclude={"runs"})}
 scores = judging.judge(artifacts, "integration", runs, evaluate, inputs=inputs, settings=settings)
 
 # %% [markdown]
@@ -139,4 +127,4 @@ if runs:
     sizes = " from its smallest to its largest size" if to else ""
     finding(f"AvgBIO of {which}{sizes}: {told}. Types derive from clusterings, which favours PCA.")
 else:
-    finding(f"All runs of {family} ({strategy}) were given up: there is nothing to judge.")
+    finding(judging.nothing(family, strategy))

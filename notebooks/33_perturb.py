@@ -32,65 +32,57 @@ import functools
 import numpy as np
 import pandas as pd
 
-from helpers import corpus, failures, judging, store
+from helpers import corpus, judging, store
 from helpers.design import NO_STRATEGY
 from helpers.evaluate import baselines, perturbation
 from helpers.evaluate.perturbation_heads import mlp
-from helpers.evaluate.perturbation_task import read_task
 from helpers.reading import finding
-from helpers.split import response_cells
+from helpers.responses import response_cells, response_tasks
 
 study, artifacts = store.open_store(design, results, stage="33_perturb")
 task, roles = study.evaluations.perturbation, pd.read_parquet(artifacts.read("split.parquet"))["role"]
-if strategy == NO_STRATEGY:
-    runs = list(baselines.BASELINES["perturbation"])
-else:
-    runs = failures.standing(artifacts, study.select(family, width, strategy, percentages, seeds))
+runs = judging.runs_of(study, artifacts, "perturbation", family, width, strategy, percentages, seeds)
 
 # %% [markdown]
-# ## The task
-# For each held-out type or lineage: which conditions teach and which test.
+# ## The tasks
+# For each held-out type or lineage, which conditions teach and which test.
 
 # %%
 sets = pd.read_parquet(artifacts.read("evaluation_sets.parquet"))
-positions, condition = response_cells(corpus.read_obs(artifacts), roles, study)
+found = response_cells(corpus.read_obs(artifacts), roles, sets, study)
+positions = np.unique(np.concatenate([one.positions for one in found.values()]))
+assert not roles.iloc[positions].isin(["corpus", "validation"]).any(), "a cell that pretraining saw would judge"
 cells = corpus.read_cells(artifacts, positions, gene_space=False)
-cells.obs["condition"] = condition
-held_out = {name: where[task.context] for name, where in study.perturbation.held_out.items()}
-read = functools.partial(
-    read_task, cells, control="control", perturbation="condition", context=task.context, min_cells=task.min_cells
-)
-tasks = {name: read(held_out=contexts) for name, contexts in held_out.items()}
-learned = roles.iloc[positions].isin(["corpus", "validation"]).to_numpy()
-assert not learned.any(), "a cell that pretraining saw would judge"
+tasks = response_tasks(cells, positions, found, min_cells=task.min_cells)
 
 # %% [markdown]
 # ## Nulls and ceilings
 # They know no model, and are computed once.
 
 # %%
-inputs, settings = ["corpus", "split.parquet"], {"seed": study.seed, **task.model_dump(), "held_out": held_out}
-file = artifacts.artifact("predictions/perturbation--controls.parquet", inputs=inputs, settings=settings)
-if not file.fresh:
-    tables = []
-    for name, one in tasks.items():
-        for where, reference in perturbation.prepare(one, rng=study.rng("response", name)).items():
-            table = reference.controls.rename_axis("metric").reset_index()
-            tables.append(table.assign(dataset=name, context=where.context))
+inputs = ["corpus", "split.parquet", "evaluation_sets.parquet"]
+folds = {name: one.folds for name, one in found.items()}
+settings = {"seed": study.seed, **task.model_dump(exclude={"runs"}), "folds": folds}
+file = artifacts.artifact(store.controls_path("perturbation"), inputs=inputs, settings=settings)
+stored = pd.read_parquet(artifacts.read(file.relative)) if file.fresh else None
+references = []
+for name, one, _ in tasks:
+    known = None
+    if stored is not None:
+        own = stored[stored["dataset"] == name].groupby(["context", "perturbation"])
+        known = {where: own.get_group(where).set_index("metric") for where in one.training}
+    references.append(perturbation.prepare(one, rng=study.rng("response", name, *one.training), controls=known))
+controls = pd.concat(
+    [
+        reference.controls.reset_index(names="metric").assign(dataset=name, **where._asdict())
+        for (name, *_), of_task in zip(tasks, references, strict=True)
+        for where, reference in of_task.items()
+    ],
+    ignore_index=True,
+)
+if stored is None:
     with file.write() as path:
-        pd.concat(tables, ignore_index=True).to_parquet(path, index=False)
-controls = pd.read_parquet(artifacts.read(file.relative))
-references = {
-    name: perturbation.prepare(
-        one,
-        rng=study.rng("response", name),
-        controls={
-            where: controls.query("dataset == @name and context == @where.context").set_index("metric")
-            for where in one.training
-        },
-    )
-    for name, one in tasks.items()
-}
+        controls.to_parquet(path, index=False)
 
 # %% [markdown]
 # ## Predict
@@ -100,43 +92,43 @@ references = {
 
 # %%
 def evaluate(run) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tidy scores, means over the contexts of a held-out entry, and predicted responses by gene."""
+    """Tidy scores, means over the held-out conditions of a dataset, and predicted responses by gene."""
     if run in controls or run in ("floor", "ceiling"):
         return control_scores(run), pd.DataFrame({"dataset": [], "gene": [], "delta": []})
     rows, deltas = [], []
-    for name, one in tasks.items():
-        embedding = control_embedding(run, one)
+    for (name, one, judged), of_task in zip(tasks, references, strict=True):
+        embedding = control_embedding(run, judged)
         for kind, head in heads(run).items():
-            scores, predicted = perturbation.evaluate(one, references[name], embedding, head=head)
-            rows.append(tidy(scores, name, kind))
+            scores, predicted = perturbation.evaluate(one, of_task, embedding, head=head)
+            rows.append(scores.assign(dataset=name, metric=kind + scores["metric"]))
             deltas.append(predicted.assign(dataset=name, head=kind or "ridge"))
-    return pd.concat(rows, ignore_index=True), pd.concat(deltas, ignore_index=True)
+    return means(pd.concat(rows)), pd.concat(deltas, ignore_index=True)
 
 
 # %%
-def tidy(scores: pd.DataFrame, name: str, kind: str) -> pd.DataFrame:
-    """One row per metric and calibrated metric; a metric without a calibrated score in any context has no such row."""
-    means = scores.groupby("metric", sort=False)[["value", "calibrated"]].mean()
-    values = pd.concat([means["value"], means["calibrated"].dropna().add_prefix("calibrated_")])
-    return pd.DataFrame({"dataset": name, "metric": kind + values.index, "value": values.to_numpy()})
+def means(scores: pd.DataFrame) -> pd.DataFrame:
+    """A row per metric and calibrated metric; a metric without a calibrated score in any condition has no such row."""
+    table = scores.groupby(["dataset", "metric"], sort=False)[["value", "calibrated"]].mean().reset_index()
+    way = table["metric"].str.extract("^(mlp_)?(.*)$").fillna("")
+    calibrated = table.assign(metric=way[0] + "calibrated_" + way[1], value=table["calibrated"])
+    return pd.concat([table, calibrated.dropna(subset="value")], ignore_index=True).drop(columns="calibrated")
 
 
 def control_scores(run: str) -> pd.DataFrame:
     """Rows of a null or a ceiling, or of the strongest of them by metric; calibrated, floor and ceiling are 0 and 1."""
     column = {"floor": "null"}.get(run, run)
-    means = controls.groupby(["dataset", "metric"], sort=False)[column].mean().rename("value").reset_index()
+    rows = controls.groupby(["dataset", "metric"], sort=False)[column].mean().rename("value").reset_index()
     if run not in ("floor", "ceiling"):
-        return means
-    return pd.concat([means, means.assign(metric="calibrated_" + means["metric"], value=float(run == "ceiling"))])
+        return rows
+    return pd.concat([rows, rows.assign(metric="calibrated_" + rows["metric"], value=float(run == "ceiling"))])
 
 
 # %%
-def control_embedding(run, one) -> np.ndarray:
-    """Embedding of the task's control cells, in its order."""
+def control_embedding(run, judged: np.ndarray) -> np.ndarray:
+    """Embedding of control cells by their positions in the corpus, in this order."""
     if isinstance(run, str):
-        return baselines.embed(run, cells[one.control_rows])
-    known = np.load(artifacts.read(store.embedding_path(run)))
-    return known["embedding"][np.searchsorted(known["positions"], positions[one.control_rows])]
+        return baselines.embed(run, cells[np.searchsorted(positions, judged)])
+    return judging.embedded(artifacts, run, cells, np.searchsorted(np.unique(sets["position"]), judged))
 
 
 def heads(run) -> dict:
@@ -147,11 +139,7 @@ def heads(run) -> dict:
 
 
 # %%
-def needed(run) -> list[str]:
-    """Artifacts that the evaluation of a run reads."""
-    return [*inputs, file.relative, *([] if isinstance(run, str) else [store.embedding_path(run)])]
-
-
+needed = [*inputs, file.relative]
 scores = judging.judge(artifacts, "perturbation", runs, evaluate, inputs=needed, settings=settings)
 
 # %% [markdown]
@@ -159,7 +147,10 @@ scores = judging.judge(artifacts, "perturbation", runs, evaluate, inputs=needed,
 # Not calibrated, since null and ceiling are too near each other:
 
 # %% tags=["show"]
-lost = [perturbation.inseparable(one).assign(dataset=name) for name, one in references.items()]
+lost = [
+    perturbation.inseparable(of_task).assign(dataset=name)
+    for (name, *_), of_task in zip(tasks, references, strict=True)
+]
 pd.concat(lost, ignore_index=True)[["dataset", "held_out", "metric", "null", "ceiling", "gap_sd"]].style.format(
     precision=3
 )
@@ -179,7 +170,7 @@ if runs and strategy != NO_STRATEGY:
 
 # %% tags=["show"]
 if not runs:
-    finding(f"All runs of {family} ({strategy}) were given up: there is nothing to judge.")
+    finding(judging.nothing(family, strategy))
 elif strategy == NO_STRATEGY:
     wide = overview.xs("specific_r", axis=1, level="metric")
     told = "; ".join(f"{name} {wide.loc['floor', name]:.2f} to {wide.loc['ceiling', name]:.2f}" for name in wide)

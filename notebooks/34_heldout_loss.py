@@ -29,11 +29,11 @@ seeds: list = []  # seeds to evaluate; empty for all of the design
 # %%
 import pandas as pd
 
-from helpers import corpus, failures, judging, models, store
+from helpers import corpus, judging, models, store
 from helpers.reading import finding
 
 study, artifacts = store.open_store(design, results, stage="34_heldout_loss", modules=[family])
-runs = failures.standing(artifacts, study.select(family, width, strategy, percentages, seeds))
+runs = judging.runs_of(study, artifacts, "heldout_loss", family, width, strategy, percentages, seeds)
 cells, sets = corpus.read_evaluation_cells(artifacts)
 
 # %% [markdown]
@@ -61,7 +61,7 @@ def control_losses() -> pd.DataFrame:
 # %%
 inputs = ["corpus", "split.parquet", "evaluation_sets.parquet", "genes.parquet"]
 settings = study.families[family].model_dump(include={"family", "preset", "settings"})
-file = artifacts.artifact(store.controls_path(family, width), inputs=inputs, settings=settings)
+file = artifacts.artifact(store.controls_path("heldout_loss", family, width), inputs=inputs, settings=settings)
 if runs and not file.fresh:
     with file.write() as path:
         control_losses().to_parquet(path, index=False)
@@ -80,9 +80,8 @@ def evaluate(run) -> tuple[pd.DataFrame, pd.DataFrame]:
     return means.rename(columns=names).assign(metric="heldout_loss"), losses
 
 
-scores = judging.judge(
-    artifacts, "heldout_loss", runs, evaluate, inputs=lambda run: [*inputs, file.relative, store.model_path(run)]
-)
+needed = [*inputs, file.relative]
+scores = judging.judge(artifacts, "heldout_loss", runs, evaluate, inputs=needed, of_run=[store.model_path])
 
 # %% [markdown]
 # ## Loss against size
@@ -116,4 +115,4 @@ if runs:
         f"the corpus tells of each gene, has {null:.4f}{known}. Seeds of one size differ by {spread:.4f} (SD)."
     )
 else:
-    finding(f"All runs of {family} ({strategy}) were given up: there is nothing to judge.")
+    finding(judging.nothing(family, strategy))

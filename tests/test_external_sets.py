@@ -12,7 +12,8 @@ from helpers.corpus.copies import copied
 from helpers.design import DesignError, load_design
 from helpers.estimate import main
 from helpers.models.counts import cell_keys
-from helpers.split import assign_roles, check_design, evaluation_table, response_cells
+from helpers.responses import response_cells, response_tasks
+from helpers.split import assign_roles, check_design, evaluation_table
 
 
 @pytest.fixture
@@ -198,37 +199,29 @@ def test_a_declared_overlap_is_accepted(added, small_cells, own_cells):
 def test_cells_of_a_file_match_nothing_that_does_not_name_them(added, small_cells, small_design, own_cells):
     """Pool, other sets and treated cells are those of the source, even if a file's cells have the same values."""
     small_design["corpus"]["pretraining"] = {"cell_type": ["a", "b"]}
-    small_design["evaluation_sets"] = {"other": {"where": {"cell_type": ["c"]}, "seen": "tissue unseen"}}
+    small_design["evaluation_sets"] = {
+        "same": {"where": {"cell_type": ["a", "b"]}, "part": "evaluation", "seen": "in distribution"},
+        "other": {"where": {"cell_type": ["c"]}, "seen": "tissue unseen"},
+    }
     small_cells.obs["perturbation"] = np.where(np.arange(240) >= 180, "x", "none")
     small_cells.write_h5ad(small_design["corpus"]["path"])
     small_design["corpus"]["pretraining"]["perturbation"] = ["none"]
-    small_design["evaluation_sets"]["other"]["where"]["perturbation"] = ["none"]
+    for entry in small_design["evaluation_sets"].values():
+        entry["where"]["perturbation"] = ["none"]
     small_design["evaluations"]["perturbation"] = {"control": {"perturbation": ["none"]}, "min_cells": 4}
     small_design["perturbation"] = {"where": {"perturbation": ["x"]}, "held_out": {"b": {"cell_type": ["b"]}}}
     small_design["strategies"] = ["random", "spikein_10"]
-    design = added(perturbation="drug", context="kind")
+    small_design["held_out"]["evaluation"] = 0.6
+    design = added(perturbation="drug", context="kind", control="none")
     obs = read_source_obs(design)
     roles = assign_roles(obs, design)
-    assert (roles[240:] == "evaluation").all()
-    table = evaluation_table(obs, roles, design)
-    assert table.groupby("dataset").size().to_dict() == {"other": 60, "own": 90}
-    positions, condition = response_cells(obs, roles, design)
-    assert positions.max() < 240
-    small_design["strategies"] = ["random"]
-    small_design["perturbation"] = {
-        "where": {"dataset_id": ["own"], "perturbation": ["x"]},
-        "held_out": {"b": {"context": ["b"]}},
-    }
-    small_design["evaluations"]["perturbation"]["control"]["dataset_id"] = ["own"]
-    small_design["evaluations"]["perturbation"]["context"] = "context"
-    design = added(perturbation="drug", context="kind")
-    obs = read_source_obs(design)
-    positions, condition = response_cells(obs, assign_roles(obs, design), design)
-    assert list(positions) == list(range(240, 330))
-    assert list(condition[:2]) == ["control", "treated"]
-    small_design["strategies"] = ["spikein_10"]
-    roles = assign_roles(obs, added(perturbation="drug", context="kind"))
     assert (roles[240:] == "evaluation").all(), "no cell of a file is spiked in"
+    table = evaluation_table(obs, roles, design)
+    assert table.groupby("dataset").size().to_dict() == {"same": 24, "other": 60, "own": 90}
+    found = response_cells(obs, roles, table, design)
+    assert list(found) == ["b", "own"]
+    assert found["b"].positions.max() < 240
+    assert list(found["own"].positions) == list(range(240, 330))
 
 
 def test_treatments_of_a_file_excuse_no_gaps_in_those_of_the_source(added, small_cells, small_design):
@@ -237,6 +230,58 @@ def test_treatments_of_a_file_excuse_no_gaps_in_those_of_the_source(added, small
     small_design["perturbation"] = {"where": {"perturbation": ["x"]}, "held_out": {"b": {"cell_type": ["b"]}}}
     with pytest.raises(ValueError, match=r"obs\['perturbation'\] is missing for 1 of 240 cells"):
         read_source_obs(added(perturbation="drug", context="kind"))
+
+
+@pytest.fixture
+def treated(added, small_design):
+    """The responses of the own cells, by keys of their set and of the evaluation."""
+    small_design["evaluations"]["perturbation"] = {"min_cells": 10}
+
+    def read(**keys):
+        design = added(**({"perturbation": "drug", "context": "kind", "control": "none"} | keys))
+        cells = read_source(design)
+        roles = assign_roles(cells.obs, design)
+        found = response_cells(cells.obs, roles, evaluation_table(cells.obs, roles, design), design)
+        return cells, found
+
+    return read
+
+
+def test_every_context_of_a_file_is_held_out_in_turn(treated, own_cells):
+    cells, found = treated()
+    assert found["own"].folds == (("a",), ("b",), ("c",))
+    tasks = response_tasks(cells, np.arange(cells.n_obs), found, min_cells=10)
+    assert [one.dataset for one in tasks] == ["own"] * 3
+    for one, held in zip(tasks, "abc", strict=True):
+        assert [where.context for where in one.task.training] == [held]
+        taught = {where.context for others in one.task.training.values() for where in others}
+        assert taught == set("abc") - {held}
+        controls = cells.obs.iloc[one.positions]
+        assert set(controls["perturbation"]) == {"none"}
+        assert list(controls.index) == sorted(controls.index)
+        assert len(controls) == 45
+    few = response_tasks(cells[240:], np.arange(240, 330), treated(held_out=["b"])[1], min_cells=10)
+    assert list(few[0].positions) == list(tasks[1].positions)
+    assert len(few) == 1
+
+
+def test_a_sample_of_a_file_is_all_that_is_judged(treated):
+    _, found = treated(at_most=80)
+    assert len(found["own"].positions) == 80
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"control": None}, r"evaluation_sets.own.control = 'control' marks no cell; there are: none, x"),
+        ({"held_out": ["d"]}, r"evaluation_sets.own: d has 0 control cells .* and 0 treated ones"),
+        ({"where": {"kind": ["a", "b"]}}, "contexts with enough cells are a, b; two beside those that are held out"),
+        ({"at_most": 30}, "contexts with enough cells are none"),
+    ],
+)
+def test_responses_that_cannot_be_judged_are_named(treated, keys, told):
+    with pytest.raises(DesignError, match=told):
+        treated(**keys)
 
 
 def test_rare_types_and_one_cell_do_no_harm(added, own_cells):
@@ -269,6 +314,8 @@ def test_a_changed_file_or_key_makes_the_corpus_anew(added, own_cells):
         ({"where": {"batch": ["two"]}, "batch": "plate", "seen": "study unseen"}, "batch = 'plate' is of a file"),
         ({"where": {"batch": ["two"]}, "genes": "symbol", "seen": "study unseen"}, "genes = 'symbol' is of a file"),
         ({"path": "a.h5ad", "context": "line", "seen": "study unseen"}, "context = 'line' has no perturbation"),
+        ({"path": "a.h5ad", "control": "none", "seen": "study unseen"}, "control = 'none' needs the columns"),
+        ({"path": "a.h5ad", "held_out": ["a"], "seen": "study unseen"}, "held_out = ['a'] needs the columns"),
         ({"path": "", "seen": "study unseen"}, "evaluation_sets.own.path = ''"),
         ({"path": "a.h5ad", "lable": "kind", "seen": "study unseen"}, "did you mean 'label'"),
         ({"path": 3, "seen": "study unseen"}, "evaluation_sets.own.path = 3"),
@@ -313,17 +360,15 @@ def test_the_study_parses_and_names_its_missing_files(capsys, monkeypatch, tmp_p
 
 
 def test_the_entries_of_the_study_fit_files_with_their_columns(monkeypatch, tmp_path):
-    """What the design asks of the files is enough for its tasks: sets, batches, one drug with its untreated cells."""
+    """What the design asks of the files is enough for its tasks: sets, batches, four drugs and untreated cells."""
     design = load_design("params/paper.yaml")
     (tmp_path / "data" / "external").mkdir(parents=True)
-    drugs = {"dinaciclib": "Dinaciclib", "homoharringtonine": "Homoharringtonine"}
     for name, entry in design.external.items():
-        drug = drugs.get(name.removeprefix("tahoe_"), "another")
         columns = {
             "cell_type": ["a", "b"] * 80,
             "donor_id": ["d1", "d2"] * 80,
             "sample": ["s1", "s2"] * 80,
-            "drug": np.repeat([drug, "DMSO_TF"], 80),
+            "drug": np.repeat([name, "DMSO_TF"], 80),
             "cell_name": np.resize(["LoVo", "PANC-1", "NCI-H2030", "BT-474"], 160),
         }
         obs = pd.DataFrame(columns, index=[f"c{number}" for number in range(160)])
@@ -332,11 +377,11 @@ def test_the_entries_of_the_study_fit_files_with_their_columns(monkeypatch, tmp_
     obs = read_source_obs(design)
     assert check_design(design, obs) == 5655
     roles = assign_roles(obs, design)
-    positions, condition = response_cells(obs, roles, design)
-    judged = obs.iloc[positions]
-    assert set(judged["dataset_id"]) == {"tahoe_dinaciclib"}
-    assert pd.Series(condition).value_counts().to_dict() == {"treated": 80, "control": 80}
-    held_out = design.perturbation.held_out["nci_h2030"][design.evaluations.perturbation.context]
-    assert (judged[design.evaluations.perturbation.context].isin(held_out)).sum() == 40
+    found = response_cells(obs, roles, evaluation_table(obs, roles, design), design)
+    lines = {"dinaciclib": "NCI-H2030", "homoharringtonine": "LoVo", "ph797804": "BT-474", "tak901": "PANC-1"}
+    assert {name: one.folds for name, one in found.items()} == {f"tahoe_{k}": ((v,),) for k, v in lines.items()}
+    for name, one in found.items():
+        assert set(obs.iloc[one.positions]["dataset_id"]) == {name}
+        assert one.obs["perturbation"].value_counts().to_dict() == {name: 80, "DMSO_TF": 80}
     for name in design.evaluations.integration.sets:
         assert obs["batch"][obs["dataset_id"] == name].nunique() == 2

@@ -5,7 +5,7 @@ import pytest
 
 from helpers import judging
 from helpers.design import Run, load_design
-from helpers.store import Store, evaluation_path
+from helpers.store import Store, embedding_path, evaluation_path
 
 RUNS = [Run("pca", 1.0, "random", 50.0, seed) for seed in range(3)]
 
@@ -16,7 +16,7 @@ def store(small_design, write_design, tmp_path) -> Store:
 
 
 def judge(store: Store, runs: list, evaluate, **settings) -> pd.DataFrame:
-    return judging.judge(store, "classification", runs, evaluate, inputs=lambda run: [], settings=settings)
+    return judging.judge(store, "classification", runs, evaluate, inputs=[], of_run=[], settings=settings)
 
 
 def scored(run: Run | str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -56,3 +56,12 @@ def test_other_settings_judge_anew(store):
 
 def test_without_runs_there_is_an_empty_table(store):
     assert judge(store, [], scored).columns.tolist() == ["dataset", "metric", "value", "run"]
+
+
+def test_a_run_without_an_embedding_stops_no_other(store):
+    for run in RUNS[::2]:
+        with store.artifact(embedding_path(run)).write() as path:
+            path.write_bytes(b"embedding")
+    with pytest.raises(RuntimeError, match=r"1 evaluations failed: pca-w1/random/p050.0/s01: Missing.*25_embed"):
+        judging.judge(store, "classification", RUNS, scored, inputs=[])
+    assert [store.has(evaluation_path("classification", run)) for run in RUNS] == [True, False, True]

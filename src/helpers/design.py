@@ -155,7 +155,7 @@ class Design(Strict):
 
     def judges(self, task: str, run: "Run") -> bool:
         """Whether a run is among those that an evaluation is for."""
-        return task != "finetuning" or self.evaluations.finetuning.runs.holds(run)
+        return getattr(self.evaluations, task).runs.holds(run)
 
     def seen(self) -> dict[str, str]:
         """How much pretraining could know of the cells of all that is judged, by name; of sets together the most."""
@@ -165,7 +165,8 @@ class Design(Strict):
             judged[name] = known[transfer.test]
         for name, entry in (self.evaluations.integration.sets if self.evaluations.integration else {}).items():
             judged[name] = min((known[part] for part in entry.sets), key=("transductive", *SEEN).index)
-        if self.evaluations.perturbation:  # their control cells come from a library that pretraining knows
+        if (task := self.evaluations.perturbation) and task.control:
+            # their control cells come from a library that pretraining knows
             judged |= dict.fromkeys(self.perturbation.held_out, "in distribution")
         return judged
 

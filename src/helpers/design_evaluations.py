@@ -33,6 +33,12 @@ class Selection(Strict):
         return all(not values or value in values for values, value in chosen)
 
 
+class Evaluation(Strict):
+    """What all evaluations share: the runs that are judged, all if nothing is selected."""
+
+    runs: Selection = Selection()
+
+
 class Transfer(Strict):
     """Types of the cells of one evaluation set told by neighbours from another; both have the column `label`."""
 
@@ -41,7 +47,7 @@ class Transfer(Strict):
     label: str = "cell_type_harmonised"
 
 
-class Classification(Strict):
+class Classification(Evaluation):
     """Zero-shot cell type classification by nearest neighbours; types under `min_cells` cells are not scored."""
 
     n_neighbors: Annotated[int, Field(ge=1)] = 5
@@ -56,20 +62,19 @@ class Classification(Strict):
         return self
 
 
-class HeldoutLoss(Strict):
-    """Held-out loss of every run on the common test sets; one of them is the headline."""
+class HeldoutLoss(Evaluation):
+    """Held-out loss on the common test sets; one of them is the headline."""
 
     headline: str
 
 
-class Finetuning(Strict):
-    """Supervised classification by a head on the embedding, from all training cells and from few of each type, for
-    selected runs; those in `full` are trained on with it.
+class Finetuning(Evaluation):
+    """Supervised classification by a head on the embedding, from all training cells and from few of each type; models
+    in `full` are trained on with it.
     """
 
     lr: Annotated[float, Field(gt=0)] = 1e-4
     few_shot: Annotated[list[Annotated[int, Field(ge=2)]], AfterValidator(distinct)] = Field([10, 50, 100])
-    runs: Selection = Selection()
     full: Selection | None = None
     layers: Literal["all", "last"] = "all"
     joint_lr: Annotated[float, Field(gt=0)] = 1e-4
@@ -84,17 +89,21 @@ class IntegrationSet(Strict):
     mixing: Literal["wanted", "none", "unwanted"] = "wanted"  # none: replicates; unwanted: batches differ by biology
 
 
-class Integration(Strict):
+class Integration(Evaluation):
     """How well types stay apart and batches mix in the embedding; for selected models by scib-metrics, too."""
 
     sets: Annotated[dict[Name, IntegrationSet], Field(min_length=1)]
     scib_metrics: Selection | None = None
 
 
-class Response(Strict):
-    """Treated cells of held-out contexts predicted from the embedding of control cells; see `Design.perturbation`."""
+class Response(Evaluation):
+    """Treated cells of held-out contexts predicted from the embedding of control cells.
 
-    control: Where
+    Those of `Design.perturbation` are if `control` names their control cells; so are those of each evaluation set with
+    a file of its own that says `perturbation` and `context`.
+    """
+
+    control: Where | None = None
     context: str = "cell_type"
     min_cells: Annotated[int, Field(ge=4)] = 20
     mlp: Selection | None = None  # the study's head; all runs have a ridge head
@@ -127,9 +136,18 @@ def check_evaluations(
             raise ValueError(f"evaluations.{key}: an evaluation set has that name: choose another")
     if (task := evaluations.perturbation) is None:
         return
+    if task.control is None:
+        if not any(entry.context for entry in sets.values()):
+            raise ValueError(
+                "evaluations.perturbation has nothing to predict: name the control cells of `perturbation`, or an "
+                "evaluation set with path, perturbation and context"
+            )
+        return
     if perturbation is None:
-        raise ValueError("evaluations.perturbation needs treated cells: say in `perturbation` which they are")
+        raise ValueError("evaluations.perturbation.control needs treated cells: say in `perturbation` which they are")
     for name, where in perturbation.held_out.items():
+        if name in sets:
+            raise ValueError(f"perturbation.held_out.{name}: an evaluation set has that name: choose another")
         if list(where) != [task.context]:
             told = f"perturbation.held_out.{name} names {', '.join(where)}; evaluations.perturbation holds out"
             raise ValueError(f"{told} values of its context, {task.context!r}, alone")

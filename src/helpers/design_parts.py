@@ -1,12 +1,9 @@
 """The parts of a design file: typed, checked on construction, never changed afterwards."""
 
 import math
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-
-if TYPE_CHECKING:
-    pass
 
 SEEN = ("in distribution", "library unseen", "study unseen", "tissue unseen", "transductive")
 
@@ -138,6 +135,8 @@ class EvaluationSet(Strict):
     batch: Text | None = None  # this and the next two: columns of the file's obs
     perturbation: Text | None = None
     context: Text | None = None
+    control: Text | None = None  # value of `perturbation` that marks untreated cells; "control" if left out
+    held_out: Annotated[list[Text], AfterValidator(distinct)] = []  # contexts left out in turn; empty for all
     genes: Text | None = None  # column of the file's var with the gene names, if var_names are others
     source: Text | None = None  # where the file comes from, told when it is missing
     at_most: Annotated[int, Field(ge=10)] | None = None
@@ -155,6 +154,11 @@ class EvaluationSet(Strict):
                 raise ValueError(f"{key} = {getattr(self, key)!r} is of a file: give its path, or leave {key} out")
         if self.context is not None and self.perturbation is None:
             raise ValueError(f"context = {self.context!r} has no perturbation: name its column, or leave context out")
+        for key in ("control", "held_out"):
+            if self.context is None and getattr(self, key):
+                raise ValueError(
+                    f"{key} = {getattr(self, key)!r} needs the columns perturbation and context: name them"
+                )
         return self
 
 

@@ -1,15 +1,36 @@
 """The loop that all notebooks share which judge models: what is fresh stays, what fails lets the others go on."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 
-from helpers.design import Run
+from helpers import failures
+from helpers.design import NO_STRATEGY, Design, Run
+from helpers.evaluate import baselines
 from helpers.reading import track
 from helpers.store import Store, embedding_path, evaluation_path, prediction_path
 
 Evaluated = tuple[pd.DataFrame, pd.DataFrame]
+
+
+def runs_of(
+    study: Design,
+    store: Store,
+    task: str,
+    family: str,
+    width: float,
+    strategy: str,
+    percentages: Sequence[float] = (),
+    seeds: Sequence[int] = (),
+) -> list[Run | str]:
+    """What a notebook judges: runs of the evaluation that were not given up, or for the strategy none the baselines."""
+    if strategy == NO_STRATEGY:
+        return list(baselines.BASELINES[task])
+    chosen = study.select(family, width, strategy, percentages, seeds)
+    return [run for run in failures.standing(store, chosen) if study.judges(task, run)]
 
 
 def judge(
@@ -18,7 +39,8 @@ def judge(
     runs: Sequence[Run | str],
     evaluate: Callable[[Run | str], Evaluated],
     *,
-    inputs: Callable[[Run | str], Sequence[str]],
+    inputs: Sequence[str],
+    of_run: Sequence[Callable[[Run], str]] = (embedding_path,),
     settings: Mapping | None = None,
 ) -> pd.DataFrame:
     """Judge runs, or baselines by name, and store scores and predictions of each.
@@ -28,7 +50,9 @@ def judge(
     evaluate
         Returns scores (dataset, metric, value, further columns as wanted) and what was predicted, by cell or gene.
     inputs
-        Names of the artifacts that the evaluation of a run reads.
+        Names of the artifacts that every evaluation reads.
+    of_run
+        What names those that belong to a run.
 
     Returns
     -------
@@ -41,13 +65,14 @@ def judge(
     """
     failed: dict[str, Exception] = {}
     for run in track(runs, "evaluations"):
-        files = [
-            store.artifact(path(task, run), inputs=inputs(run), settings=settings)
-            for path in (evaluation_path, prediction_path)
-        ]
-        if all(file.fresh for file in files):
-            continue
+        own = [] if isinstance(run, str) else [path(run) for path in of_run]
         try:
+            files = [
+                store.artifact(path(task, run), inputs=[*inputs, *own], settings=settings)
+                for path in (evaluation_path, prediction_path)
+            ]
+            if all(file.fresh for file in files):
+                continue
             with files[0].write() as scores_path, files[1].write() as predictions_path:
                 scores, predictions = evaluate(run)
                 scores.to_parquet(scores_path, index=False)
@@ -66,11 +91,21 @@ def judge(
     )
 
 
-def embedded(store: Store, run: Run) -> np.ndarray:
-    """Embedding of all evaluation cells by a run, (n_cells, n_latent)."""
+def embedded(store: Store, run: Run | str, cells: AnnData, rows: np.ndarray) -> np.ndarray:
+    """Embedding of some of the evaluation cells by a run or a baseline, (n_rows, n_latent)."""
+    return baselines.embed(run, cells[rows]) if isinstance(run, str) else _known(store, run)[rows]
+
+
+@functools.lru_cache(maxsize=1)
+def _known(store: Store, run: Run) -> np.ndarray:
     return np.load(store.read(embedding_path(run)))["embedding"]
 
 
 def tidy(rows: Sequence[tuple[str, str, float]]) -> pd.DataFrame:
     """Scores as a table with dataset, metric, value."""
     return pd.DataFrame(rows, columns=["dataset", "metric", "value"])
+
+
+def nothing(family: str, strategy: str) -> str:
+    """What a notebook says that has no run to judge."""
+    return f"All runs of {family} ({strategy}) were given up, or the design selects none of them: nothing is judged."

@@ -9,6 +9,7 @@ from helpers import models, subset
 from helpers.corpus.checks import match
 from helpers.corpus.external import in_source
 from helpers.design import Design, DesignError, n_cells
+from helpers.responses import response_cells
 
 ROLES = ("corpus", "validation", "evaluation", "spikein", "unused")
 
@@ -45,7 +46,7 @@ def assign_roles(obs: pd.DataFrame, design: Design) -> pd.Series:
 
 def _assign_treated(obs: pd.DataFrame, roles: pd.Series, design: Design) -> None:
     task, spiked = design.perturbation, any(one.strategy in subset.SPIKE_INS for one in design.strategies.values())
-    treated = _match_named(obs, task.where, "perturbation.where", design)
+    treated = match(obs, task.where, "perturbation.where", among=in_source(obs, design))
     inside = int((treated & (roles != "unused")).sum())
     if inside:
         raise DesignError(f"perturbation.where = {task.where} names {inside:,} cells of corpus.pretraining: keep apart")
@@ -55,24 +56,6 @@ def _assign_treated(obs: pd.DataFrame, roles: pd.Series, design: Design) -> None
         if not held_out.any():
             raise DesignError(f"perturbation.held_out.{name} = {context} holds no treated cell: nothing is held out")
         roles[held_out] = "evaluation"
-    roles[treated & ~in_source(obs, design)] = "evaluation"
-
-
-def _match_named(obs: pd.DataFrame, where: dict[str, list[str]], key: str, design: Design) -> np.ndarray:
-    """Cells that `where` names; those of a set's own file are meant only if it names the set as `dataset_id`."""
-    return match(obs, where, key, among=in_source(obs, design, named=where.get("dataset_id", ())))
-
-
-def response_cells(obs: pd.DataFrame, roles: pd.Series, design: Design) -> tuple[np.ndarray, np.ndarray]:
-    """Cells of the perturbation task, sorted positions (n,), and which are ``control`` and which ``treated`` (n,).
-
-    Control cells are those that no model learned from.
-    """
-    treated = _match_named(obs, design.perturbation.where, "perturbation.where", design)
-    control = _match_named(obs, design.evaluations.perturbation.control, "evaluations.perturbation.control", design)
-    control &= (roles == "evaluation").to_numpy() & ~treated
-    positions = np.flatnonzero(treated | control)
-    return positions, np.where(treated[positions], "treated", "control")
 
 
 def evaluation_mask(obs: pd.DataFrame, roles: pd.Series, design: Design, name: str) -> np.ndarray:
@@ -140,7 +123,8 @@ def check_design(design: Design, obs: pd.DataFrame) -> int:
     for name in design.strategies:
         _check_sampling(design, obs, roles.to_numpy(), name)
     task = design.evaluations.classification
-    for name, part in evaluation_table(obs, roles, design).groupby("dataset"):
+    sets = evaluation_table(obs, roles, design)
+    for name, part in sets.groupby("dataset"):
         largest, half = int(part["label"].value_counts().max()), int(part["train"].sum())
         if largest < task.headline_min_cells:
             raise DesignError(
@@ -153,7 +137,7 @@ def check_design(design: Design, obs: pd.DataFrame) -> int:
                 "their labels: use that or fewer"
             )
     _check_integration(design, obs, roles)
-    _check_responses(design, obs, roles)
+    response_cells(obs, roles, sets, design)
     return n_corpus
 
 
@@ -170,24 +154,6 @@ def _check_integration(design: Design, obs: pd.DataFrame, roles: pd.Series) -> N
             if values.nunique() < least:
                 raise DesignError(
                     f"{key}: its cells have one {column}, {values.iloc[0]!r}; at least {least} are needed"
-                )
-
-
-def _check_responses(design: Design, obs: pd.DataFrame, roles: pd.Series) -> None:
-    task = design.evaluations.perturbation
-    if task is None:
-        return
-    positions, condition = response_cells(obs, roles, design)
-    if task.context not in obs:
-        raise DesignError(f"evaluations.perturbation.context = {task.context!r}: no such column")
-    sizes = pd.crosstab(obs[task.context].astype(str).iloc[positions], condition)
-    for name, where in design.perturbation.held_out.items():
-        for context in where[task.context]:
-            found = {one: int(sizes.get(one, pd.Series(dtype=int)).get(context, 0)) for one in ("control", "treated")}
-            if min(found.values()) < task.min_cells:
-                raise DesignError(
-                    f"perturbation.held_out.{name}: {context} has {found['control']} control cells that no model learns"
-                    f" from and {found['treated']} treated ones; evaluations.perturbation.min_cells = {task.min_cells}"
                 )
 
 

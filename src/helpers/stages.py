@@ -25,7 +25,7 @@ READS = {
     "30_classify": ("seed", *SIZES),
     "31_finetune": ("seed", *SIZES),
     "32_integrate": ("seed", *SIZES),
-    "33_perturb": ("seed", "perturbation", *SIZES),
+    "33_perturb": ("seed", "perturbation", "evaluation_sets", *SIZES),
     "34_heldout_loss": SIZES,
 }
 BASELINES = "baselines"
@@ -79,7 +79,7 @@ def outputs(design: Design, piece: Piece, root: Path) -> list[str]:
         task = TASKS[piece.stage]
         owners = [one for one in owners if isinstance(one, str) or design.judges(task, one)]
         made = [path(task, owner) for owner in owners for path in (store.evaluation_path, store.prediction_path)]
-        return made + ([store.controls_path(piece.family, piece.width)] if made and _makes_controls(piece) else [])
+        return made + (_controls(piece) if made else [])
     if piece.stage == "25_embed":
         return [store.embedding_path(run) for run in owners]
     if piece.stage == "10_subset":
@@ -108,9 +108,12 @@ def repair(design: Design, root: Path) -> list[str]:
     return lines
 
 
-def _makes_controls(piece: Piece) -> bool:
-    """Whether a piece comes before the others of its family that need its null and reference of the held-out loss."""
-    return piece.stage == "34_heldout_loss" and piece.strategy == UNTRAINED
+def _controls(piece: Piece) -> list[str]:
+    """Floors and ceilings that a piece makes for others, which come after it."""
+    if piece.stage == "34_heldout_loss" and piece.strategy == UNTRAINED:
+        return [store.controls_path("heldout_loss", piece.family, piece.width)]
+    first = piece.stage == "33_perturb" and piece.strategy == NO_STRATEGY
+    return [store.controls_path("perturbation")] if first else []
 
 
 def _runs(design: Design, piece: Piece) -> list[Run]:
@@ -134,10 +137,10 @@ def upstream(design: Design, piece: Piece) -> list[Piece]:
         ],
         "25_embed": [Piece("20_pretrain", *own)],
         **dict.fromkeys(["30_classify", "31_finetune", "32_integrate"], embedded),
-        "33_perturb": [*embedded, *([] if piece.strategy == NO_STRATEGY else [Piece("33_perturb", *baselines)])],
+        "33_perturb": [*embedded, *([] if _controls(piece) else [Piece("33_perturb", *baselines)])],
         "34_heldout_loss": [
             Piece("20_pretrain", *own),
-            *([] if _makes_controls(piece) else [Piece("34_heldout_loss", *own[:2], UNTRAINED)]),
+            *([] if _controls(piece) else [Piece("34_heldout_loss", *own[:2], UNTRAINED)]),
         ],
         "50_collect": [Piece("15_diversity"), *tasks],
         "60_saturation": [Piece("50_collect")],

@@ -224,9 +224,9 @@ def prediction_path(task: str, run: Run | str) -> str:
     return f"predictions/{_flat(task, run)}.parquet"
 
 
-def controls_path(family: str, width: float) -> str:
-    """Null and reference of the held-out loss of each cell, the same for all runs of a model."""
-    return f"predictions/heldout_loss--{family}-w{width:g}--controls.parquet"
+def controls_path(task: str, family: str = "", width: float = 1.0) -> str:
+    """Floors and ceilings that are the same for all runs of a model, or of all models."""
+    return prediction_path(task, f"{family}-w{width:g}/controls" if family else "controls")
 
 
 def _flat(task: str, run: Run | str) -> str:

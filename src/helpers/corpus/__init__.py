@@ -143,7 +143,5 @@ def _needed_columns(design: Design) -> list[str]:
     columns = [*OBS_COLUMNS, *(key for where in wheres for key in where), *(item.label for item in sets)]
     if design.perturbation is not None:
         treated = [design.perturbation.where, *design.perturbation.held_out.values()]
-        of_files = not set(design.external).isdisjoint(design.perturbation.where.get("dataset_id", ()))
-        theirs = ("perturbation", "context") if of_files else ()
-        columns += [key for where in treated for key in where if key not in theirs]
+        columns += [key for where in treated for key in where]
     return list(dict.fromkeys(columns))

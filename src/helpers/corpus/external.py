@@ -1,7 +1,7 @@
 """Evaluation sets with a file of their own: brought to the source's genes and columns, and put below its cells."""
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -16,11 +16,11 @@ from helpers.models.counts import MOST_MISSING
 from helpers.provenance import file_sha256, project_path
 
 
-def in_source(obs: pd.DataFrame, design: Design, *, named: Collection[str] = ()) -> np.ndarray:
-    """Cells of the source, (n_cells,) bool, and those of the files of the sets in `named`."""
+def in_source(obs: pd.DataFrame, design: Design) -> np.ndarray:
+    """Which cells are of the source, (n_cells,) bool, not of the file of a set."""
     if not design.external:
         return np.ones(len(obs), dtype=bool)
-    return ~obs["dataset_id"].isin(set(design.external) - set(named)).to_numpy()
+    return ~obs["dataset_id"].isin(set(design.external)).to_numpy()
 
 
 def check_files(design: Design) -> None:
@@ -36,9 +36,10 @@ def check_files(design: Design) -> None:
 
 def fingerprints(design: Design) -> dict[str, dict]:
     """What the cells of each set are made from: its file's SHA-256, and how it is read."""
+    others = {"source", "at_most", "control", "held_out"}  # do not change what is read
     check_files(design)
     return {
-        name: {"sha256": file_sha256(project_path(entry.path)), **entry.model_dump(exclude={"source", "at_most"})}
+        name: {"sha256": file_sha256(project_path(entry.path)), **entry.model_dump(exclude=others)}
         for name, entry in design.external.items()
     }
 
