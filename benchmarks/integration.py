@@ -16,6 +16,7 @@ from helpers.provenance import project_path
 
 SETS = ("heart", "pbmc3k", "baron")
 TRY_LOUVAIN = "import igraph, louvain as v; v.find_partition(igraph.Graph.Full(9), v.RBConfigurationVertexPartition)"
+SCIB_WARNINGS = "The function louvain|pkg_resources is deprecated|This package has been superseded|invalid escape"
 
 
 def real(name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -75,12 +76,12 @@ def battery(embedding: np.ndarray, labels: np.ndarray, batch: np.ndarray) -> dic
 def scib(embedding: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """The package: neighbours, Louvain at twenty resolutions, and its three scores."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
         import anndata
         import pandas as pd
         import scanpy as sc
-        import scib
+        import scib  # which resets the filters
 
+        warnings.filterwarnings("ignore", SCIB_WARNINGS)
         obs = pd.DataFrame({"type": pd.Categorical(labels)}, index=[str(i) for i in range(len(labels))])
         adata = anndata.AnnData(np.zeros((len(labels), 1), dtype=np.float32), obs, obsm={"X_emb": embedding})
         sc.pp.neighbors(adata, use_rep="X_emb")

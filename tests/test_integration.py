@@ -257,7 +257,7 @@ def test_clusters_score_as_recorded_of_scib(spread):
     not importlib.metadata.packages_distributions().get("louvain")
     or importlib.metadata.version("louvain") < "0.8"
     or importlib.metadata.version("igraph") >= "0.12",
-    reason="scib's Louvain needs louvain 0.8 with igraph 0.10 or 0.11: others crash the interpreter",
+    reason="scib's Louvain needs louvain 0.8 with igraph 0.10 or 0.11, others crash: make test-peers runs this",
 )
 def test_avg_bio_is_that_of_scib(scib):
     import scanpy as sc

@@ -11,9 +11,10 @@ from helpers.analysis.results import COST_COLUMNS, EVALUATION_COLUMNS, RESULT_CO
 from helpers.design import NO_STRATEGY, UNTRAINED, Design, Run
 from helpers.design_evaluations import TASKS
 from helpers.evaluate.baselines import BASELINES
+from helpers.evaluate.registry import WAYS
 from helpers.store import Store, evaluation_path, model_path, prediction_path
 
-OTHER_WAYS = "^(probe_|full_|mlp_)"  # of reaching a score: its floor and reference are the same
+OTHER_WAYS = f"^({'|'.join(WAYS)})"  # of reaching a score: its floor and reference are the same
 
 SUBSET_COLUMNS = ("n_cells", "n_unique", "n_donors", "n_datasets", "umis_per_cell", "shannon", "vendi")
 

@@ -155,16 +155,14 @@ def fine_tune(
         raise ValueError(f"{model.name} has no encoder to fine-tune; fit_head on its embedding would do")
     if layers not in ("all", "last"):
         raise ValueError(unknown("layers", layers, ("all", "last")))
-    if layers == "last" and not hasattr(model, "_last_layers"):
-        raise ValueError(f"layers = 'last': {model.name} does not name its (_last_layers); 'all' would do")
     types, codes = _types(labels_train, cells_train.n_obs)
     order = _by_name(cells_train.obs_names)
     cells, labels = cells_train[order], _labels(types, codes[order], settings, rng)
-    head = _fitted_head(finite(model.embed(cells), "the model's embedding"), labels, settings, rng)
-
-    tuned, classifier = copy.copy(model), head.module.to(model.device)
+    embedding, tuned = finite(model.embed(cells), "the model's embedding"), copy.copy(model)
     tuned.module = copy.deepcopy(model.module).eval().requires_grad_(False)
     parts = tuned._last_layers(tuned.module) if layers == "last" else [tuned._encoder(tuned.module)]
+    head = _fitted_head(embedding, labels, settings, rng)
+    classifier = head.module.to(model.device)
     trained = _Trained([*parts, classifier]).requires_grad_(True)  # what is not in it stays in evaluation mode
     counts = raw_counts(aligned(cells, model.genes))
     learned, judged = tuned._inputs(counts[~labels.stop]), tuned._inputs(counts[labels.stop])

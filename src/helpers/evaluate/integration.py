@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from helpers.evaluate.knn import finite
 from helpers.evaluate.neighbors import Neighbors, cell_order, louvain, nearest, silhouettes
 
 RESOLUTIONS = np.arange(1, 21) / 10
@@ -269,13 +270,10 @@ def _given_or_nearest(values: np.ndarray, neighbors: Neighbors | None) -> Neighb
 
 
 def _embedding(embedding: np.ndarray) -> np.ndarray:
-    values = np.asarray(embedding)
-    if values.ndim != 2 or 0 in values.shape:
+    given, values = np.asarray(embedding), finite(embedding, "embedding")
+    if not values.size:
         raise ValueError(f"embedding has shape {values.shape}; (n_cells, n_latent) is needed, neither 0")
-    bad = int((~np.isfinite(values)).any(axis=1).sum())
-    if bad:
-        raise ValueError(f"embedding is NaN or infinite in {bad:,} of {len(values):,} cells: leave them out or mend it")
-    return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
+    return given if given.dtype == np.float32 else values
 
 
 def _types(labels: Sequence | np.ndarray, n_cells: int) -> np.ndarray:

@@ -69,5 +69,5 @@ def finite(embedding: np.ndarray, name: str) -> np.ndarray:
         raise ValueError(f"{name} has shape {values.shape}; (n_cells, n_latent) is needed")
     bad = int((~np.isfinite(values)).any(axis=1).sum())
     if bad:
-        raise ValueError(f"{name} is NaN or infinite in {bad:,} of {len(values):,} cells")
+        raise ValueError(f"{name} is NaN or infinite in {bad:,} of {len(values):,} cells: leave them out or mend it")
     return values

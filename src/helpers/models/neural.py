@@ -56,7 +56,7 @@ class NeuralFamily(Family):
 
     def _last_layers(self, module: torch.nn.Module) -> list[torch.nn.Module]:
         """The last of the encoder's layers, those that light fine-tuning changes."""
-        raise NotImplementedError(f"{self.name} does not name its last layers (_last_layers)")
+        raise ValueError(f"layers = 'last': {self.name} does not name its last layers (_last_layers); 'all' would do")
 
     def _trained(self, module: torch.nn.Module) -> list[torch.nn.Module]:
         """Parts of the module that take part in training, for the FLOPs."""
