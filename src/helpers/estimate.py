@@ -3,11 +3,13 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from helpers.design import UNTRAINED, Design, load_design, n_cells
+from helpers.design import UNTRAINED, Design, Run, load_design, n_cells
+from helpers.design_evaluations import TASKS
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,14 @@ COSTS = {
     "scimilarity": Cost(4_200, 2, 5),
 }
 OTHER = Cost(1_000, 5, 20)
-EVALUATION_SECONDS = 0.8  # embedding, neighbours and losses of one model on the embedded evaluation sets
-NOTEBOOK_SECONDS = 4.0  # start and figures: drawing, embedding and judging are notebooks of their own
+EVALUATION_SECONDS = {  # of one model on the embedded evaluation sets, a head for each number of cells that teach
+    "classification": 1.0,
+    "finetuning": 2.5,
+    "integration": 1.7,
+    "perturbation": 1.0,
+    "heldout_loss": 0.4,
+}
+NOTEBOOK_SECONDS = 4.0  # start and figures: drawing, embedding and each evaluation are notebooks of their own
 OTHER_MINUTES = 1.5  # stages that are run once
 CORPUS_MEGABYTES = 130
 
@@ -50,13 +58,23 @@ def stage_seconds(design: Design, n_corpus: int, family: str, strategy: str) -> 
     return total
 
 
+def judging_seconds(design: Design, task: str, runs: Sequence[Run]) -> float:
+    """Estimated seconds on one core to judge those of `runs` that an evaluation is for; selected slow parts come on
+    top.
+    """
+    n = sum(design.judges(task, run) for run in runs)
+    heads = 1 + len(design.evaluations.finetuning.few_shot) if task == "finetuning" else 1
+    return n * heads * EVALUATION_SECONDS[task]
+
+
 def describe(design: Design, n_corpus: int, cores: int) -> str:
     """The runs of a design as a table in text, with estimated time and disk."""
     rows = []
     for family, width, strategy in design.chunks():
         runs, cost = design.select(family, width, strategy), COSTS.get(design.families[family].family, OTHER)
         sizes = [n_cells(size, n_corpus) for size in design.sizes(strategy)]
-        judged = 4 * NOTEBOOK_SECONDS + len(runs) * EVALUATION_SECONDS
+        tasks = list(filter(design.evaluates, TASKS.values()))
+        judged = (2 + len(tasks)) * NOTEBOOK_SECONDS + sum(judging_seconds(design, task, runs) for task in tasks)
         minutes = (stage_seconds(design, n_corpus, family, strategy) + judged) / 60
         row = {"family": family, "width": f"{width:g}", "strategy": strategy, "sizes": len(sizes)}
         row |= {"cells": f"{sizes[0]:,} to {sizes[-1]:,}", "seeds": len(runs) // len(sizes), "runs": len(runs)}

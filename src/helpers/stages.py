@@ -9,7 +9,7 @@ from helpers import failures, store, subset
 from helpers.corpus import source_hash
 from helpers.design import NO_STRATEGY, UNTRAINED, Design, Run
 from helpers.design_evaluations import TASKS
-from helpers.estimate import EVALUATION_SECONDS, stage_seconds
+from helpers.estimate import judging_seconds, stage_seconds
 from helpers.evaluate.baselines import BASELINES as BASELINES_OF
 from helpers.provenance import digest, display_hash
 
@@ -177,6 +177,8 @@ def seconds(design: Design, piece: Piece, n_corpus: int) -> float:
     """Rough time of a piece on one core, to tell how much is left."""
     if piece.stage == "20_pretrain":
         return stage_seconds(design, n_corpus, piece.family, piece.strategy)
-    if piece.family in design.families:
-        return 5 + EVALUATION_SECONDS / 3 * len(design.select(piece.family, piece.width, piece.strategy))
+    if piece.stage in TASKS and piece.family in design.families:
+        return 5 + judging_seconds(design, TASKS[piece.stage], _runs(design, piece))
+    if piece.strategy == NO_STRATEGY:
+        return 40.0
     return 15.0 if piece.stage in ("00_corpus", "05_split", "90_figures") else 8.0
