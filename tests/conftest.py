@@ -1,5 +1,10 @@
-"""Small designs and cells that the tests share."""
+"""Small designs and cells that the tests share, and the workflow that they start."""
 
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import anndata
@@ -12,6 +17,34 @@ import yaml
 from helpers.models.counts import log_cp10k, raw_counts
 
 PROJECT = Path(__file__).resolve().parents[1]
+
+
+def copy_project(root: Path) -> Path:
+    """Copy what the workflow needs into a folder, and return it."""
+    for folder in ("src", "notebooks", "workflow", "params"):
+        shutil.copytree(PROJECT / folder, root / folder, ignore=shutil.ignore_patterns("executed", "__pycache__"))
+    shutil.copy(PROJECT / "pyproject.toml", root)
+    return root
+
+
+def start_workflow(
+    design: str, results: str | Path, root: Path = PROJECT, *, packages: Sequence[Path] = ()
+) -> subprocess.Popen:
+    """Start the workflow of the project in `root` with its own code, and packages in further folders."""
+    command = ["snakemake", "--snakefile", "workflow/Snakefile", "--profile", "workflow/profiles/default"]
+    command += ["--config", f"design={design}", f"results={results}"]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    python_path = os.pathsep.join(map(str, [root / "src", *packages]))
+    environment = os.environ | {"PATH": path, "PYTHONPATH": python_path}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=root, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def run_workflow(*given, **options) -> subprocess.CompletedProcess:
+    """Run the workflow to its end; parameters as in `start_workflow`."""
+    with start_workflow(*given, **options) as process:
+        out, err = process.communicate(timeout=900)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 @pytest.fixture

@@ -1,9 +1,6 @@
 """The smoke design through the real workflow and runner: complete, repeatable, repaired when harmed."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,28 +8,15 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import run_workflow, start_workflow
 
 from helpers.analysis.results import RESULT_COLUMNS, wide
 from helpers.design import load_design
 from helpers.evaluate.baselines import BASELINES
 from helpers.stages import pieces
 
-PROJECT = Path(__file__).resolve().parents[1]
+DESIGN = "params/smoke.yaml"
 pytestmark = pytest.mark.chain
-
-
-def start_workflow(results: Path) -> subprocess.Popen:
-    command = ["snakemake", "--snakefile", "workflow/Snakefile", "--profile", "workflow/profiles/default"]
-    command += ["--config", "design=params/smoke.yaml", f"results={results}"]
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=PROJECT, env=os.environ | {"PATH": path}, stdout=pipe, stderr=pipe, text=True)
-
-
-def run_workflow(results: Path) -> subprocess.CompletedProcess:
-    with start_workflow(results) as process:
-        out, err = process.communicate(timeout=900)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def times(folder: Path) -> dict[str, int]:
@@ -50,14 +34,14 @@ def models_in(folder: Path) -> dict[str, int]:
 def results(tmp_path_factory) -> Path:
     """The smoke design, killed without warning while models are trained and started again."""
     folder = tmp_path_factory.mktemp("smoke") / "results of smoke"
-    with start_workflow(folder) as process:
+    with start_workflow(DESIGN, folder) as process:
         while process.poll() is None and len(models_in(folder / "models")) < 3:
             time.sleep(0.1)
         assert process.poll() is None, process.communicate()[1]
         process.send_signal(signal.SIGKILL)
         process.communicate()
     finished = models_in(folder / "models")
-    done = run_workflow(folder)
+    done = run_workflow(DESIGN, folder)
     assert done.returncode == 0, done.stderr
     assert "notebooks, " in done.stderr, "progress is told"
     assert models_in(folder / "models").items() >= finished.items(), "no finished model is trained again"
@@ -71,7 +55,7 @@ def table(results) -> pd.DataFrame:
 
 
 def test_every_notebook_is_executed_without_error_or_warning(results):
-    design = load_design("params/smoke.yaml")
+    design = load_design(DESIGN)
     executed = {path.stem: path for path in (results / "notebooks").glob("*.ipynb")}
     assert set(executed) == {piece.name for piece in pieces(design)}
     for path in executed.values():
@@ -81,7 +65,7 @@ def test_every_notebook_is_executed_without_error_or_warning(results):
 
 
 def test_results_are_complete_and_tidy(table):
-    design = load_design("params/smoke.yaml")
+    design = load_design(DESIGN)
     assert list(table.columns) == list(RESULT_COLUMNS)
     assert set(table.loc[table["strategy"] != "none", "run_id"]) == {run.id for run in design.runs()}
     assert set(table.loc[table["strategy"] == "none", "family"]) == set(BASELINES["classification"])
@@ -147,7 +131,7 @@ def test_figures_lie_beside_their_numbers(results):
 
 def test_a_second_run_does_nothing(results, table):
     before = times(results)
-    done = run_workflow(results)
+    done = run_workflow(DESIGN, results)
     assert done.returncode == 0, done.stderr
     assert times(results) == before | {".lock": times(results)[".lock"]}
 
@@ -157,7 +141,7 @@ def test_a_harmed_artifact_is_named_and_made_again_with_what_depends_on_it(resul
     weights = model / "weights.safetensors"
     intact, before = weights.read_bytes(), times(results)
     weights.write_bytes(intact[:-10])
-    done = run_workflow(results)
+    done = run_workflow(DESIGN, results)
     assert done.returncode == 0, done.stderr
     assert (
         "models/pca-w1/random/p032.0/s01 is corrupt or without its record: 20_pretrain--pca--random makes it again"

@@ -1,9 +1,5 @@
 """Every evaluation of a small design through the real workflow: complete, between floor and ceiling, leak-free."""
 
-import os
-import shutil
-import subprocess
-import sys
 from itertools import chain
 from pathlib import Path
 
@@ -14,13 +10,12 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import yaml
-from conftest import make_small_cells, make_small_design
+from conftest import copy_project, make_small_cells, make_small_design, run_workflow
 
 from helpers.design import load_design
 from helpers.evaluate.baselines import BASELINES
 from helpers.evaluate.registry import metric
 
-PROJECT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.chain
 
 
@@ -41,10 +36,7 @@ def treated_cells(cells: anndata.AnnData) -> anndata.AnnData:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     """A copy of the project with a design that has every evaluation."""
-    root = tmp_path_factory.mktemp("judged")
-    for folder in ("src", "notebooks", "workflow", "params"):
-        shutil.copytree(PROJECT / folder, root / folder, ignore=shutil.ignore_patterns("executed", "__pycache__"))
-    shutil.copy(PROJECT / "pyproject.toml", root)
+    root = copy_project(tmp_path_factory.mktemp("judged"))
     treated_cells(make_small_cells()).write_h5ad(root / "cells.h5ad")
     design = make_small_design("cells.h5ad") | {
         "families": {"ssl": {"preset": "demo"}},
@@ -72,11 +64,7 @@ def project(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def results(project) -> Path:
-    command = ["snakemake", "--snakefile", "workflow/Snakefile", "--profile", "workflow/profiles/default"]
-    command += ["--config", "design=params/small.yaml", "results=results/small"]
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = os.environ | {"PYTHONPATH": str(project / "src"), "PATH": path}
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    done = run_workflow("params/small.yaml", "results/small", project)
     assert done.returncode == 0, done.stderr
     return project / "results" / "small"
 

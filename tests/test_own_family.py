@@ -1,17 +1,14 @@
 """Families of users through the whole chain: a file in the folder of families, and an installed package."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import PROJECT, copy_project, run_workflow
 
-PROJECT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.chain
 # A package of a user: a family whose training diverges with more than 60 cells, one that can never be trained, and one
 # that embeds to nothing.
@@ -43,10 +40,7 @@ class Blind(Autoencoder):
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     """A copy of the project with the example among its families, and the package beside it."""
-    root = tmp_path_factory.mktemp("own")
-    for folder in ("src", "notebooks", "workflow", "params"):
-        shutil.copytree(PROJECT / folder, root / folder, ignore=shutil.ignore_patterns("executed", "__pycache__"))
-    shutil.copy(PROJECT / "pyproject.toml", root)
+    root = copy_project(tmp_path_factory.mktemp("own"))
     shutil.copy(PROJECT / "examples" / "autoencoder.py", root / "src" / "helpers" / "models")
     installed = root / "site" / "moody-1.dist-info"
     installed.mkdir(parents=True)
@@ -68,12 +62,7 @@ def results(project, small_chain_design) -> Path:
         "blind": {"preset": "demo"},
     }
     design = small_chain_design(project, families=models, budget={"kind": "cell_views", "amount": 8000})
-    paths = os.pathsep.join([str(project / "src"), str(project / "site")])
-    command = ["snakemake", "--snakefile", "workflow/Snakefile", "--profile", "workflow/profiles/default"]
-    command += ["--config", f"design={design}", "results=results/small"]
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = os.environ | {"PYTHONPATH": paths, "PATH": path}
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    done = run_workflow(design, "results/small", project, packages=[project / "site"])
     assert done.returncode == 0, done.stderr
     return project / "results" / "small"
 
