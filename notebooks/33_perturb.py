@@ -65,6 +65,8 @@ folds = {name: one.folds for name, one in found.items()}
 settings = {"seed": study.seed, **task.model_dump(exclude={"runs"}), "folds": folds}
 file = artifacts.artifact(store.controls_path("perturbation"), inputs=inputs, settings=settings)
 stored = pd.read_parquet(artifacts.read(file.relative)) if file.fresh else None
+
+# %%
 references = []
 for name, one, _ in tasks:
     known = None
