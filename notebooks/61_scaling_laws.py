@@ -62,8 +62,8 @@ plots.verdict_map(over_cells, title=f"What {laws.told_sizes(over_cells)} tell")
 
 # %% tags=["show"]
 losses = over_cells[(over_cells["metric"] == "heldout_loss") & (over_cells["form"] != "")]
-for (sampling, width), part in losses.groupby(["sampling", "width"], sort=False):
-    print(f"{sampling.replace('_', ' ')}, width {width:g}")
+for (sampling, width, budget), part in losses.groupby(["sampling", "width", "budget"], sort=False):
+    print(f"{sampling.replace('_', ' ')}, width {width:g}, budget {budget}")
     display(plots.fitted_curves(part, tables["curves"], runs))
 
 # %% [markdown]

@@ -41,12 +41,12 @@ NAMES = {
     "cell_views": "cell-views",
     "flops": "training FLOPs",
 }
-CURVE = ["axis", "model", "width", "sampling", "percentage", "task", "dataset", "metric"]
+CURVE = ["axis", "model", "width", "budget", "sampling", "percentage", "task", "dataset", "metric"]
 
 
 @dataclass(frozen=True)
 class Law:
-    """A fitted curve, by `names` (of `CURVE`; empty where it varies along the curve), and its `runs` with `loss`."""
+    """A fitted curve, by `names` (of `CURVE`; NaN or no text where it varies along the curve), and its `runs` with `loss`."""
 
     names: dict
     runs: pd.DataFrame
@@ -92,8 +92,14 @@ def curves(runs: pd.DataFrame, models: Mapping[str, str]) -> Iterator[tuple[dict
         for _, curve in part.groupby([*same, "task", "dataset", "metric"], dropna=False):
             values = curve[axis].round().nunique()
             if values >= FEWEST_SIZES or (axis == "n_cells" and values > 1):
-                names = {name: curve[name].iloc[0] if len(curve[name].unique()) == 1 else "" for name in CURVE[1:]}
-                yield {"axis": axis, **names}, curve
+                yield {"axis": axis} | {name: _shared(curve[name]) for name in CURVE[1:]}, curve
+
+
+def _shared(values: pd.Series) -> object:
+    """The one value of a column, or what says that there are several: NaN for numbers, no text for names."""
+    if len(values.unique()) == 1:
+        return values.iloc[0]
+    return np.nan if pd.api.types.is_numeric_dtype(values) else ""
 
 
 def fit_laws(
@@ -131,7 +137,8 @@ def law_curves(laws: list[Law], n_points: int = 60) -> pd.DataFrame:
 
 def told_sizes(table: pd.DataFrame) -> str:
     """How many sizes and seeds the curves have, in words."""
-    return f"{between(table['n_sizes'], 'd')} sizes with {between(table['seeds'], 'd')} seeds each"
+    sizes = f"{between(table['n_sizes'], 'd')} sizes up to {table['largest'].max():,.0f}"
+    return f"{sizes} with {between(table['seeds'], 'd')} seeds each"
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from helpers.analysis.laws import NAMES
 from helpers.analysis.scaling import VERDICTS, ScalingFit
 from helpers.plots import style
 from helpers.plots.style import figure
+from helpers.reading import between
 
 VERDICT_COLOURS = dict(zip(VERDICTS, ("#56B4E9", "#E69F00", "#009E73", "#D9D9D9"), strict=True))
 METRIC_NAMES = {
@@ -32,13 +33,28 @@ def _name(model: str) -> str:
     return style.FAMILY_NAMES.get(model, model)
 
 
+def _sized(table: pd.DataFrame) -> pd.Series:
+    """Names of the models of curves, with width and budget where the table holds several for a model."""
+    names = table["model"].map(_name)
+    for column, form in (("width", "{:g}×"), ("budget", "{}")):
+        several = table.groupby("model")[column].transform("nunique") > 1
+        told = ["" if pd.isna(value) else form.format(value) for value in table[column]]
+        names = names.where(~several, names + " " + pd.Series(told, index=table.index).str.replace("cell_views=", ""))
+    return names.str.strip()
+
+
 def _told(table: pd.DataFrame) -> str:
     """Runs of what is shown, for a legend's title."""
-    seeds = sorted(set(table["seeds"]))
     return (
-        f"{'–'.join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))} seeds (dots); line: leading form; "
-        "band: 90 % interval within the range, which tells nothing beyond it"
+        f"{between(table['n_runs'], 'd')} models a panel, {between(table['seeds'], 'd')} seeds (dots); "
+        "line: leading form; band: 90 % interval within the range, which tells nothing beyond it"
     )
+
+
+def _runs_of(law: pd.Series, runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs of a curve over corpus sizes."""
+    same = [runs[name] == law[name] for name in ("model", "width", "budget", "sampling", "dataset", "metric")]
+    return runs[np.logical_and.reduce(same)]
 
 
 @figure
@@ -56,8 +72,7 @@ def fitted_curves(table: pd.DataFrame, curves: pd.DataFrame, runs: pd.DataFrame)
         for axes, name in zip(row, names, strict=True):
             part = table[(table["model"] == model) & (table["dataset"] == name)]
             for number, law in part.iterrows():
-                own = runs[(runs["model"] == model) & (runs["dataset"] == name) & (runs["metric"] == metric)]
-                own = own[own["sampling"] == law["sampling"]]
+                own = _runs_of(law, runs)
                 _draw_law(axes, law, curves[curves["curve"] == number], own[axis], own["loss"])
                 if axis == "n_cells":
                     sizes = own.drop_duplicates("percentage").sort_values("percentage")
@@ -89,20 +104,20 @@ def _draw_law(axes: Axes, law: pd.Series, curve: pd.DataFrame, x: pd.Series, los
 def excess_loss(table: pd.DataFrame, curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Mean loss of each size above the fitted floor, on logarithmic axes, where the verdict is a power law."""
     laws = table[table["verdict"] == "power law"]
+    names = _sized(laws)
     axis, models = table["axis"].iloc[0], list(dict.fromkeys(laws["model"]))
-    fig, panels = plt.subplots(1, max(len(models), 1), figsize=(3.1 * max(len(models), 1), 3.0), squeeze=False)
+    fig, panels = plt.subplots(1, max(len(models), 1), figsize=(3.4 * max(len(models), 1), 4.0), squeeze=False)
     for axes, model in zip(panels[0], models, strict=False):
         for colour, (number, law) in zip(style.SAMPLING_COLOURS, laws[laws["model"] == model].iterrows(), strict=False):
-            same = [(runs[name] == law[name]) for name in ("model", "dataset", "metric", "sampling")]
-            means = runs[np.logical_and.reduce(same)].groupby(axis)["loss"].mean()
+            means = _runs_of(law, runs).groupby(axis)["loss"].mean()
             curve = curves[curves["curve"] == number]
-            label = f"{law['dataset']}, {style.STRATEGY_NAMES.get(law['sampling'], law['sampling'])}"
-            axes.plot(
-                means.index, means - law["floor"], "o", ms=3.5, color=colour, label=f"{label}: {law['exponent']:.2f}"
-            )
+            own = "" if names[number] == _name(model) else names[number].removeprefix(_name(model)) + ", "
+            told = f"{law['exponent']:.2f} ({law['low']:.2f} to {law['high']:.2f})"
+            label = f"{own}{law['dataset']}, {style.STRATEGY_NAMES.get(law['sampling'], law['sampling'])}: {told}"
+            axes.plot(means.index, means - law["floor"], "o", ms=3.5, color=colour, label=label)
             axes.plot(curve["x"], curve["value"] - law["floor"], color=colour, lw=1.1)
         axes.set(xscale="log", yscale="log", title=_name(model), xlabel=NAMES[axis])
-        axes.legend(title="exponent", fontsize=6, loc="lower left")
+        axes.legend(title="exponent (90 %)", fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1)
     panels[0][0].set_ylabel("mean loss above the fitted floor")
     if not models:
         panels[0][0].text(0.5, 0.5, "no curve has a power law", ha="center", transform=panels[0][0].transAxes)
@@ -114,7 +129,7 @@ def exponent_forest(table: pd.DataFrame) -> Figure:
     """Exponents with 90 % intervals of all curves that lead with a power law; open: the verdict is another one."""
     laws = table[np.isfinite(table["low"])].sort_values(["axis", "model", "metric", "dataset"], kind="stable")
     fig, axes = plt.subplots(figsize=(6.2, 0.8 + 0.2 * max(len(laws), 2)))
-    labels = []
+    labels, names = [], _sized(laws)
     for place, (_, law) in enumerate(laws.iterrows()):
         colour = style.family_colour(law["model"], list(dict.fromkeys(table["model"])))
         at = -place
@@ -124,11 +139,16 @@ def exponent_forest(table: pd.DataFrame) -> Figure:
             axes.plot(law["exponent"], at, "o", ms=4, mfc=filled, mec=colour)
         what = TASK_NAMES.get((law["task"], law["metric"]), law["metric"])
         how = style.STRATEGY_NAMES.get(law["sampling"], law["sampling"]) or "all"
-        labels.append(f"{_name(law['model'])} · {what} · {law['dataset']} · {how} · {NAMES[law['axis']]}")
+        labels.append(f"{names[law.name]} · {what} · {law['dataset']} · {how} · {NAMES[law['axis']]}")
     axes.set_yticks(-np.arange(len(laws)), labels, size=6)
-    axes.set(
-        xlabel="exponent (no dot: not told, the interval is 1 or wider; open dot: verdict is no power law)",
-        xlim=(0, None),
+    axes.set(xlabel="exponent, 90 % interval", xlim=(0, None))
+    told = (
+        f"{between(laws['n_runs'], 'd')} models a curve, {between(laws['seeds'], 'd')} seeds" if len(laws) else "none"
+    )
+    fig.suptitle(
+        f"Curves that a power law leads ({told}), within the fitted range\n"
+        "no dot: not told, the interval is 1 or wider; open dot: the verdict is no power law",
+        size=7.5,
     )
     axes.axvline(0, color=style.GREY, lw=0.8)
     return fig
@@ -142,8 +162,8 @@ def verdict_map(table: pd.DataFrame, *, title: str) -> Figure:
         for task, metric, name in _keys(table, ("task", "metric", "dataset"))
     ]
     columns = [
-        f"{_name(model)}\n{style.STRATEGY_NAMES.get(how, how.replace('_', ' '))}"
-        for model, how in _keys(table, ("model", "sampling"))
+        f"{name}\n{style.STRATEGY_NAMES.get(how, how.replace('_', ' '))}"
+        for name, how in zip(_sized(table), table["sampling"], strict=True)
     ]
     codes = table["verdict"].map(VERDICTS.index).to_numpy()
     named = pd.DataFrame({"row": rows, "column": columns, "code": codes})
