@@ -46,7 +46,7 @@ CURVE = ["axis", "model", "width", "budget", "sampling", "percentage", "task", "
 
 @dataclass(frozen=True)
 class Law:
-    """A fitted curve, by `names` (of `CURVE`; NaN or no text where it varies along the curve), and its `runs` with `loss`."""
+    """A fitted curve: `names` (of `CURVE`; NaN or no text for what varies along it), and its `runs` with `loss`."""
 
     names: dict
     runs: pd.DataFrame
