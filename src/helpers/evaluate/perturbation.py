@@ -5,7 +5,7 @@ so that results do not depend on their order.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -83,6 +83,27 @@ def prepare(
         condition: _reference(task, condition, known, spaces[others], child, n_bootstrap, stored[condition])
         for (condition, others), child in zip(task.training.items(), children, strict=True)
     }
+
+
+def relearned(references: dict[Condition, Reference], part: Task) -> dict[Condition, Reference]:
+    """References of the whole task for heads that learn from `part`, a restriction of it.
+
+    The training deltas are those of `part`. Truth, nulls, ceilings and what is called context-specific stay, so that
+    scores of all parts are comparable.
+    """
+    deltas = {
+        one: _mean(part.expression[part.rows(one)]) - _mean(part.expression[part.rows(one, control=True)])
+        for one in sorted(set().union(*part.training.values()))
+    }
+    return {
+        condition: replace(reference, training_deltas=np.array([deltas[one] for one in part.training[condition]]))
+        for condition, reference in references.items()
+    }
+
+
+def _mean(cells) -> np.ndarray:
+    """Mean log1p CP10k (n_genes,), as in `moments`, which need two cells."""
+    return np.asarray(cells.mean(axis=0), dtype=np.float64)
 
 
 def _reference(

@@ -42,6 +42,14 @@ def ridge(task: Task, references: dict[Condition, Reference], embedding: np.ndar
     return responses
 
 
+def training_mean(
+    task: Task, references: dict[Condition, Reference], embedding: np.ndarray
+) -> dict[Condition, Response]:
+    """What a head predicts that knows no embedding: every control cell changes by the mean of the training deltas."""
+    means = {condition: reference.training_deltas.mean(axis=0) for condition, reference in references.items()}
+    return {one: Response(mean, references[one].drawn_cells + mean) for one, mean in means.items()}
+
+
 def mixing_weights(
     embeddings: list[np.ndarray], deltas: np.ndarray, groups: np.ndarray, *, alphas: np.ndarray = ALPHAS
 ) -> Callable[[np.ndarray], np.ndarray]:
@@ -57,12 +65,14 @@ def mixing_weights(
     deltas
         (n_conditions, n_genes).
     groups
-        (n_conditions,), at least two.
+        (n_conditions,); one alone leaves nothing to choose a penalty by, and its conditions weigh the same.
 
     Returns
     -------
     Function from embeddings (n, n_latent) to weights (n, n_conditions), which sum to 1 for each cell.
     """
+    if len(np.unique(groups)) == 1:
+        return lambda cells: np.full((len(cells), len(deltas)), 1 / len(deltas))
     centre = np.mean([cells.mean(axis=0) for cells in embeddings], axis=0)
     scale = np.sqrt(np.mean([np.mean((cells - centre) ** 2, axis=0) for cells in embeddings], axis=0))
     scale[scale == 0] = 1
