@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.evaluate import perturbation_metrics as pm
-from helpers.evaluate.perturbation_heads import ridge
+from helpers.evaluate.perturbation_heads import Response, ridge
 from helpers.evaluate.perturbation_task import Condition, Task
 from helpers.models.expression import chunks
 
@@ -216,7 +216,18 @@ def evaluate(
     if embedding.ndim != 2 or len(embedding) != len(task.control_rows) or not np.isfinite(embedding).all():
         told = f"embedding has shape {embedding.shape} and {int((~np.isfinite(embedding)).sum())} values not finite"
         raise ValueError(f"{told}; ({len(task.control_rows)}, n_latent) finite values of task.control_rows are needed")
-    responses, rows, deltas = head(task, references, embedding), [], []
+    responses = head(task, references, embedding)
+    deltas = [
+        pd.DataFrame({**one._asdict(), "gene": task.genes, "delta": responses[one].delta.astype(np.float32)})
+        for one in references
+    ]
+    table = pd.concat(deltas, ignore_index=True).rename(columns={"context": "held_out"})
+    return score(references, responses), table
+
+
+def score(references: dict[Condition, Reference], responses: dict[Condition, Response]) -> pd.DataFrame:
+    """Scores of predicted responses, as in `evaluate`."""
+    rows = []
     for condition, reference in references.items():
         delta, cells = responses[condition]
         prediction = pm.Prediction(delta, cells.var(axis=0, ddof=1), reference.space.place(cells))
@@ -224,15 +235,13 @@ def evaluate(
         n_de = int((reference.truth.fdr < pm.FDR).sum())
         table = table.assign(value=pm.scores(reference.truth, prediction), n_de=n_de).reset_index()
         rows.append(table.assign(**condition._asdict()))
-        deltas.append(pd.DataFrame({**condition._asdict(), "gene": task.genes, "delta": delta.astype(np.float32)}))
     scores = pd.concat(rows, ignore_index=True)
     numbers = zip(scores["metric"], scores["value"], scores["null"], scores["ceiling"], scores["gap_sd"], strict=True)
     scores["calibrated"] = [
         pm.calibrated(value, null, ceiling, gap_sd=sd, best=pm.METRICS[name].best)
         for name, value, null, ceiling, sd in numbers
     ]
-    deltas = pd.concat(deltas, ignore_index=True).rename(columns={"context": "held_out"})
-    return scores.rename(columns={"context": "held_out"})[COLUMNS], deltas
+    return scores.rename(columns={"context": "held_out"})[COLUMNS]
 
 
 def inseparable(references: dict[Condition, Reference]) -> pd.DataFrame:

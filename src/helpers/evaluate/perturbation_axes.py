@@ -129,8 +129,7 @@ def scores_along(
         of_part = perturbation.relearned(references, part)
         told = {name: getattr(lesson, name) for name in LESSON if name != "n_treated"}
         for encoder, (head, embedding) in heads.items():
-            scores, _ = perturbation.evaluate(part, of_part, embedding, head=head)
+            scores = perturbation.score(of_part, head(part, of_part, embedding))
             means = scores.groupby("metric", sort=False)[SCORES].mean().reset_index()
-            yield means.assign(encoder=encoder, n_treated=len(lesson.treated), **told)[
-                ["encoder", *LESSON, "metric", *SCORES]
-            ]
+            means = means.assign(encoder=encoder, n_treated=len(lesson.treated), **told)
+            yield means[["encoder", *LESSON, "metric", *SCORES]]

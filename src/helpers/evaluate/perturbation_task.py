@@ -5,6 +5,7 @@ Cells are sorted by name before anything is drawn, so that results do not depend
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -47,7 +48,11 @@ class Task:
     def rows(self, condition: Condition, *, control: bool = False) -> np.ndarray:
         """Positions in `cells` of the condition, or of its context's control cells, which index an embedding too."""
         wanted = self.control if control else condition.perturbation
-        return np.flatnonzero((self.cells["context"] == condition.context) & (self.cells["perturbation"] == wanted))
+        return self._positions.get((condition.context, wanted), np.array([], dtype=np.intp))
+
+    @cached_property
+    def _positions(self) -> dict[tuple[str, str], np.ndarray]:
+        return self.cells.groupby(["context", "perturbation"], sort=False).indices
 
 
 def read_task(
