@@ -122,14 +122,16 @@ def scores_along(
     For each lesson and encoder a row per metric, means over the conditions to predict: `encoder`, those of `LESSON`,
     `metric`, `value`, `null`, `ceiling`, `calibrated` (NaN where null and ceiling cannot be told apart).
     """
-    blind = np.zeros((len(task.control_rows), 1))
-    heads = {name: (ridge, embedding) for name, embedding in embeddings.items()} | {MEAN: (training_mean, blind)}
+    heads = {name: (ridge, embedding) for name, embedding in embeddings.items()}
+    heads = {MEAN: (training_mean, np.zeros((len(task.control_rows), 1)))} | heads
     for lesson in taught:
         part = restricted(task, lesson.treated)
         of_part = perturbation.relearned(references, part)
+        alone = all(len(others) == 1 for others in part.training.values())  # then every head is that one response
         told = {name: getattr(lesson, name) for name in LESSON if name != "n_treated"}
+        told["n_treated"] = len(lesson.treated)
         for encoder, (head, embedding) in heads.items():
-            scores = perturbation.score(of_part, head(part, of_part, embedding))
-            means = scores.groupby("metric", sort=False)[SCORES].mean().reset_index()
-            means = means.assign(encoder=encoder, n_treated=len(lesson.treated), **told)
-            yield means[["encoder", *LESSON, "metric", *SCORES]]
+            if encoder == MEAN or not alone:
+                scores = perturbation.score(of_part, head(part, of_part, embedding))
+                means = scores.groupby("metric", sort=False)[SCORES].mean().reset_index()
+            yield means.assign(encoder=encoder, **told)[["encoder", *LESSON, "metric", *SCORES]]

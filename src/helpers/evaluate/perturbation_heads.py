@@ -85,12 +85,14 @@ def mixing_weights(
         values, axes = np.linalg.eigh(within[kept].sum(axis=0) + away.T @ away)
         return lambda at, alpha: 1 / kept.sum() + ((at - middle) @ axes / (values + alpha)) @ (away @ axes).T
 
-    errors = np.zeros(len(alphas))
+    errors, products = np.zeros(len(alphas)), deltas @ deltas.T
     for group in np.unique(groups):
         kept = groups != group
         weights = solved(kept)
+        missed = -np.eye(len(means))[~kept]  # weights of all deltas in prediction less truth
         for number, alpha in enumerate(alphas):
-            errors[number] += np.sum((weights(means[~kept], alpha) @ deltas[kept] - deltas[~kept]) ** 2)
+            missed[:, kept] = weights(means[~kept], alpha)
+            errors[number] += np.sum(missed @ products * missed)
     weights, alpha = solved(np.full(len(means), True)), alphas[errors.argmin()]
     return lambda cells: weights((cells - centre) / scale, alpha)
 
