@@ -9,7 +9,7 @@ from helpers import failures, store, subset
 from helpers.corpus import source_hash
 from helpers.design import NO_STRATEGY, UNTRAINED, Design, Run
 from helpers.design_evaluations import TASKS
-from helpers.estimate import judging_seconds, stage_seconds
+from helpers.estimate import axes_seconds, judging_seconds, stage_seconds
 from helpers.evaluate.baselines import BASELINES as BASELINES_OF
 from helpers.provenance import digest, display_hash
 
@@ -195,4 +195,6 @@ def seconds(design: Design, piece: Piece, n_corpus: int) -> float:
         return 5 + judging_seconds(design, TASKS[piece.stage], _runs(design, piece))
     if piece.strategy == NO_STRATEGY:
         return 40.0
+    if piece.stage == "63_response_axes":
+        return 25 + axes_seconds(design)
     return 15.0 if piece.stage in ("00_corpus", "05_split", "90_figures") else 8.0

@@ -6,6 +6,7 @@ so that results do not depend on their order.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -49,6 +50,11 @@ class Reference:
     training_deltas: np.ndarray
     nulls: dict[str, np.ndarray]
     controls: pd.DataFrame
+
+    @cached_property
+    def limits(self) -> dict[str, dict]:
+        """Strongest null and ceiling of each metric, their names, and how far their gap scatters."""
+        return self.controls[["null", "ceiling", "null_name", "ceiling_name", "gap_sd"]].to_dict("index")
 
 
 def prepare(
@@ -231,17 +237,14 @@ def score(references: dict[Condition, Reference], responses: dict[Condition, Res
     for condition, reference in references.items():
         delta, cells = responses[condition]
         prediction = pm.Prediction(delta, cells.var(axis=0, ddof=1), reference.space.place(cells))
-        table = reference.controls[["null", "ceiling", "null_name", "ceiling_name", "gap_sd"]].rename_axis("metric")
-        n_de = int((reference.truth.fdr < pm.FDR).sum())
-        table = table.assign(value=pm.scores(reference.truth, prediction), n_de=n_de).reset_index()
-        rows.append(table.assign(**condition._asdict()))
-    scores = pd.concat(rows, ignore_index=True)
-    numbers = zip(scores["metric"], scores["value"], scores["null"], scores["ceiling"], scores["gap_sd"], strict=True)
-    scores["calibrated"] = [
-        pm.calibrated(value, null, ceiling, gap_sd=sd, best=pm.METRICS[name].best)
-        for name, value, null, ceiling, sd in numbers
-    ]
-    return scores.rename(columns={"context": "held_out"})[COLUMNS]
+        values = pm.scores(reference.truth, prediction)
+        told = {"held_out": condition.context, "perturbation": condition.perturbation}
+        told["n_de"] = int((reference.truth.fdr < pm.FDR).sum())
+        for name, limits in reference.limits.items():
+            low, high, sd = (limits[key] for key in ("null", "ceiling", "gap_sd"))
+            share = pm.calibrated(values[name], low, high, gap_sd=sd, best=pm.METRICS[name].best)
+            rows.append({**told, **limits, "metric": name, "value": values[name], "calibrated": share})
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def inseparable(references: dict[Condition, Reference]) -> pd.DataFrame:
