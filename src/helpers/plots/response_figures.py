@@ -1,5 +1,7 @@
 """Figures of predicted responses against what teaches them."""
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -71,13 +73,13 @@ def response_axes(table: pd.DataFrame, *, metric: str) -> Figure:
                 axes.set_xticks([], minor=True)
             axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
             axes.set_xlabel(X_NAMES[x])
-        column[0].set_title(dataset if held_out == dataset else f"{dataset}\n({held_out})", fontsize=7.5)
+        told = "" if held_out == dataset else "\n" + "\n".join(textwrap.wrap(f"({held_out})", 30))
+        column[0].set_title(dataset + told, fontsize=7.5)
     for axes in panels[:, 0]:
         axes.set_ylabel(f"{metric.replace('_', ' ')}, calibrated\n(0: strongest null, 1: ceiling)")
     draws, seeds = int(rows["draw"].max()) + 1, rows["seed"].nunique()
-    told = (
-        f"mean (line) and range (band) of {draws} draws, {seeds} encoder seed{'s' * (seeds > 1)}; whole task: one draw"
-    )
+    of_seeds = f"{seeds} encoder seeds" if seeds > 1 else "one encoder seed, whose spread is not seen"
+    told = f"mean (line) and range (band) of {draws} draws of what teaches, {of_seeds}; the whole task has one draw"
     left = f"; {len(folds) - MOST} more folds are in the table" if len(folds) > MOST else ""
     style.shared_legend(fig, panels.flat, ncols=3, title=told + left)
     return fig
