@@ -15,7 +15,8 @@
 # treated training cells of all contexts, or all cells of few contexts, drawn several times. The same held-out cells
 # judge all of them, against null and ceiling of the whole task, so that scores are comparable along an axis; the
 # context-specific part stays that beside the mean of all training contexts. The mean of what teaches is a series of
-# its own: more contexts help a head only where it leaves that mean. With one context there is nothing else to predict.
+# its own: more contexts help a head only where it leaves that mean. With one context there is nothing else to predict,
+# with two nothing to choose a penalty by, and the weakest is taken.
 # Contexts bring their cells along: compare them at the number of treated cells. The spread is that over draws, which
 # share cells where they take many; curves of one fold share its draws and its judges, and are no independent findings.
 

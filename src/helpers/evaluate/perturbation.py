@@ -218,17 +218,22 @@ def evaluate(
     deltas
         A row per held-out condition and gene: `held_out`, `perturbation`, `gene`, `delta`, in log1p CP10k.
     """
-    embedding = np.asarray(embedding, dtype=np.float64)
-    if embedding.ndim != 2 or len(embedding) != len(task.control_rows) or not np.isfinite(embedding).all():
-        told = f"embedding has shape {embedding.shape} and {int((~np.isfinite(embedding)).sum())} values not finite"
-        raise ValueError(f"{told}; ({len(task.control_rows)}, n_latent) finite values of task.control_rows are needed")
-    responses = head(task, references, embedding)
+    responses = head(task, references, checked(embedding, task))
     deltas = [
         pd.DataFrame({**one._asdict(), "gene": task.genes, "delta": responses[one].delta.astype(np.float32)})
         for one in references
     ]
     table = pd.concat(deltas, ignore_index=True).rename(columns={"context": "held_out"})
     return score(references, responses), table
+
+
+def checked(embedding: np.ndarray, task: Task) -> np.ndarray:
+    """The embedding (n_controls, n_latent) in float64; ValueError if it does not fit the task or is not finite."""
+    embedding = np.asarray(embedding, dtype=np.float64)
+    if embedding.ndim != 2 or len(embedding) != len(task.control_rows) or not np.isfinite(embedding).all():
+        told = f"embedding has shape {embedding.shape} and {int((~np.isfinite(embedding)).sum())} values not finite"
+        raise ValueError(f"{told}; ({len(task.control_rows)}, n_latent) finite values of task.control_rows are needed")
+    return embedding
 
 
 def score(references: dict[Condition, Reference], responses: dict[Condition, Response]) -> pd.DataFrame:

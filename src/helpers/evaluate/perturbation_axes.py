@@ -120,9 +120,10 @@ def scores_along(
     Yields
     ------
     For each lesson and encoder a row per metric, means over the conditions to predict: `encoder`, those of `LESSON`,
-    `metric`, `value`, `null`, `ceiling`, `calibrated` (NaN where null and ceiling cannot be told apart).
+    `metric`, `value`, `null`, `ceiling`, `calibrated` (NaN where null and ceiling cannot be told apart). Raises
+    ValueError for an embedding that does not fit the task.
     """
-    heads = {name: (ridge, embedding) for name, embedding in embeddings.items()}
+    heads = {name: (ridge, perturbation.checked(one, task)) for name, one in embeddings.items()}
     heads = {MEAN: (training_mean, np.zeros((len(task.control_rows), 1)))} | heads
     for lesson in taught:
         part = restricted(task, lesson.treated)
