@@ -27,7 +27,7 @@ READS = {
     "32_integrate": ("seed", *SIZES),
     "33_perturb": ("seed", "perturbation", "evaluation_sets", *SIZES),
     "34_heldout_loss": SIZES,
-    "63_response_axes": ("seed", "perturbation", "evaluation_sets", "families", "strategies", *SIZES),
+    "63_response_axes": ("seed", "perturbation", "evaluation_sets"),
 }
 BASELINES = "baselines"
 
@@ -181,6 +181,7 @@ def stamp(design: Design, piece: Piece) -> str:
         reads["task"] = design.evaluations.model_dump(exclude=left)[TASKS[piece.stage]]
     if piece.stage == "63_response_axes":
         reads["task"] = design.evaluations.perturbation.model_dump()
+        reads["encoders"] = sorted(run.id for run in design.runs() if design.evaluations.response_axes.runs.holds(run))
     if piece.stage == "31_finetune":
         rules = design.evaluations.classification
         reads["limits"] = [rules.min_cells, rules.headline_min_cells]
