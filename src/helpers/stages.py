@@ -66,7 +66,7 @@ def pieces(design: Design) -> list[Piece]:
     done += [Piece(stage, *chunk) for stage in ("20_pretrain", "25_embed", *tasks) for chunk in design.chunks()]
     done += [Piece(stage, BASELINES, 1.0, NO_STRATEGY) for stage, task in tasks.items() if BASELINES_OF[task]]
     axes = ["63_response_axes"] if design.evaluations.response_axes else []
-    return [*done, *map(Piece, ("50_collect", "60_saturation", *axes, "90_figures"))]
+    return [*done, *map(Piece, ("50_collect", "60_saturation", "61_scaling_laws", *axes, "90_figures"))]
 
 
 def outputs(design: Design, piece: Piece, root: Path) -> list[str]:
@@ -154,8 +154,9 @@ def upstream(design: Design, piece: Piece) -> list[Piece]:
         ],
         "50_collect": [Piece("15_diversity"), *tasks],
         "60_saturation": [Piece("50_collect")],
+        "61_scaling_laws": [Piece("50_collect")],
         "63_response_axes": [*varied, Piece("33_perturb", *baselines)],
-        "90_figures": [Piece("60_saturation"), *axes],
+        "90_figures": [Piece("60_saturation"), Piece("61_scaling_laws"), *axes],
     }
     return needs[piece.stage]
 
@@ -196,6 +197,8 @@ def seconds(design: Design, piece: Piece, n_corpus: int) -> float:
         return 5 + judging_seconds(design, TASKS[piece.stage], _runs(design, piece))
     if piece.strategy == NO_STRATEGY:
         return 40.0
+    if piece.stage == "61_scaling_laws":
+        return 5 + 0.2 * len(pieces(design))
     if piece.stage == "63_response_axes":
         return 25 + axes_seconds(design)
     return 15.0 if piece.stage in ("00_corpus", "05_split", "90_figures") else 8.0

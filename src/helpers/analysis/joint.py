@@ -63,7 +63,7 @@ class JointFit:
     identifiable, reason
         Whether both exponents have an interval under 1, and in words why not.
     fixed_repetition
-        Whether R* is that of language models, since there are not three numbers of cell-views at one number of cells.
+        Whether R* is that of language models, since nowhere are there three numbers of cell-views for the same cells.
     curve
         The runs.
     """
@@ -134,8 +134,8 @@ def fit_joint(
     ----------
     frame
         One row per run, of one family, dataset and metric, with parameters N, unique cells and cell-views, from which
-        D′ follows (`effective_data`). R* is fitted if there are three numbers of cell-views at some number of unique
-        cells, and is that of language models otherwise.
+        D′ follows (`effective_data`). R* is fitted if there are three numbers of cell-views at some size of model and
+        number of unique cells, and is that of language models otherwise.
     rng
         Of `n_boot` draws.
 
@@ -152,7 +152,7 @@ def fit_joint(
             raise ValueError(f"{column} takes {len(np.unique(values))} values; a joint law needs at least {FEWEST}")
     if np.isnan(curve.sd):
         raise ValueError("one run for each size: a joint law without intervals is not told; add seeds")
-    fixed = pd.DataFrame(curve.x).groupby(1)[2].nunique().max() < FEWEST
+    fixed = pd.DataFrame(curve.x).groupby([0, 1])[2].nunique().max() < FEWEST
     repetition = REPETITION if fixed else None
     data = effective_data(curve.x[:, 1], curve.x[:, 2], REPETITION)
     form = JointForm(np.exp([np.log(curve.x[:, 0]).mean(), np.log(data).mean()]), repetition)
