@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from helpers.analysis.response_axes import BASELINE, ENCODER, FOLD, LEVELS, MEAN, UNTRAINED
-from helpers.design import NO_STRATEGY
+from helpers.analysis.response_axes import BASELINE, ENCODER, FOLD, LEVELS, MEAN
+from helpers.design import NO_STRATEGY, UNTRAINED
 from helpers.plots import style
 from helpers.plots.style import figure
 
