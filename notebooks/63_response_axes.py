@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # 63 · Does a predicted response get better with treated cells, or with contexts?
+# # 63 · Do predicted responses improve with treated cells, or with contexts?
 #
 # **Finding.** *Written from the numbers when the notebook is executed.*
 #
