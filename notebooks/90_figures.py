@@ -25,17 +25,16 @@ from helpers import store
 from helpers.analysis.collect import loss_units, n_judged
 from helpers.analysis.results import wide, with_sampling
 from helpers.plots import study_figures as plots
+from helpers.plots.response_figures import response_axes
 from helpers.plots.style import save
 
 study, artifacts = store.open_store(design, results, stage="90_figures")
 table = with_sampling(pd.read_parquet(artifacts.read("results.parquet")))
 sets = pd.read_parquet(artifacts.read("evaluation_sets.parquet"))
 points = pd.read_parquet(artifacts.read("saturation.parquet"))
-folder = artifacts.artifact(
-    "figures",
-    inputs=["results.parquet", "saturation.parquet", "evaluation_sets.parquet"],
-    settings={"name": study.name},
-)
+inputs = ["results.parquet", "saturation.parquet", "evaluation_sets.parquet"]
+inputs += [name for name in ("response_axes.parquet",) if artifacts.has(name)]
+folder = artifacts.artifact("figures", inputs=inputs, settings={"name": study.name})
 units = loss_units(study, artifacts)
 figures, sources = {}, {}
 
@@ -66,6 +65,17 @@ if study.evaluations.perturbation:
     part = table[(table["task"] == "perturbation") & table["metric"].isin(plots.RESPONSES)]
     sources["responses"], figures["responses"] = part, plots.responses(part)
     display(figures["responses"])
+
+# %% [markdown]
+# ## Predicted responses against what teaches them
+# The encoder is fixed; treated training cells above, training contexts below.
+
+# %%
+if artifacts.has("response_axes.parquet"):
+    taught = pd.read_parquet(artifacts.read("response_axes.parquet"))
+    sources["response_axes"] = taught[taught["metric"] == "specific_r"]
+    figures["response_axes"] = response_axes(taught, metric="specific_r")
+    display(figures["response_axes"])
 
 # %% [markdown]
 # ## Held-out loss against corpus size
