@@ -134,7 +134,7 @@ def broken(**columns) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("results", "options", "told"),
     [
-        (broken(), {"rule": "error"}, "unknown rule 'error'.*there are: published"),
+        (broken(), {"rule": "mean"}, "unknown rule .mean.*there are: published, error"),
         (broken(), {"metric": "micro"}, "unknown metric 'micro'.*did you mean 'micro_f1'"),
         (broken(metric="heldout_loss"), {"metric": "heldout_loss"}, "is a loss"),
         (broken(), {"q": 0.0}, "q = 0.0"),
