@@ -24,18 +24,17 @@ import pandas as pd
 from helpers import store
 from helpers.analysis.collect import loss_units, n_judged
 from helpers.analysis.results import wide, with_sampling
+from helpers.plots import saturation_figures
 from helpers.plots import study_figures as plots
 from helpers.plots.style import save
 
 study, artifacts = store.open_store(design, results, stage="90_figures")
 table = with_sampling(pd.read_parquet(artifacts.read("results.parquet")))
 sets = pd.read_parquet(artifacts.read("evaluation_sets.parquet"))
-points = pd.read_parquet(artifacts.read("saturation.parquet"))
-folder = artifacts.artifact(
-    "figures",
-    inputs=["results.parquet", "saturation.parquet", "evaluation_sets.parquet"],
-    settings={"name": study.name},
-)
+saturation = ["saturation.parquet", "saturation_sizes.parquet"]
+points, sizes = (pd.read_parquet(artifacts.read(name)) for name in saturation)
+inputs = ["results.parquet", *saturation, "evaluation_sets.parquet"]
+folder = artifacts.artifact("figures", inputs=inputs, settings={"name": study.name})
 units = loss_units(study, artifacts)
 figures, sources = {}, {}
 
@@ -81,13 +80,35 @@ figures["heldout_loss"]
 
 # %%
 for metric, name in (("micro_f1", "micro F1"), ("macro_f1", "macro F1")):
-    sources[f"saturation_{metric}"] = points[points["metric"] == metric]
+    part = points[(points["metric"] == metric) & (points["rule"] == "published")].dropna(axis=1, how="all")
     title = f"Saturation point by the published rule ({name}, {len(study.seeds)} seeds)"
-    figures[f"saturation_{metric}"] = plots.saturation_heatmap(sources[f"saturation_{metric}"], title=title)
+    sources[f"saturation_{metric}"] = part
+    figures[f"saturation_{metric}"] = saturation_figures.saturation_heatmap(part, title=title)
 figures["saturation_micro_f1"]
 
 # %%
 figures["saturation_macro_f1"]
+
+# %% [markdown]
+# ## Saturation points by the error rule
+# Near the smallest mean error (q = 0.95), with the probability of each size.
+
+# %%
+for metric, name in (("macro_f1", "macro F1"), ("heldout_loss", "held-out loss over its reference")):
+    by_error = points[(points["metric"] == metric) & (points["rule"] == "error") & (points["q"] == 0.95)]
+    shares = sizes[(sizes["metric"] == metric) & (sizes["q"] == 0.95)]
+    curve = ["family", "width", "strategy", "task", "dataset", "sampling"]
+    sources[f"saturation_error_{metric}"] = shares.merge(
+        by_error[[*curve, "percentage", "low", "high", "gain_per_doubling", "gain_low", "gain_high", "resampled"]],
+        on=curve,
+        suffixes=("", "_of_point"),
+    )
+    title = f"Saturation by the error rule, {name}, q = 0.95"
+    figures[f"saturation_error_{metric}"] = saturation_figures.probability_heatmap(by_error, shares, title=title)
+figures["saturation_error_macro_f1"]
+
+# %%
+figures["saturation_error_heldout_loss"]
 
 # %% [markdown]
 # ## Does the metric flatten while the loss still falls?

@@ -13,6 +13,8 @@ from helpers.messages import unknown
 LEVELS = ["column", "task", "dataset", "metric", "run_id"]  # of the columns of draws
 NO_DRAWS, SEEDS, SEEDS_AND_CELLS = "nothing", "seeds", "seeds and cells"
 
+Drawn = tuple[pd.MultiIndex, np.ndarray]
+
 
 @dataclass(frozen=True)
 class ErrorCurve:
@@ -56,7 +58,7 @@ def error_curves(
 
 
 def _read(
-    key: tuple, rows: pd.DataFrame, metric: str, drawn: pd.DataFrame | None, n_boot: int, rng: np.random.Generator
+    key: tuple, rows: pd.DataFrame, metric: str, drawn: Drawn | None, n_boot: int, rng: np.random.Generator
 ) -> ErrorCurve:
     rows = rows.sort_values(["percentage", *rows.columns.intersection(RUN)], ignore_index=True)
     places = list(rows.groupby("percentage").indices.values())
@@ -101,25 +103,26 @@ def _cells(key: tuple, rows: pd.DataFrame, sizes: np.ndarray) -> np.ndarray:
     return cells
 
 
-def _of_metric(draws: pd.DataFrame, metric: str) -> pd.DataFrame | None:
-    """Columns of draws of one metric, None if there are none."""
+def _of_metric(draws: pd.DataFrame, metric: str) -> Drawn | None:
+    """Keys of the columns of draws of one metric, and their values (n_boot, n_keys); None if there are none."""
     if list(draws.columns.names) != LEVELS:
         there = ", ".join(map(str, draws.columns.names))
         raise ValueError(f"draws must have the column levels {', '.join(LEVELS)}, as paired_draws makes them: {there}")
     if "value" not in set(draws.columns.get_level_values("column")):
         raise ValueError(unknown("column of draws", "value", draws.columns.get_level_values("column").unique()))
     there = draws.columns.get_level_values("metric") == metric
-    return draws.loc[:, there] if there.any() else None
+    return (draws.columns[there], draws.loc[:, there].to_numpy(dtype=float)) if there.any() else None
 
 
-def _drawn_errors(rows: pd.DataFrame, metric: str, drawn: pd.DataFrame) -> np.ndarray | None:
+def _drawn_errors(rows: pd.DataFrame, metric: str, drawn: Drawn) -> np.ndarray | None:
     """Errors of all runs of a curve on cells drawn anew, (n_boot, n_runs); None where some run has none."""
     require(rows, ["run_id"])
+    columns, drawn_values = drawn
 
     def column(name: str) -> np.ndarray | None:
         keys = [(name, *key) for key in zip(rows["task"], rows["dataset"], rows["metric"], rows["run_id"], strict=True)]
-        places = drawn.columns.get_indexer(pd.MultiIndex.from_tuples(keys, names=LEVELS))
-        return drawn.to_numpy()[:, places].astype(float) if (places >= 0).all() else None
+        places = columns.get_indexer(pd.MultiIndex.from_tuples(keys, names=LEVELS))
+        return drawn_values[:, places] if (places >= 0).all() else None
 
     values = column("value")
     if values is None or is_score(metric):
