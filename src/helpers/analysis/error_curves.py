@@ -8,29 +8,33 @@ import pandas as pd
 from helpers.analysis.error_rule import resampled_means
 from helpers.analysis.results import require
 from helpers.analysis.saturation_runs import RUN, curves, is_score, named, trained_runs
-from helpers.messages import unknown
 
 LEVELS = ["column", "task", "dataset", "metric", "run_id"]  # of the columns of draws
 NO_DRAWS, SEEDS, SEEDS_AND_CELLS = "nothing", "seeds", "seeds and cells"
 
-Drawn = tuple[pd.MultiIndex, np.ndarray]
+Drawn = tuple[dict[tuple, int], np.ndarray]  # number of each column by its key, and values (n_boot, n_keys)
 
 
 @dataclass(frozen=True)
 class ErrorCurve:
-    """Percentages, cells (percentages where not known), number of seeds and mean error of each size, all (n_sizes,).
+    """Percentages, cells (NaN where not known), number of seeds and mean error of each size, all (n_sizes,).
 
     `draws` are mean errors of the bootstrap, (n_boot, n_sizes), over what `resampled` says; None where a size has one
-    seed, or there is one size.
+    seed or no error, or there is one size.
     """
 
     key: tuple
     sizes: np.ndarray
-    cells: np.ndarray
+    n_cells: np.ndarray
     n_seeds: np.ndarray
     errors: np.ndarray
     draws: np.ndarray | None
     resampled: str
+
+    @property
+    def growth(self) -> np.ndarray:
+        """Sizes up to a factor, (n_sizes,): cells, or percentages where those are not known."""
+        return self.sizes if np.isnan(self.n_cells).any() else self.n_cells
 
 
 def error_curves(
@@ -67,7 +71,7 @@ def _read(
     of_runs, resampled = rows["error"].to_numpy(), SEEDS
     if drawn is not None and (of_cells := _drawn_errors(rows, metric, drawn)) is not None:
         of_runs, resampled = of_cells, SEEDS_AND_CELLS
-    told = len(sizes) > 1 and n_seeds.min() > 1
+    told = len(sizes) > 1 and n_seeds.min() > 1 and errors.notna().all()
     means = resampled_means([of_runs[..., place] for place in places], n_boot, rng) if told else None
     return ErrorCurve(
         key, sizes, _cells(key, rows, sizes), n_seeds, errors.to_numpy(), means, resampled if told else NO_DRAWS
@@ -93,9 +97,9 @@ def _errors(runs: pd.DataFrame, metric: str) -> pd.Series:
 
 
 def _cells(key: tuple, rows: pd.DataFrame, sizes: np.ndarray) -> np.ndarray:
-    """Mean number of cells of each size; percentages, in the same proportion, where it is not known."""
+    """Mean number of cells of each size; NaN where some run's is not known."""
     if "n_cells" not in rows or not np.isfinite(rows["n_cells"].astype(float)).all():
-        return sizes
+        return np.full(len(sizes), np.nan)
     cells = rows["n_cells"].astype(float).groupby(rows["percentage"]).mean().to_numpy()
     if (np.diff(cells) <= 0).any() or cells[0] <= 0:
         told = ", ".join(f"{size:g} %: {n:g}" for size, n in zip(sizes, cells, strict=True))
@@ -104,25 +108,24 @@ def _cells(key: tuple, rows: pd.DataFrame, sizes: np.ndarray) -> np.ndarray:
 
 
 def _of_metric(draws: pd.DataFrame, metric: str) -> Drawn | None:
-    """Keys of the columns of draws of one metric, and their values (n_boot, n_keys); None if there are none."""
+    """Draws of one metric, None if there are none."""
     if list(draws.columns.names) != LEVELS:
         there = ", ".join(map(str, draws.columns.names))
         raise ValueError(f"draws must have the column levels {', '.join(LEVELS)}, as paired_draws makes them: {there}")
-    if "value" not in set(draws.columns.get_level_values("column")):
-        raise ValueError(unknown("column of draws", "value", draws.columns.get_level_values("column").unique()))
     there = draws.columns.get_level_values("metric") == metric
-    return (draws.columns[there], draws.loc[:, there].to_numpy(dtype=float)) if there.any() else None
+    numbers = {key: number for number, key in enumerate(draws.columns[there])}
+    return (numbers, draws.loc[:, there].to_numpy(dtype=float)) if numbers else None
 
 
 def _drawn_errors(rows: pd.DataFrame, metric: str, drawn: Drawn) -> np.ndarray | None:
     """Errors of all runs of a curve on cells drawn anew, (n_boot, n_runs); None where some run has none."""
     require(rows, ["run_id"])
-    columns, drawn_values = drawn
+    numbers, all_values = drawn
 
     def column(name: str) -> np.ndarray | None:
-        keys = [(name, *key) for key in zip(rows["task"], rows["dataset"], rows["metric"], rows["run_id"], strict=True)]
-        places = columns.get_indexer(pd.MultiIndex.from_tuples(keys, names=LEVELS))
-        return drawn_values[:, places] if (places >= 0).all() else None
+        keys = zip(*(rows[level] for level in LEVELS[1:]), strict=True)
+        places = [numbers.get((name, *key)) for key in keys]
+        return None if None in places else all_values[:, places]
 
     values = column("value")
     if values is None or is_score(metric):

@@ -58,12 +58,15 @@ def paired_draws(
     require(results, ["run_id", "family", "width", "task", "dataset", "metric", "percentage", "value"])
     ways = list(dict.fromkeys(_way(metric) for metric in metrics))
     rows = results[(results["task"] == task) & results["metric"].isin(metrics) & (results["percentage"] > 0)]
-    rows = rows[[store.has(prediction_path(task, run)) for run in rows["run_id"]]].sort_values("run_id")
+    rows = rows[rows["run_id"].map(lambda run: store.has(prediction_path(task, run))).astype(bool)].sort_values(
+        "run_id"
+    )
     sets = sorted(set(rows["dataset"]))
     seeds = dict(zip(sets, rng.integers(2**63, size=len(sets)), strict=True))
     tables = [pd.DataFrame(np.empty((n_boot + 1, 0)), columns=pd.MultiIndex.from_arrays([[]] * len(LEVELS)))]
     for way in ways:
-        judged = rows[[_way(metric) == way for metric in rows["metric"]]].drop_duplicates("run_id")
+        judged = rows[rows["metric"].isin([metric for metric in metrics if _way(metric) == way])]
+        judged = judged.drop_duplicates("run_id")
         read = _losses(store, judged) if way is None else _types(store, task, judged["run_id"].tolist(), way)
         for dataset, cells, names in read:
             drawn = _draw(cells, n_boot, np.random.default_rng(seeds[dataset])) if dataset in seeds else {}
@@ -94,7 +97,7 @@ def _checked(draws: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
         told = f"{key[3]} of {key[4]} on {key[2]} is {stored[key]:.6g} in the results, {given[key]:.6g} by them"
         maker = maker_of(prediction_path(key[1], key[4]))
         raise ValueError(f"{len(wrong)} scores differ from the stored predictions ({told}): run {maker}, 50_collect")
-    return draws.iloc[1:].reset_index(drop=True)
+    return draws.iloc[1:].reset_index(drop=True).sort_index(axis=1)
 
 
 def _way(metric: str) -> Way:

@@ -16,7 +16,7 @@ ERROR_COLUMNS = [
     *(*KEYS, "percentage", "low", "high", "best", "threshold", "at_edge"),
     *("gain_per_doubling", "gain_low", "gain_high", "n_seeds", "resampled", "reason", "sampling"),
 ]
-SIZE_COLUMNS = [*KEYS, "percentage", "n_seeds", "error", "probability", "sampling"]
+SIZE_COLUMNS = [*KEYS, "percentage", "n_cells", "n_seeds", "error", "probability", "sampling"]
 
 
 def saturation_points(
@@ -72,7 +72,9 @@ def saturation_points(
       interval where a size has one seed or over 5 % of the draws had no point.
 
     What the intervals leave out: at 100 % of ``random`` all seeds learn from the same cells, so that their spread is
-    that of the initialisation alone, and at 50 to 75 % subsets overlap, so that it is a lower bound.
+    that of the initialisation alone, and at 50 to 75 % subsets overlap, so that it is a lower bound. With three to five
+    seeds those of the gain hold the truth of planted curves in 80 to 87 % of the cases. The smallest of several noisy
+    means is too small, so that points of flat curves come late, and their intervals hold the truth in 74 to 90 %.
 
     Raises
     ------
@@ -111,14 +113,14 @@ def size_probabilities(
 
     Returns
     -------
-    One row per curve and size: `n_seeds`, `error` (mean over seeds), `probability` (share of the draws; NaN where there
-    is no interval). That of the largest size is the probability that the curve has not saturated within its range;
-    what is missing to 1 are draws without a point.
+    One row per curve and size: `percentage`, `n_cells` (mean; NaN where not known), `n_seeds`, `error` (mean over
+    seeds), `probability` (share of the draws; NaN where there is no interval). That of the largest size is the
+    probability that the curve has not saturated within its range; what is missing to 1 are draws without a point.
     """
     _check_share(q)
     rows = []
     for curve in error_curves(results, metric, draws=draws, rng=rng, n_boot=n_boot):
-        told = zip(curve.sizes, curve.n_seeds, curve.errors, _probabilities(curve, q), strict=True)
+        told = zip(curve.sizes, curve.n_cells, curve.n_seeds, curve.errors, _probabilities(curve, q), strict=True)
         rows += [(*curve.key[:-1], *size, curve.key[-1]) for size in told]
     return pd.DataFrame(rows, columns=SIZE_COLUMNS)
 
@@ -156,11 +158,11 @@ def _by_error(curve: ErrorCurve, q: float) -> dict[str, object]:
     else:
         found |= {"percentage": curve.sizes[at], "at_edge": at == len(curve.sizes) - 1}
     if len(curve.sizes) > 1:
-        found["gain_per_doubling"] = float(error_rule.gain_per_doubling(curve.errors, curve.cells))
+        found["gain_per_doubling"] = float(error_rule.gain_per_doubling(curve.errors, curve.growth))
         if (lone := curve.sizes[curve.n_seeds == 1]).size:
             reasons.append(f"one seed at {', '.join(f'{size:g}' for size in lone)} %: no interval")
-    if curve.draws is not None and not np.isnan(best):
-        gains = error_rule.gain_per_doubling(curve.draws, curve.cells)
+    if curve.draws is not None:
+        gains = error_rule.gain_per_doubling(curve.draws, curve.growth)
         found["gain_low"], found["gain_high"] = np.nanquantile(gains, [TAIL, 1 - TAIL])
         probabilities = _probabilities(curve, q)
         if probabilities.sum() < 1 - TAIL:
@@ -172,6 +174,6 @@ def _by_error(curve: ErrorCurve, q: float) -> dict[str, object]:
 
 def _probabilities(curve: ErrorCurve, q: float) -> np.ndarray:
     """Share of the draws whose point is each size, (n_sizes,); NaN where nothing was drawn."""
-    if curve.draws is None or np.isnan(curve.errors).any():
+    if curve.draws is None:
         return np.full(len(curve.sizes), np.nan)
     return error_rule.shares(error_rule.points(curve.draws, q), len(curve.sizes))

@@ -54,7 +54,7 @@ def probability_heatmap(points: pd.DataFrame, sizes: pd.DataFrame, *, title: str
     models = list(dict.fromkeys(zip(sizes["family"], sizes["width"], strict=True)))
     samplings, names = list(dict.fromkeys(sizes["sampling"])), list(dict.fromkeys(sizes["dataset"]))
     steps = sizes.groupby("sampling", sort=False)["percentage"].agg(lambda values: sorted(set(values)))
-    widths = [max(len(steps[sampling]), 4) for sampling in samplings]
+    widths = [max(len(steps[sampling]), 5) for sampling in samplings]
     fig, panels = plt.subplots(
         len(models),
         len(samplings),
@@ -73,10 +73,11 @@ def probability_heatmap(points: pd.DataFrame, sizes: pd.DataFrame, *, title: str
             axes.set_title(style.curve_name(family, sampling, width))
     for axes in panels[-1]:
         axes.set_xlabel("size, % of the corpus")
+    cells = sizes["n_cells"].dropna()
     told = (
-        f"numbers: % of draws over {_resampled(points)}; ring: the point; line: 90 % interval; "
-        f"{between(points['n_seeds'], 'd')} seeds\n"
-        "largest size: not saturated within the range, beyond which nothing is known"
+        f"numbers: % of draws over {_resampled(points)}; ring: the point; line: 90 % interval\n"
+        f"{between(points['n_seeds'], 'd')} seeds{f', {between(cells, ",.0f")} cells' if len(cells) else ''}; "
+        "a curve at its largest size has not saturated within the range, beyond which nothing is known"
     )
     fig.suptitle(f"{title}\n{told}", size=8)
     return fig
@@ -125,7 +126,7 @@ def gains(points: pd.DataFrame, *, title: str) -> Figure:
             axes.plot(part["gain_per_doubling"], at, "o", ms=3.5, color=colour, label=label)
         axes.axvline(0, color=style.GREY, lw=0.8)
         axes.set(title=style.FAMILY_NAMES.get(family, family) + ("" if width == 1 else f" {width:g}×"))
-        axes.set(xlabel="fall of the error for twice the cells")
+        axes.set(xlabel="fall of the error for twice the cells (better →)")
     panels[0][0].set_yticks(range(len(names)), names)
     panels[0][0].invert_yaxis()
     seeds = f"{between(points['n_seeds'], 'd')} seeds; 90 % intervals over {_resampled(points)}"
