@@ -22,8 +22,10 @@ results: str = "results/demo"  # folder of the results, relative to the project
 import pandas as pd
 
 from helpers import store
+from helpers.analysis import laws
 from helpers.analysis.collect import loss_units, n_judged
 from helpers.analysis.results import wide, with_sampling
+from helpers.plots import saturation_figures, scaling_figures
 from helpers.plots import study_figures as plots
 from helpers.plots.response_figures import response_axes
 from helpers.plots.style import save
@@ -31,8 +33,9 @@ from helpers.plots.style import save
 study, artifacts = store.open_store(design, results, stage="90_figures")
 table = with_sampling(pd.read_parquet(artifacts.read("results.parquet")))
 sets = pd.read_parquet(artifacts.read("evaluation_sets.parquet"))
-points = pd.read_parquet(artifacts.read("saturation.parquet"))
-inputs = ["results.parquet", "saturation.parquet", "evaluation_sets.parquet"]
+saturation = ["saturation.parquet", "saturation_sizes.parquet"]
+points, sizes = (pd.read_parquet(artifacts.read(name)) for name in saturation)
+inputs = ["results.parquet", *saturation, "scaling", "evaluation_sets.parquet"]
 inputs += [name for name in ("response_axes.parquet",) if artifacts.has(name)]
 folder = artifacts.artifact("figures", inputs=inputs, settings={"name": study.name})
 units = loss_units(study, artifacts)
@@ -91,13 +94,54 @@ figures["heldout_loss"]
 
 # %%
 for metric, name in (("micro_f1", "micro F1"), ("macro_f1", "macro F1")):
-    sources[f"saturation_{metric}"] = points[points["metric"] == metric]
+    part = points[(points["metric"] == metric) & (points["rule"] == "published")].dropna(axis=1, how="all")
     title = f"Saturation point by the published rule ({name}, {len(study.seeds)} seeds)"
-    figures[f"saturation_{metric}"] = plots.saturation_heatmap(sources[f"saturation_{metric}"], title=title)
+    sources[f"saturation_{metric}"] = part
+    figures[f"saturation_{metric}"] = saturation_figures.saturation_heatmap(part, title=title)
 figures["saturation_micro_f1"]
 
 # %%
 figures["saturation_macro_f1"]
+
+# %% [markdown]
+# ## Saturation points by the error rule
+# Near the smallest mean error (q = 0.95), with the probability of each size.
+
+# %%
+for metric, name in (("macro_f1", "macro F1"), ("heldout_loss", "held-out loss over its reference")):
+    by_error = points[(points["metric"] == metric) & (points["rule"] == "error") & (points["q"] == 0.95)]
+    shares = sizes[(sizes["metric"] == metric) & (sizes["q"] == 0.95)]
+    curve = ["family", "width", "strategy", "task", "dataset", "sampling"]
+    sources[f"saturation_error_{metric}"] = shares.merge(
+        by_error[[*curve, "percentage", "low", "high", "gain_per_doubling", "gain_low", "gain_high", "resampled"]],
+        on=curve,
+        suffixes=("", "_of_point"),
+    )
+    title = f"Saturation by the error rule, {name}, q = 0.95"
+    figures[f"saturation_error_{metric}"] = saturation_figures.probability_heatmap(by_error, shares, title=title)
+figures["saturation_error_macro_f1"]
+
+# %%
+figures["saturation_error_heldout_loss"]
+
+# %% [markdown]
+# ## Scaling laws of the held-out loss
+# The forms, bands and verdicts that `61_scaling_laws` found.
+
+# %%
+laws_found, curves = (pd.read_parquet(artifacts.read("scaling") / f"{name}.parquet") for name in ("laws", "curves"))
+runs_fitted = laws.losses(table).assign(model=lambda rows: rows["family"].map(laws.alike(study)))
+over_cells = laws_found[laws_found["axis"] == "n_cells"]
+of_loss = over_cells[(over_cells["metric"] == "heldout_loss") & (over_cells["form"] != "")]
+first = "random" if "random" in set(of_loss["sampling"]) else of_loss["sampling"].iloc[0]
+shown = of_loss[(of_loss["sampling"] == first) & (of_loss["width"] == of_loss["width"].max())]
+figures["scaling_laws"] = scaling_figures.fitted_curves(shown, curves, runs_fitted)
+figures["excess_loss"] = scaling_figures.excess_loss(of_loss, curves, runs_fitted)
+figures["exponents"] = scaling_figures.exponent_forest(laws_found)
+figures["verdicts"] = scaling_figures.verdict_map(over_cells, title=f"What {laws.told_sizes(over_cells)} tell")
+sources |= dict.fromkeys(("scaling_laws", "excess_loss", "exponents", "verdicts"), laws_found)
+for name in ("scaling_laws", "excess_loss", "exponents", "verdicts"):
+    display(figures[name])
 
 # %% [markdown]
 # ## Does the metric flatten while the loss still falls?

@@ -36,6 +36,7 @@ MAKERS = {
     "embeddings": "25_embed",
     "results.parquet": "50_collect",
     "saturation.parquet": "60_saturation",
+    "saturation_sizes.parquet": "60_saturation",
     "scaling": "61_scaling_laws",
     "response_axes.parquet": "63_response_axes",
     "figures": "90_figures",

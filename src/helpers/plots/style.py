@@ -103,6 +103,12 @@ def curve_colour(family: str, sampling: str, families: list[str], samplings: lis
     return SAMPLING_COLOURS[samplings.index(sampling) % len(SAMPLING_COLOURS)]
 
 
+def curve_name(family: str, sampling: str, width: float = 1.0) -> str:
+    """A curve in words, with its width where that is not 1."""
+    sized = FAMILY_NAMES.get(family, family) + ("" if width == 1 else f" {width:g}×")
+    return f"{sized}, {STRATEGY_NAMES.get(sampling, sampling.replace('_', ' '))}"
+
+
 def strategy_marker(strategy: str) -> tuple[str, object]:
     """Marker and line style of a strategy."""
     return STRATEGY_MARKERS.get(strategy, ("D", "-."))
