@@ -34,6 +34,9 @@ from helpers.provenance import project_path
 from helpers.reading import finding, track
 
 CURVE = ["family", "strategy", "task", "dataset"]
+place = project_path(results)
+if folder and (place / "design.json").exists():
+    raise ValueError(f"results = {results!r} holds the results of a design: use a folder of its own")
 if folder:
     table = read_published(project_path(folder))
     headline = table[table["metric"] == table["task"].map(HEADLINES)]
@@ -72,9 +75,6 @@ if folder:
 # %%
 def keep(frame: pd.DataFrame, name: str) -> None:
     """Write a table whole or not at all."""
-    place = project_path(results)
-    if (place / "design.json").exists():
-        raise ValueError(f"results = {results!r} holds the results of a design: use a folder of its own")
     place.mkdir(parents=True, exist_ok=True)
     temporary = place / f".{name}.tmp.parquet"
     frame.to_parquet(temporary, index=False)

@@ -2,8 +2,11 @@
 
 import logging
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +15,9 @@ from helpers.analysis.published import BASELINES, FAMILIES, HEADLINES, METRICS, 
 from helpers.analysis.results import RESULT_COLUMNS, wide, with_sampling
 from helpers.analysis.saturation import saturation_points
 from helpers.evaluate import registry
+from helpers.plots import published_figures
 
+PROJECT = Path(__file__).resolve().parents[1]
 SEEDS = {0: range(30, 35), 1: range(5), 10: range(5, 10), 25: range(10, 15), 50: range(15, 20), 75: range(20, 25)}
 SEEDS |= {100: range(25, 30)}
 SETS = {
@@ -261,3 +266,60 @@ def test_a_file_that_is_no_table_is_refused(folder, text, told):
     table_of(folder)[1].write_text(text)
     with pytest.raises(ValueError, match=f"PretrainedPCA_zeroshot_classification_eval_results.csv {told}"):
         read_published(folder)
+
+
+def test_the_grids_show_every_curve_once(results):
+    trained = results[(results["task"] == "finetuning") & (results["percentage"] > 0)]
+    points = saturation_points(trained, metric="micro_f1", rule="published").assign(low=1.0, high=25.0)
+    points.loc[0, "percentage"] = np.nan  # a curve whose best is zero has none
+    fig = published_figures.saturation_grid(points, title=published_figures.about(trained))
+    texts = [text.get_text() for axes in fig.axes for text in axes.texts]
+    assert sorted(texts) == ["10\n1–25"] * 29 + ["–\n1–25"]
+    assert [axes.get_title() for axes in fig.axes] == ["PCA", "scVI", "SSL", "Geneformer", "SCimilarity"]
+    assert fig.get_suptitle().startswith("4 to 5 seeds of each size, 0.22 to 22 million cells; "), "scVI lacks a seed"
+
+
+def run_notebook(*arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "helpers.run", "notebooks/70_published.py", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, check=False)
+
+
+@pytest.mark.chain
+def test_the_notebook_says_where_the_tables_are_if_it_has_none(tmp_path):
+    done = run_notebook(tmp_path / "out.ipynb", "-p", "results", tmp_path / "results")
+    assert done.returncode == 0, done.stderr
+    first = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[0].source
+    assert "**Finding.** No tables were read. " in first
+    assert "clone https://github.com/microsoft/scFM-dataselection (commit f20c3bc) and point the parameter" in first
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.chain
+def test_the_notebook_analyses_the_tables(folder, tmp_path):
+    for path in folder.glob("*_eval_results.csv"):
+        if not path.name.startswith("PretrainedPCA"):
+            path.unlink()
+    made = tmp_path / "results"
+    done = run_notebook(tmp_path / "out.ipynb", "-p", "folder", folder.parents[1], "-p", "results", made)
+    assert done.returncode == 0, done.stderr
+    pd.testing.assert_frame_equal(pd.read_parquet(made / "results.parquet"), read_published(folder))
+    points, fits = pd.read_parquet(made / "saturation.parquet"), pd.read_parquet(made / "scaling.parquet")
+    assert points.groupby("rule").size().to_dict() == {"error": 28, "published": 28}
+    assert set(points["percentage"]) == {10}, "scores rise from 1 to 10 % and are flat from there"
+    assert points.loc[points["rule"] == "error", ["low", "high"]].notna().all(axis=None)
+    assert set(fits["verdict"]) == {"saturated"}
+    first = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[0].source
+    assert "0 of 28 curves of the study's tables saturate at 1 % (0 of the 21 that its figures show)" in first
+    assert "Fits of the error against cells say: saturated 28." in first
+    assert sorted(path.name for path in made.iterdir()) == ["results.parquet", "saturation.parquet", "scaling.parquet"]
+
+
+@pytest.mark.chain
+def test_the_notebook_leaves_the_results_of_a_design_alone(folder, tmp_path):
+    (tmp_path / "design.json").write_text("{}")
+    for path in folder.glob("*.csv"):
+        if path.name != "SSL_finetune_perturbation_eval_results.csv":
+            path.unlink()
+    done = run_notebook(tmp_path / "out.ipynb", "-p", "folder", folder, "-p", "results", tmp_path)
+    assert done.returncode == 1
+    assert "holds the results of a design" in done.stderr

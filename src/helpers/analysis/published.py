@@ -107,7 +107,7 @@ def read_published(folder: str | Path) -> pd.DataFrame:
 
     Source: DenAdel et al., Nature Methods 2026, 10.1038/s41592-026-03120-y; its code at commit f20c3bc.
     """
-    place, names = _find(Path(folder))
+    place, names = _find(Path(folder).expanduser())
     parts = [_read_runs(place / name, family, task) for name, (family, task) in names.items()]
     parts += [
         _read_baseline(place / f"{name}.csv", *told)
