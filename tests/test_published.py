@@ -305,7 +305,9 @@ def test_the_notebook_analyses_the_tables(folder, tmp_path):
     pd.testing.assert_frame_equal(pd.read_parquet(made / "results.parquet"), read_published(folder))
     points, fits = pd.read_parquet(made / "saturation.parquet"), pd.read_parquet(made / "scaling.parquet")
     assert points.groupby("rule").size().to_dict() == {"error": 28, "published": 28}
-    assert set(points["percentage"]) == {10}, "scores rise from 1 to 10 % and are flat from there"
+    at_ten = (points["percentage"] == 10).groupby(points["rule"]).mean()  # scores rise from 1 to 10 % and are flat then
+    assert at_ten["published"] == 1
+    assert at_ten["error"] > 0.9
     assert points.loc[points["rule"] == "error", ["low", "high"]].notna().all(axis=None)
     assert set(fits["verdict"]) == {"saturated"}
     first = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[0].source
