@@ -25,7 +25,7 @@ import pandas as pd
 
 from helpers import store
 from helpers.analysis.results import with_sampling
-from helpers.analysis.saturation import saturation_points, size_samplings
+from helpers.analysis.saturation import points_by_metric, size_samplings
 
 study, artifacts = store.open_store(design, results, stage="60_saturation")
 table = with_sampling(pd.read_parquet(artifacts.read("results.parquet")))
@@ -35,13 +35,7 @@ over_sizes = scores[scores["sampling"].isin(size_samplings(scores))]  # a single
 file = artifacts.artifact("saturation.parquet", inputs=["results.parquet"])
 
 # %%
-points = pd.concat(
-    [
-        saturation_points(over_sizes, metric=metric, rule="published").assign(metric=metric)
-        for metric in ("micro_f1", "macro_f1")
-    ],
-    ignore_index=True,
-)
+points = points_by_metric(over_sizes, metrics=["micro_f1", "macro_f1"], rule="published")
 if not file.fresh:
     with file.write() as path:
         points.to_parquet(path, index=False)
@@ -50,30 +44,23 @@ if not file.fresh:
 # ## Saturation points
 
 # %% tags=["show"]
-from helpers.analysis.collect import loss_units, n_judged
+from helpers.analysis.collect import loss_units, missing_note, n_judged
 from helpers.plots import study_figures as plots
 from helpers.reading import finding
 
 names = {"micro_f1": "micro F1", "macro_f1": "macro F1"}
 n_seeds = len(study.seeds)
-plots.saturation_heatmap(
-    points[points["metric"] == "micro_f1"], title=f"Saturation point by the published rule (micro F1, {n_seeds} seeds)"
-)
-
-# %% tags=["show"]
-plots.saturation_heatmap(
-    points[points["metric"] == "macro_f1"], title=f"Saturation point by the published rule (macro F1, {n_seeds} seeds)"
-)
+for metric, of_metric in points.groupby("metric", sort=False):
+    title = f"Saturation point by the published rule ({names[metric]}, {n_seeds} seeds)"
+    display(plots.saturation_heatmap(of_metric, title=title))
 
 # %% [markdown]
 # ## Size curves
 
 # %% tags=["show"]
 judged = {"task": "classification", "n_test": n_judged("classification", artifacts)}
-plots.size_curves(table, metric="micro_f1", title="micro F1 (zero-shot, 5-NN)", **judged)
-
-# %% tags=["show"]
-plots.size_curves(table, metric="macro_f1", title="macro F1 (zero-shot, 5-NN)", **judged)
+for metric in points["metric"].unique():
+    display(plots.size_curves(table, metric=metric, title=f"{names[metric]} (zero-shot, 5-NN)", **judged))
 
 # %% [markdown]
 # ## In numbers
@@ -86,7 +73,7 @@ rows = f1[kept].assign(size=f1["n_cells"].map("{:,.0f} cells".format).where(f1["
 means = rows.pivot_table(index=["family", "size"], columns=["dataset", "metric"], values="value", sort=False)
 text = {
     name: means[name]["micro_f1"].map("{:.2f}".format) + means[name]["macro_f1"].map(" / {:.2f}".format)
-    for name in f1["dataset"].unique()
+    for name in rows["dataset"].unique()
 }
 pd.DataFrame(text)
 
@@ -95,11 +82,12 @@ pd.DataFrame(text)
 
 # %% tags=["show"]
 units = loss_units(study, artifacts)
-plots.heldout_loss(table, units=units, n_test=sets.groupby("dataset").size())
+if (table["metric"] == "heldout_loss").any():
+    display(plots.heldout_loss(table, units=units, n_test=sets.groupby("dataset").size()))
 
 # %% tags=["show"]
 headline = study.evaluations.heldout_loss.headline
-sampling = size_samplings(scores)[0]
+sampling = next(iter(size_samplings(table)), "")
 smallest, micro = min(study.percentages), points[points["metric"] == "micro_f1"]
 losses = table.query("metric == 'heldout_loss' and sampling == @sampling and dataset == @headline")
 means = losses.pivot_table(index="family", columns="percentage", values="value")
@@ -108,6 +96,6 @@ at_once, early = int((micro["percentage"] == smallest).sum()), int((micro["perce
 finding(
     f"By the published rule {at_once} of {len(micro)} curves (micro F1) saturate at the smallest size, {smallest:g} % "
     f"of the corpus, and {early} at or below 10 %. From there to the whole corpus the held-out loss of the same models "
-    f"on {headline} falls by: {falls}. The rule has no interval, and {n_seeds} seeds on a small corpus say nothing "
-    "about 22 million cells."
+    f"on {headline} falls by: {falls or 'not known'}. The rule has no interval, and {n_seeds} seeds on a small corpus "
+    f"say nothing about 22 million cells.{missing_note(study, artifacts)}"
 )

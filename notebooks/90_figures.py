@@ -22,7 +22,7 @@ results: str = "results/demo"  # folder of the results, relative to the project
 import pandas as pd
 
 from helpers import store
-from helpers.analysis.collect import loss_units, n_judged
+from helpers.analysis.collect import loss_units, missing_note, n_judged
 from helpers.analysis.results import wide, with_sampling
 from helpers.plots import study_figures as plots
 from helpers.plots.style import save
@@ -51,7 +51,10 @@ if study.evaluations.finetuning:
 if study.evaluations.integration:
     scores += [("integration", "avg_bio", "AvgBIO")]
 for task, metric, title in scores:
-    sources[f"size_curves_{metric}"] = table[(table["task"] == task) & (table["metric"] == metric)]
+    rows = table[(table["task"] == task) & (table["metric"] == metric)]
+    if not (rows["percentage"] > 0).any():
+        continue  # missing; 50_collect says why
+    sources[f"size_curves_{metric}"] = rows
     figures[f"size_curves_{metric}"] = plots.size_curves(
         table, task=task, metric=metric, title=title, n_test=n_judged(task, artifacts)
     )
@@ -62,8 +65,8 @@ for task, metric, title in scores:
 # 0 is the strongest null, 1 the ceiling.
 
 # %%
-if study.evaluations.perturbation:
-    part = table[(table["task"] == "perturbation") & table["metric"].isin(plots.RESPONSES)]
+part = table[(table["task"] == "perturbation") & table["metric"].isin(plots.RESPONSES)]
+if (part["percentage"] > 0).any():
     sources["responses"], figures["responses"] = part, plots.responses(part)
     display(figures["responses"])
 
@@ -72,22 +75,22 @@ if study.evaluations.perturbation:
 # Losses of different families have different units: compare along a row, never down a column.
 
 # %%
-sources["heldout_loss"] = table[table["metric"] == "heldout_loss"]
-figures["heldout_loss"] = plots.heldout_loss(table, units=units, n_test=sets.groupby("dataset").size())
-figures["heldout_loss"]
+rows = table[table["metric"] == "heldout_loss"]
+if (rows["percentage"] > 0).any():
+    sources["heldout_loss"] = rows
+    figures["heldout_loss"] = plots.heldout_loss(table, units=units, n_test=sets.groupby("dataset").size())
+    display(figures["heldout_loss"])
 
 # %% [markdown]
 # ## Saturation points by the published rule
 
 # %%
-for metric, name in (("micro_f1", "micro F1"), ("macro_f1", "macro F1")):
-    sources[f"saturation_{metric}"] = points[points["metric"] == metric]
+for metric, of_metric in points.groupby("metric", sort=False):
+    name = {"micro_f1": "micro F1", "macro_f1": "macro F1"}[metric]
     title = f"Saturation point by the published rule ({name}, {len(study.seeds)} seeds)"
-    figures[f"saturation_{metric}"] = plots.saturation_heatmap(sources[f"saturation_{metric}"], title=title)
-figures["saturation_micro_f1"]
-
-# %%
-figures["saturation_macro_f1"]
+    sources[f"saturation_{metric}"] = of_metric
+    figures[f"saturation_{metric}"] = plots.saturation_heatmap(of_metric, title=title)
+    display(figures[f"saturation_{metric}"])
 
 # %% [markdown]
 # ## Does the metric flatten while the loss still falls?
@@ -95,11 +98,14 @@ figures["saturation_macro_f1"]
 # %%
 headline = study.evaluations.heldout_loss.headline
 columns = {"score": ("classification", headline, "macro_f1"), "loss": ("heldout_loss", headline, "heldout_loss")}
-pairs = with_sampling(wide(table[table["percentage"] > 0], columns)).dropna(subset=list(columns))
-told = ["run_id", "family", "strategy", "sampling", "n_cells", "subset_seed", "score", "loss"]
-sources["loss_against_metric"] = pairs[told]
-figures["loss_against_metric"] = plots.loss_against_metric(pairs, dataset=headline, metric_name="macro F1", units=units)
-figures["loss_against_metric"]
+trained = table[(table["percentage"] > 0) & (table["dataset"] == headline)]
+judged = {"macro_f1", "heldout_loss"} <= set(trained["metric"])
+pairs = with_sampling(wide(trained, columns)).dropna(subset=list(columns)) if judged else trained.iloc[:0]
+if len(pairs):
+    told = ["run_id", "family", "strategy", "sampling", "n_cells", "subset_seed", "score", "loss"]
+    sources["loss_against_metric"], of_metric = pairs[told], {"dataset": headline, "metric_name": "macro F1"}
+    figures["loss_against_metric"] = plots.loss_against_metric(pairs, units=units, **of_metric)
+    display(figures["loss_against_metric"])
 
 # %% [markdown]
 # ## Donors, datasets and depth at a fixed number of cells
@@ -130,5 +136,5 @@ finding(
     f"{len(figures)} figures of {runs['run_id'].nunique()} trained models ({names}; "
     f"{runs['percentage'].nunique()} sizes from {runs['n_cells'].min():,.0f} to {runs['n_cells'].max():,.0f} cells, "
     f"{runs['subset_seed'].nunique()} seeds). The corpus is small: the figures show that the method works, and claim "
-    "nothing about larger ones."
+    f"nothing about larger ones.{missing_note(study, artifacts)}"
 )

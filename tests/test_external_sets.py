@@ -26,7 +26,7 @@ def own_cells() -> anndata.AnnData:
             "plate": np.repeat(["p1", "p2", "p3"], 30),
             "drug": np.where(np.arange(90) % 2, "x", "none"),
         },
-        index=[f"cell{number}" for number in range(90)],
+        index=[f"cell{number:02}" for number in range(90)],
     )
     names = rng.permutation([*(f"g{number}" for number in range(56)), *(f"other{number}" for number in range(8))])
     return anndata.AnnData(sp.csr_matrix(rng.poisson(2.0, (90, 64))), obs=obs, var=pd.DataFrame(index=names))
@@ -146,8 +146,8 @@ def test_counts_of_a_file_are_checked(added, own_cells):
 
 def test_duplicate_genes_cells_and_dataset_names_are_refused(added, own_cells, small_design, write_design):
     twice = own_cells.copy()
-    twice.obs_names = ["cell0", *own_cells.obs_names[:-1]]
-    with pytest.raises(ValueError, match="'own_cell0'"):
+    twice.obs_names = ["cell00", *own_cells.obs_names[:-1]]
+    with pytest.raises(ValueError, match="'own_cell00'"):
         read_source(added(twice))
     names = own_cells.var_names.to_numpy(dtype=object)
     names[names == "g1"] = "g0"

@@ -1,5 +1,7 @@
 """Learning saturation points: the smallest corpus that is nearly as good as the best."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -9,6 +11,7 @@ from helpers.messages import unknown
 
 KEYS = ["family", "width", "strategy", "task", "dataset"]
 CURVE = [*KEYS, "sampling"]
+POINT_COLUMNS = [*KEYS, "percentage", "best", "threshold", "sampling"]
 CONSTANT = ["weight_decay", "budget"]  # runs that differ in these do not stand on one curve
 LOSSES = ("heldout_loss",)
 
@@ -50,7 +53,16 @@ def saturation_points(results: pd.DataFrame, *, metric: str, rule: str, q: float
         raise ValueError(f"q = {q!r} must be over 0 and at most 1, e.g. 0.95")
     trained = _trained(results, metric)
     rows = [dict(zip(CURVE, key, strict=True)) | RULES[rule](curve, q) for key, curve in _curves(trained)]
-    return pd.DataFrame(rows, columns=[*KEYS, "percentage", "best", "threshold", "sampling"])
+    return pd.DataFrame(rows, columns=POINT_COLUMNS)
+
+
+def points_by_metric(results: pd.DataFrame, *, metrics: Sequence[str], rule: str, q: float = 0.95) -> pd.DataFrame:
+    """Saturation points of several metrics, with a column `metric`; those that no trained run has are left out."""
+    there = set(results.loc[results["percentage"] > 0, "metric"])
+    tables = [
+        saturation_points(results, metric=name, rule=rule, q=q).assign(metric=name) for name in metrics if name in there
+    ]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*POINT_COLUMNS, "metric"])
 
 
 def size_samplings(results: pd.DataFrame) -> list[str]:
