@@ -12,7 +12,7 @@ from helpers import failures
 from helpers.design import NO_STRATEGY, Design, Run
 from helpers.evaluate import baselines
 from helpers.reading import track
-from helpers.store import Store, discard, embedding_path, evaluation_path, prediction_path
+from helpers.store import Store, discard, embedding_path, evaluation_path, maker_of, prediction_path
 
 Evaluated = tuple[pd.DataFrame, pd.DataFrame]
 
@@ -107,7 +107,7 @@ def _check_inputs(store: Store, paths: Sequence[str]) -> None:
     """Raise FailedPartsError with the reason if what a run's evaluation reads could not be made."""
     for path in paths:
         if why := failures.noted(store, path):
-            raise failures.FailedPartsError(f"{path} could not be made: {'; '.join(why.values())}")
+            raise failures.FailedPartsError(f"{maker_of(path)} failed: {'; '.join(why.values())}")
 
 
 def embedded(store: Store, run: Run | str, cells: AnnData, rows: np.ndarray) -> np.ndarray:
