@@ -31,7 +31,7 @@ import functools
 
 import pandas as pd
 
-from helpers import judging, store
+from helpers import failures, judging, store
 from helpers.design import NO_STRATEGY
 from helpers.evaluate import perturbation
 from helpers.evaluate.perturbation_heads import mlp
@@ -62,16 +62,14 @@ file = artifacts.artifact(store.controls_path("perturbation"), inputs=inputs, se
 stored = pd.read_parquet(artifacts.read(file.relative)) if file.fresh else None
 
 # %%
-references = judged.references(study, stored)
-controls = pd.concat(
-    [
-        reference.controls.reset_index(names="metric").assign(dataset=name, **where._asdict())
-        for (name, *_), of_task in zip(tasks, references, strict=True)
-        for where, reference in of_task.items()
-    ],
-    ignore_index=True,
-)
-if stored is None:
+references, unprepared = judged.references(study, stored)
+rows = [
+    reference.controls.reset_index(names="metric").assign(dataset=name, **where._asdict())
+    for (name, *_), of_task in zip(tasks, references, strict=True)
+    for where, reference in of_task.items()
+]
+controls = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["dataset", "metric"])
+if stored is None or set(controls["dataset"]) > set(stored["dataset"]):
     with file.write() as path:
         controls.to_parquet(path, index=False)
 
@@ -82,12 +80,16 @@ if stored is None:
 
 
 # %%
-def evaluate(run) -> tuple[pd.DataFrame, pd.DataFrame]:
+def evaluate(run, dataset: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Tidy scores, means over the held-out conditions of a dataset, and predicted responses by gene."""
+    if dataset in unprepared:
+        raise failures.FailedPartsError(f"no nulls and ceilings of {dataset}: {unprepared[dataset]}")
     if run in controls or run in ("floor", "ceiling"):
-        return control_scores(run), pd.DataFrame({"dataset": [], "gene": [], "delta": []})
+        return control_scores(run, dataset), pd.DataFrame({"dataset": [], "gene": [], "delta": []})
     rows, deltas = [], []
     for (name, one, controls_at), of_task in zip(tasks, references, strict=True):
+        if name != dataset:
+            continue
         embedding = judged.control_embedding(artifacts, run, controls_at)
         for kind, head in heads(run).items():
             scores, predicted = perturbation.evaluate(one, of_task, embedding, head=head)
@@ -105,10 +107,16 @@ def means(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table, calibrated.dropna(subset="value")], ignore_index=True).drop(columns="calibrated")
 
 
-def control_scores(run: str) -> pd.DataFrame:
+def control_scores(run: str, dataset: str) -> pd.DataFrame:
     """Rows of a null or a ceiling, or of the strongest of them by metric; calibrated, floor and ceiling are 0 and 1."""
     column = {"floor": "null"}.get(run, run)
-    rows = controls.groupby(["dataset", "metric"], sort=False)[column].mean().rename("value").reset_index()
+    rows = (
+        controls[controls["dataset"] == dataset]
+        .groupby(["dataset", "metric"], sort=False)[column]
+        .mean()
+        .rename("value")
+        .reset_index()
+    )
     if run not in ("floor", "ceiling"):
         return rows
     return pd.concat([rows, rows.assign(metric="calibrated_" + rows["metric"], value=float(run == "ceiling"))])
@@ -124,7 +132,7 @@ def heads(run) -> dict:
 
 # %%
 needed = [*inputs, file.relative]
-scores = judging.judge(artifacts, "perturbation", runs, evaluate, inputs=needed, settings=settings)
+scores, failed = judging.judge(artifacts, "perturbation", runs, evaluate, inputs=needed, settings=settings)
 
 # %% [markdown]
 # ## Scores
@@ -134,26 +142,27 @@ scores = judging.judge(artifacts, "perturbation", runs, evaluate, inputs=needed,
 lost = [
     perturbation.inseparable(of_task).assign(dataset=name)
     for (name, *_), of_task in zip(tasks, references, strict=True)
+    if of_task
 ]
-pd.concat(lost, ignore_index=True)[["dataset", "held_out", "metric", "null", "ceiling", "gap_sd"]].style.format(
-    precision=3
-)
+if lost:
+    told = pd.concat(lost, ignore_index=True)[["dataset", "held_out", "metric", "null", "ceiling", "gap_sd"]]
+    display(told.style.format(precision=3))
 
 # %% tags=["show"]
 from helpers.plots import evaluation_figures as plots
 
-if runs:
+if len(scores):
     shown = scores[scores["metric"].isin(["delta_r", "specific_r", "specific_auprc", "tail_r"])]
     overview = shown.pivot_table(index="run", columns=["dataset", "metric"], values="value", sort=False)
     display(overview.style.format("{:.3f}", na_rep="–"))
 
 # %% tags=["show"]
-if runs and strategy != NO_STRATEGY:
+if len(scores) and strategy != NO_STRATEGY:
     names = [f"calibrated_{name}" for name in ("delta_r", "specific_r", "specific_auprc", "de_overlap")]
     display(plots.scores_by_size(scores, metrics=names, unit="0 = null, 1 = ceiling"))
 
 # %% tags=["show"]
-if not runs:
+if not len(scores):
     finding(judging.nothing(family, strategy))
 elif strategy == NO_STRATEGY:
     wide = overview.xs("specific_r", axis=1, level="metric")
@@ -170,3 +179,4 @@ else:
         f"Calibrated correlation of the context-specific response by {family} ({strategy}), smallest to largest size: "
         f"{told} (0: strongest null, 1: ceiling, means over seeds)."
     )
+failures.raise_failed(failed)

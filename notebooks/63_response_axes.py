@@ -35,7 +35,8 @@ from helpers.reading import track
 study, artifacts = store.open_store(design, results, stage="63_response_axes")
 axes = study.evaluations.response_axes
 assert axes is not None, "the design asks for no axes: name them in evaluations.perturbation.axes"
-runs = [run for run in failures.standing(artifacts, study.runs()) if axes.runs.holds(run)]
+there = [run for run in failures.standing(artifacts, study.runs()) if artifacts.has(store.embedding_path(run))]
+runs = [run for run in there if axes.runs.holds(run)]
 judged = read_responses(artifacts)
 assert not judged.roles.isin(["corpus", "validation"]).any(), "a cell that pretraining saw would judge"
 
@@ -94,9 +95,9 @@ needed = ["corpus", "split.parquet", "evaluation_sets.parquet", controls, *map(s
 settings = {"seed": study.seed, **study.evaluations.perturbation.model_dump(exclude={"runs", "mlp"})}
 file = artifacts.artifact("response_axes.parquet", inputs=needed, settings=settings | {"folds": judged.folds})
 if not file.fresh:
-    references = judged.references(study, pd.read_parquet(artifacts.read(controls)))
+    references, _ = judged.references(study, pd.read_parquet(artifacts.read(controls)))
     with file.write() as path:
-        parts = list(zip(judged.tasks, references, lessons, strict=True))
+        parts = [part for part in zip(judged.tasks, references, lessons, strict=True) if part[1]]  # has its controls
         pd.concat([scores_of(*part) for part in track(parts, "folds")], ignore_index=True).to_parquet(path, index=False)
 table = pd.read_parquet(artifacts.read("response_axes.parquet"))
 

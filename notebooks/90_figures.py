@@ -23,7 +23,7 @@ import pandas as pd
 
 from helpers import store
 from helpers.analysis import laws
-from helpers.analysis.collect import loss_units, n_judged
+from helpers.analysis.collect import loss_units, missing_note, n_judged
 from helpers.analysis.results import wide, with_sampling
 from helpers.plots import saturation_figures, scaling_figures
 from helpers.plots import study_figures as plots
@@ -53,7 +53,10 @@ if study.evaluations.finetuning:
 if study.evaluations.integration:
     scores += [("integration", "avg_bio", "AvgBIO")]
 for task, metric, title in scores:
-    sources[f"size_curves_{metric}"] = table[(table["task"] == task) & (table["metric"] == metric)]
+    rows = table[(table["task"] == task) & (table["metric"] == metric)]
+    if not (rows["percentage"] > 0).any():
+        continue  # missing; 50_collect says why
+    sources[f"size_curves_{metric}"] = rows
     figures[f"size_curves_{metric}"] = plots.size_curves(
         table, task=task, metric=metric, title=title, n_test=n_judged(task, artifacts)
     )
@@ -64,8 +67,8 @@ for task, metric, title in scores:
 # 0 is the strongest null, 1 the ceiling.
 
 # %%
-if study.evaluations.perturbation:
-    part = table[(table["task"] == "perturbation") & table["metric"].isin(plots.RESPONSES)]
+part = table[(table["task"] == "perturbation") & table["metric"].isin(plots.RESPONSES)]
+if (part["percentage"] > 0).any():
     sources["responses"], figures["responses"] = part, plots.responses(part)
     display(figures["responses"])
 
@@ -85,9 +88,11 @@ if artifacts.has("response_axes.parquet"):
 # Losses of different families have different units: compare along a row, never down a column.
 
 # %%
-sources["heldout_loss"] = table[table["metric"] == "heldout_loss"]
-figures["heldout_loss"] = plots.heldout_loss(table, units=units, n_test=sets.groupby("dataset").size())
-figures["heldout_loss"]
+rows = table[table["metric"] == "heldout_loss"]
+if (rows["percentage"] > 0).any():
+    sources["heldout_loss"] = rows
+    figures["heldout_loss"] = plots.heldout_loss(table, units=units, n_test=sets.groupby("dataset").size())
+    display(figures["heldout_loss"])
 
 # %% [markdown]
 # ## Saturation points by the published rule
@@ -96,12 +101,10 @@ figures["heldout_loss"]
 for metric, name in (("micro_f1", "micro F1"), ("macro_f1", "macro F1")):
     part = points[(points["metric"] == metric) & (points["rule"] == "published")].dropna(axis=1, how="all")
     title = f"Saturation point by the published rule ({name}, {len(study.seeds)} seeds)"
-    sources[f"saturation_{metric}"] = part
-    figures[f"saturation_{metric}"] = saturation_figures.saturation_heatmap(part, title=title)
-figures["saturation_micro_f1"]
-
-# %%
-figures["saturation_macro_f1"]
+    if len(part):
+        sources[f"saturation_{metric}"] = part
+        figures[f"saturation_{metric}"] = saturation_figures.saturation_heatmap(part, title=title)
+        display(figures[f"saturation_{metric}"])
 
 # %% [markdown]
 # ## Saturation points by the error rule
@@ -111,6 +114,8 @@ figures["saturation_macro_f1"]
 for metric, name in (("macro_f1", "macro F1"), ("heldout_loss", "held-out loss over its reference")):
     by_error = points[(points["metric"] == metric) & (points["rule"] == "error") & (points["q"] == 0.95)]
     shares = sizes[(sizes["metric"] == metric) & (sizes["q"] == 0.95)]
+    if by_error.empty:
+        continue
     curve = ["family", "width", "strategy", "task", "dataset", "sampling"]
     sources[f"saturation_error_{metric}"] = shares.merge(
         by_error[[*curve, "percentage", "low", "high", "gain_per_doubling", "gain_low", "gain_high", "resampled"]],
@@ -119,10 +124,7 @@ for metric, name in (("macro_f1", "macro F1"), ("heldout_loss", "held-out loss o
     )
     title = f"Saturation by the error rule, {name}, q = 0.95"
     figures[f"saturation_error_{metric}"] = saturation_figures.probability_heatmap(by_error, shares, title=title)
-figures["saturation_error_macro_f1"]
-
-# %%
-figures["saturation_error_heldout_loss"]
+    display(figures[f"saturation_error_{metric}"])
 
 # %% [markdown]
 # ## Scaling laws of the held-out loss
@@ -133,15 +135,16 @@ laws_found, curves = (pd.read_parquet(artifacts.read("scaling") / f"{name}.parqu
 runs_fitted = laws.losses(table).assign(model=lambda rows: rows["family"].map(laws.alike(study)))
 over_cells = laws_found[laws_found["axis"] == "n_cells"]
 of_loss = over_cells[(over_cells["metric"] == "heldout_loss") & (over_cells["form"] != "")]
-first = "random" if "random" in set(of_loss["sampling"]) else of_loss["sampling"].iloc[0]
-shown = of_loss[(of_loss["sampling"] == first) & (of_loss["width"] == of_loss["width"].max())]
-figures["scaling_laws"] = scaling_figures.fitted_curves(shown, curves, runs_fitted)
-figures["excess_loss"] = scaling_figures.excess_loss(of_loss, curves, runs_fitted)
-figures["exponents"] = scaling_figures.exponent_forest(laws_found)
-figures["verdicts"] = scaling_figures.verdict_map(over_cells, title=f"What {laws.told_sizes(over_cells)} tell")
-sources |= dict.fromkeys(("scaling_laws", "excess_loss", "exponents", "verdicts"), laws_found)
-for name in ("scaling_laws", "excess_loss", "exponents", "verdicts"):
-    display(figures[name])
+shown = of_loss[(of_loss["sampling"] == "random") & (of_loss["width"] == of_loss["width"].max())]
+drawn = {}
+if len(shown):
+    drawn["scaling_laws"] = scaling_figures.fitted_curves(shown, curves, runs_fitted)
+    drawn["excess_loss"] = scaling_figures.excess_loss(of_loss, curves, runs_fitted)
+if len(over_cells):
+    drawn["exponents"] = scaling_figures.exponent_forest(laws_found)
+    drawn["verdicts"] = scaling_figures.verdict_map(over_cells, title=f"What {laws.told_sizes(over_cells)} tell")
+figures, sources = figures | drawn, sources | dict.fromkeys(drawn, laws_found)
+display(*drawn.values())
 
 # %% [markdown]
 # ## Does the metric flatten while the loss still falls?
@@ -149,11 +152,14 @@ for name in ("scaling_laws", "excess_loss", "exponents", "verdicts"):
 # %%
 headline = study.evaluations.heldout_loss.headline
 columns = {"score": ("classification", headline, "macro_f1"), "loss": ("heldout_loss", headline, "heldout_loss")}
-pairs = with_sampling(wide(table[table["percentage"] > 0], columns)).dropna(subset=list(columns))
-told = ["run_id", "family", "strategy", "sampling", "n_cells", "subset_seed", "score", "loss"]
-sources["loss_against_metric"] = pairs[told]
-figures["loss_against_metric"] = plots.loss_against_metric(pairs, dataset=headline, metric_name="macro F1", units=units)
-figures["loss_against_metric"]
+trained = table[(table["percentage"] > 0) & (table["dataset"] == headline)]
+judged = {"macro_f1", "heldout_loss"} <= set(trained["metric"])
+pairs = with_sampling(wide(trained, columns)).dropna(subset=list(columns)) if judged else trained.iloc[:0]
+if len(pairs):
+    told = ["run_id", "family", "strategy", "sampling", "n_cells", "subset_seed", "score", "loss"]
+    sources["loss_against_metric"], of_metric = pairs[told], {"dataset": headline, "metric_name": "macro F1"}
+    figures["loss_against_metric"] = plots.loss_against_metric(pairs, units=units, **of_metric)
+    display(figures["loss_against_metric"])
 
 # %% [markdown]
 # ## Donors, datasets and depth at a fixed number of cells
@@ -184,5 +190,5 @@ finding(
     f"{len(figures)} figures of {runs['run_id'].nunique()} trained models ({names}; "
     f"{runs['percentage'].nunique()} sizes from {runs['n_cells'].min():,.0f} to {runs['n_cells'].max():,.0f} cells, "
     f"{runs['subset_seed'].nunique()} seeds). The corpus is small: the figures show that the method works, and claim "
-    "nothing about larger ones."
+    f"nothing about larger ones.{missing_note(study, artifacts)}"
 )

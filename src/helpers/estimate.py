@@ -111,7 +111,7 @@ def describe(design: Design, n_corpus: int, cores: int) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Command line of ``python -m helpers.design``; exit code 2 for a design that cannot be carried out."""
     from helpers.corpus import read_source
-    from helpers.split import check_design, check_gene_count
+    from helpers.split import check_cells, check_gene_count, left_out
 
     parser = argparse.ArgumentParser(
         prog="python -m helpers.design", description="Print the runs of a design; run nothing."
@@ -122,12 +122,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         design = load_design(options.design)
         cells = read_source(design)
-        n_corpus = check_design(design, cells.obs)
+        n_corpus = check_cells(design, cells)
         check_gene_count(design.corpus.genes, cells.n_vars)
+        remarks = left_out(design, cells.obs)
     except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    sys.stdout.write(describe(design, n_corpus, os.cpu_count() or 1) + "\n")
+    sys.stdout.write("\n".join([describe(design, n_corpus, os.cpu_count() or 1), *remarks]) + "\n")
     if options.runs:
         sys.stdout.write("\n".join(["", *(run.id for run in design.runs())]) + "\n")
     return 0

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from helpers import corpus, judging
+from helpers import corpus, failures, judging
 from helpers.design import Design, Run
 from helpers.evaluate import baselines
 from helpers.evaluate.perturbation import Reference, prepare
@@ -36,16 +36,24 @@ class Responses:
             return baselines.embed(run, self.cells[np.searchsorted(self.positions, positions)])
         return judging.embedded(store, run, self.cells, np.searchsorted(self.embedded, positions))
 
-    def references(self, design: Design, stored: pd.DataFrame | None = None) -> list[dict[Condition, Reference]]:
-        """Truth, nulls and ceilings of each task; scores of the latter are taken from `stored`, an earlier table."""
-        found = []
+    def references(
+        self, design: Design, stored: pd.DataFrame | None = None
+    ) -> tuple[list[dict[Condition, Reference]], dict[str, str]]:
+        """Truth, nulls and ceilings of each task, and why, by dataset, they could not be made (the task then has none).
+
+        Scores of nulls and ceilings are taken from `stored`, an earlier table, where it holds them.
+        """
+        found, failed = [], {}
         for name, task, _ in self.tasks:
             known = None
-            if stored is not None:
+            if stored is not None and name in set(stored["dataset"]):
                 own = stored[stored["dataset"] == name].groupby(["context", "perturbation"])
                 known = {where: own.get_group(where).set_index("metric") for where in task.training}
-            found.append(prepare(task, rng=design.rng("response", name, *task.training), controls=known))
-        return found
+            made: dict[Condition, Reference] = {}
+            with failures.going_on(failed, name):
+                made = prepare(task, rng=design.rng("response", name, *task.training), controls=known)
+            found.append(made)
+        return found, failed
 
 
 def read_responses(store: Store) -> Responses:

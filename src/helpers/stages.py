@@ -91,9 +91,9 @@ def outputs(design: Design, piece: Piece, root: Path) -> list[str]:
 
 def repair(design: Design, root: Path) -> list[str]:
     """Find artifacts that should be there and are missing or corrupt; remove them and the executed notebooks that made
-    them.
+    them, and notebooks that failed while the others went on.
 
-    What is removed is made again by the next run. Returns one line per artifact.
+    What is removed is made again by the next run. Returns one line per artifact or failed notebook.
     """
     lines = []
     store.sweep(root)
@@ -105,7 +105,10 @@ def repair(design: Design, root: Path) -> list[str]:
             state = "corrupt or without its record" if (root / name).exists() else "missing"
             store.discard(root / name)
             lines.append(f"{root / name} is {state}: {piece.name} makes it again")
-        if wrong:
+        failed = executed.exists() and executed.with_suffix(".failed.ipynb").exists()
+        if failed and not wrong:
+            lines.append(f"{piece.name} failed in part: it is tried again")
+        if failed or wrong:
             executed.unlink()
     return lines
 
