@@ -24,6 +24,7 @@ import pandas as pd
 from helpers import store
 from helpers.analysis.collect import loss_units, n_judged
 from helpers.analysis.results import wide, with_sampling
+from helpers.plots import effect_figures
 from helpers.plots import study_figures as plots
 from helpers.plots.style import save
 
@@ -31,9 +32,10 @@ study, artifacts = store.open_store(design, results, stage="90_figures")
 table = with_sampling(pd.read_parquet(artifacts.read("results.parquet")))
 sets = pd.read_parquet(artifacts.read("evaluation_sets.parquet"))
 points = pd.read_parquet(artifacts.read("saturation.parquet"))
+effects = pd.read_parquet(artifacts.read("diversity_effect.parquet"))
 folder = artifacts.artifact(
     "figures",
-    inputs=["results.parquet", "saturation.parquet", "evaluation_sets.parquet"],
+    inputs=["results.parquet", "saturation.parquet", "diversity_effect.parquet", "evaluation_sets.parquet"],
     settings={"name": study.name},
 )
 units = loss_units(study, artifacts)
@@ -100,6 +102,23 @@ told = ["run_id", "family", "strategy", "sampling", "n_cells", "subset_seed", "s
 sources["loss_against_metric"] = pairs[told]
 figures["loss_against_metric"] = plots.loss_against_metric(pairs, dataset=headline, metric_name="macro F1", units=units)
 figures["loss_against_metric"]
+
+# %%
+told = dict(dataset=headline, metric_name="macro F1", units=units)
+for sampling in [name for name in study.strategies if study.strategies[name].strategy == "random"][:1]:
+    sources["monotone_fits"] = effects[(effects["kind"] == "flat end") & (effects["term"] == sampling)]
+    figures["monotone_fits"] = effect_figures.monotone_fits(pairs, effects, sampling=sampling, **told)
+    display(figures["monotone_fits"])
+
+# %% [markdown]
+# ## Strategies against random cells, at equal size
+
+# %%
+by_strategy = effects[effects["kind"] == "strategy"]
+if by_strategy["testable"].any():
+    sources["strategy_effects"] = by_strategy
+    figures["strategy_effects"] = effect_figures.forest(by_strategy, xlabel="difference to random cells")
+    display(figures["strategy_effects"])
 
 # %% [markdown]
 # ## Donors, datasets and depth at a fixed number of cells

@@ -64,7 +64,7 @@ def pieces(design: Design) -> list[Piece]:
     tasks = {stage: task for stage, task in TASKS.items() if design.evaluates(task)}
     done += [Piece(stage, *chunk) for stage in ("20_pretrain", "25_embed", *tasks) for chunk in design.chunks()]
     done += [Piece(stage, BASELINES, 1.0, NO_STRATEGY) for stage, task in tasks.items() if BASELINES_OF[task]]
-    return [*done, *(Piece(stage) for stage in ("50_collect", "60_saturation", "90_figures"))]
+    return [*done, *(Piece(stage) for stage in ("50_collect", "60_saturation", "62_diversity_effect", "90_figures"))]
 
 
 def outputs(design: Design, piece: Piece, root: Path) -> list[str]:
@@ -144,7 +144,8 @@ def upstream(design: Design, piece: Piece) -> list[Piece]:
         ],
         "50_collect": [Piece("15_diversity"), *tasks],
         "60_saturation": [Piece("50_collect")],
-        "90_figures": [Piece("60_saturation")],
+        "62_diversity_effect": [Piece("50_collect")],
+        "90_figures": [Piece("60_saturation"), Piece("62_diversity_effect")],
     }
     return needs[piece.stage]
 

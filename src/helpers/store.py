@@ -36,6 +36,7 @@ MAKERS = {
     "embeddings": "25_embed",
     "results.parquet": "50_collect",
     "saturation.parquet": "60_saturation",
+    "diversity_effect.parquet": "62_diversity_effect",
     "figures": "90_figures",
 }
 RUNNER_FOLDERS = {"notebooks", ".lock"}  # may be there before the first artifact is

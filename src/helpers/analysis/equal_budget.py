@@ -57,7 +57,7 @@ def equal_compute(frame: pd.DataFrame, *, score: str = "score", rng: np.random.G
     require(frame, ["flops"])
 
     def weigh(first: pd.DataFrame, second: pd.DataFrame) -> tuple[dict, dict, str]:
-        costs = [_costs(runs) for runs in (first, second)]
+        costs = [flops_of_sizes(runs) for runs in (first, second)]
         if any(cost.empty for cost in costs):
             return {}, {}, "training FLOPs are not known for all sizes"
         low, high = max(cost.iloc[0] for cost in costs), min(cost.iloc[-1] for cost in costs)
@@ -73,6 +73,18 @@ def equal_compute(frame: pd.DataFrame, *, score: str = "score", rng: np.random.G
         return weights[0], weights[1], f"{words}: {learned}"
 
     return _compare(frame, score, weigh, rng, n_boot)
+
+
+def flops_of_sizes(runs: pd.DataFrame) -> pd.Series:
+    """Mean FLOPs of a model's sizes (the index), ascending, of equally costly ones the largest; empty if unknown."""
+    means = runs.groupby("percentage")["flops"].agg(lambda values: values.astype(float).mean(skipna=False))
+    if not (np.isfinite(means) & (means > 0)).all():
+        return means.iloc[:0]
+    kept: list[float] = []
+    for size in means.index[::-1]:
+        if all(max(means[size], means[other]) > SAME_FLOPS * min(means[size], means[other]) for other in kept):
+            kept.append(size)
+    return means[kept].sort_values()
 
 
 def _compare(frame, score, weigh, rng, n_boot) -> pd.DataFrame:
@@ -107,18 +119,6 @@ def _effect(pair, weights, words, score, rng, n_boot) -> dict:
     effect = {"estimate": float(estimate), "low": low, "high": high, "p": np.nan}
     counts = told(pd.concat(used)) | {"n_seeds": max(told(runs)["n_seeds"] for runs in used)}
     return counts | effect | {"range": words, "testable": True, "reason": reason}
-
-
-def _costs(runs: pd.DataFrame) -> pd.Series:
-    """Mean FLOPs of sizes (the index), ascending, but of equally costly sizes the largest; empty if unknown."""
-    means = runs.groupby("percentage")["flops"].agg(lambda values: values.astype(float).mean(skipna=False))
-    if not (np.isfinite(means) & (means > 0)).all():
-        return means.iloc[:0]
-    kept: list[float] = []
-    for size in means.index[::-1]:
-        if all(max(means[size], means[other]) > SAME_FLOPS * min(means[size], means[other]) for other in kept):
-            kept.append(size)
-    return means[kept].sort_values()
 
 
 def _line_weights(costs: pd.Series, low: float, high: float) -> dict[float, float]:
