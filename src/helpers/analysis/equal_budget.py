@@ -9,7 +9,7 @@ from helpers.analysis.resampling import interval, mean_draws
 from helpers.analysis.results import require
 from helpers.analysis.runs import COLUMNS, read_runs, told, untestable
 
-SAME_FLOPS = 1.01  # ratio up to which two sizes count as equally costly
+SAME_FLOPS = 1.05  # ratio up to which two sizes count as equally costly
 N_GRID = 33  # points of the compute that two models share
 
 
@@ -48,7 +48,7 @@ def equal_compute(frame: pd.DataFrame, *, score: str = "score", rng: np.random.G
     """Differences of score between all pairs of models at equal FLOPs of training.
 
     The means of a model's sizes are joined by lines over the logarithm of their FLOPs; of sizes that took equal FLOPs
-    (to 1 %) the largest stands for them, since more data is to be had at that cost. The difference is the mean over the
+    (to 5 %) the largest stands for them, since more data is to be had at that cost. The difference is the mean over the
     FLOPs that both models spent; neither is extrapolated, and models whose ranges do not meet have a reason and NaN.
 
     `frame`, with `flops`, and what is returned are as in `equal_data`; FLOPs are those that each family counts, taken
