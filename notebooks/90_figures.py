@@ -25,7 +25,7 @@ from helpers import store
 from helpers.analysis import laws
 from helpers.analysis.collect import loss_units, missing_note, n_judged
 from helpers.analysis.results import wide, with_sampling
-from helpers.plots import saturation_figures, scaling_figures
+from helpers.plots import effect_figures, saturation_figures, scaling_figures
 from helpers.plots import study_figures as plots
 from helpers.plots.response_figures import response_axes
 from helpers.plots.style import save
@@ -35,7 +35,8 @@ table = with_sampling(pd.read_parquet(artifacts.read("results.parquet")))
 sets = pd.read_parquet(artifacts.read("evaluation_sets.parquet"))
 saturation = ["saturation.parquet", "saturation_sizes.parquet"]
 points, sizes = (pd.read_parquet(artifacts.read(name)) for name in saturation)
-inputs = ["results.parquet", *saturation, "scaling", "evaluation_sets.parquet"]
+effects = pd.read_parquet(artifacts.read("diversity_effect.parquet"))
+inputs = ["results.parquet", *saturation, "scaling", "diversity_effect.parquet", "evaluation_sets.parquet"]
 inputs += [name for name in ("response_axes.parquet",) if artifacts.has(name)]
 folder = artifacts.artifact("figures", inputs=inputs, settings={"name": study.name})
 units = loss_units(study, artifacts)
@@ -160,6 +161,24 @@ if len(pairs):
     sources["loss_against_metric"], of_metric = pairs[told], {"dataset": headline, "metric_name": "macro F1"}
     figures["loss_against_metric"] = plots.loss_against_metric(pairs, units=units, **of_metric)
     display(figures["loss_against_metric"])
+
+# %%
+at_random = [name for name, sampling in study.strategies.items() if sampling.strategy == "random"]
+if len(pairs) and at_random:
+    told = {"dataset": headline, "metric_name": "macro F1", "units": units, "sampling": at_random[0]}
+    sources["monotone_fits"] = effects[(effects["kind"] == "flat end") & (effects["term"] == at_random[0])]
+    figures["monotone_fits"] = effect_figures.monotone_fits(pairs, effects, **told)
+    display(figures["monotone_fits"])
+
+# %% [markdown]
+# ## Strategies against random cells, at equal size
+
+# %%
+by_strategy = effects[effects["kind"] == "strategy"]
+if by_strategy["testable"].any():
+    sources["strategy_effects"] = by_strategy
+    figures["strategy_effects"] = effect_figures.forest(by_strategy, xlabel="difference to random cells")
+    display(figures["strategy_effects"])
 
 # %% [markdown]
 # ## Donors, datasets and depth at a fixed number of cells

@@ -66,7 +66,8 @@ def pieces(design: Design) -> list[Piece]:
     done += [Piece(stage, *chunk) for stage in ("20_pretrain", "25_embed", *tasks) for chunk in design.chunks()]
     done += [Piece(stage, BASELINES, 1.0, NO_STRATEGY) for stage, task in tasks.items() if BASELINES_OF[task]]
     axes = ["63_response_axes"] if design.evaluations.response_axes else []
-    return [*done, *map(Piece, ("50_collect", "60_saturation", "61_scaling_laws", *axes, "90_figures"))]
+    analyses = ("50_collect", "60_saturation", "61_scaling_laws", "62_diversity_effect", *axes, "90_figures")
+    return [*done, *map(Piece, analyses)]
 
 
 def outputs(design: Design, piece: Piece, root: Path) -> list[str]:
@@ -156,10 +157,9 @@ def upstream(design: Design, piece: Piece) -> list[Piece]:
             *([] if _controls(piece) else [Piece("34_heldout_loss", *own[:2], UNTRAINED)]),
         ],
         "50_collect": [Piece("15_diversity"), *tasks],
-        "60_saturation": [Piece("50_collect")],
-        "61_scaling_laws": [Piece("50_collect")],
+        **dict.fromkeys(["60_saturation", "61_scaling_laws", "62_diversity_effect"], [Piece("50_collect")]),
         "63_response_axes": [*varied, Piece("33_perturb", *baselines)],
-        "90_figures": [Piece("60_saturation"), Piece("61_scaling_laws"), *axes],
+        "90_figures": [Piece("60_saturation"), Piece("61_scaling_laws"), Piece("62_diversity_effect"), *axes],
     }
     return needs[piece.stage]
 

@@ -38,6 +38,7 @@ MAKERS = {
     "saturation.parquet": "60_saturation",
     "saturation_sizes.parquet": "60_saturation",
     "scaling": "61_scaling_laws",
+    "diversity_effect.parquet": "62_diversity_effect",
     "response_axes.parquet": "63_response_axes",
     "figures": "90_figures",
 }

@@ -1,6 +1,5 @@
 """Learning saturation points: the smallest corpus that is nearly as good as the best."""
 
-
 import numpy as np
 import pandas as pd
 
