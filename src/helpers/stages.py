@@ -157,7 +157,7 @@ def upstream(design: Design, piece: Piece) -> list[Piece]:
             *([] if _controls(piece) else [Piece("34_heldout_loss", *own[:2], UNTRAINED)]),
         ],
         "50_collect": [Piece("15_diversity"), *tasks],
-        **dict.fromkeys(["60_saturation", "61_scaling_laws", "62_diversity_effect"], [Piece("50_collect")]),
+        **{name: [Piece("50_collect")] for name in ("60_saturation", "61_scaling_laws", "62_diversity_effect")},
         "63_response_axes": [*varied, Piece("33_perturb", *baselines)],
         "90_figures": [Piece("60_saturation"), Piece("61_scaling_laws"), Piece("62_diversity_effect"), *axes],
     }
