@@ -91,7 +91,7 @@ sampling = next(iter(size_samplings(table)), "")
 smallest, micro = min(study.percentages), points[points["metric"] == "micro_f1"]
 losses = table.query("metric == 'heldout_loss' and sampling == @sampling and dataset == @headline")
 means = losses.pivot_table(index="family", columns="percentage", values="value")
-falls = ", ".join(f"{name} {100 * (1 - row.iloc[-1] / row.iloc[0]):.1f} %" for name, row in means.iterrows())
+falls = ", ".join(f"{name} {100 * (1 - row.iloc[-1] / row.iloc[0]):.1f} %" for name, row in means.dropna().iterrows())
 at_once, early = int((micro["percentage"] == smallest).sum()), int((micro["percentage"] <= 10).sum())
 finding(
     f"By the published rule {at_once} of {len(micro)} curves (micro F1) saturate at the smallest size, {smallest:g} % "
