@@ -5,6 +5,7 @@
 # make env        environment alone
 # make readings   refresh the tracked reading copies (notebooks/executed/, figures/) from results/demo/
 # make figures    draw the figures again from the results alone
+# make controls   planted laws and planted nothing through the code of the analysis, about five minutes
 # make bench      speed and quality beside the peers, about 25 minutes; make bench SMALL=1 in about two
 # make lab        open JupyterLab with pairing on
 # make pairs      write notebooks/*.ipynb from notebooks/*.py
@@ -24,7 +25,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # No name of the results folder is asked for: a design's results lie under its name.
 NAME = $(shell sed -n 's/^name: *\([a-z0-9_]*\).*/\1/p' $(DESIGN) 2>/dev/null)
 
-.PHONY: help env demo test test-network test-peers bench readings figures lab pairs lock
+.PHONY: help env demo test test-network test-peers controls bench readings figures lab pairs lock
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -62,8 +63,11 @@ $(PEERS): | env
 		"louvain==0.8.2" "igraph==0.11.9" "setuptools<81"
 	@mv $(PEERS).tmp $(PEERS)
 
+controls: env
+	@python -m helpers.run notebooks/80_controls.py results/controls/80_controls.ipynb
+
 bench: env
-	@failed=0; for topic in draws sketching vendi pca geneformer training evaluations; do \
+	@failed=0; for topic in draws sketching vendi pca geneformer training evaluations scaling; do \
 		python -m benchmarks.$$topic $(if $(SMALL),--small) || failed=1; done; exit $$failed
 
 readings: env

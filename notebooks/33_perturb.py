@@ -29,18 +29,17 @@ seeds: list = []  # seeds to evaluate; empty for all of the design
 # %%
 import functools
 
-import numpy as np
 import pandas as pd
 
-from helpers import corpus, failures, judging, store
+from helpers import failures, judging, store
 from helpers.design import NO_STRATEGY
-from helpers.evaluate import baselines, perturbation
+from helpers.evaluate import perturbation
 from helpers.evaluate.perturbation_heads import mlp
+from helpers.judging_responses import read_responses
 from helpers.reading import finding
-from helpers.responses import response_cells, response_tasks
 
 study, artifacts = store.open_store(design, results, stage="33_perturb")
-task, roles = study.evaluations.perturbation, pd.read_parquet(artifacts.read("split.parquet"))["role"]
+task = study.evaluations.perturbation
 runs = judging.runs_of(study, artifacts, "perturbation", family, width, strategy, percentages, seeds)
 
 # %% [markdown]
@@ -48,12 +47,9 @@ runs = judging.runs_of(study, artifacts, "perturbation", family, width, strategy
 # For each held-out type or lineage, which conditions teach and which test.
 
 # %%
-sets = pd.read_parquet(artifacts.read("evaluation_sets.parquet"))
-found = response_cells(corpus.read_obs(artifacts), roles, sets, study)
-positions = np.unique(np.concatenate([one.positions for one in found.values()]))
-assert not roles.iloc[positions].isin(["corpus", "validation"]).any(), "a cell that pretraining saw would judge"
-cells = corpus.read_cells(artifacts, positions, gene_space=False)
-tasks = response_tasks(cells, positions, found, min_cells=task.min_cells)
+judged = read_responses(artifacts)
+tasks = judged.tasks
+assert not judged.roles.isin(["corpus", "validation"]).any(), "a cell that pretraining saw would judge"
 
 # %% [markdown]
 # ## Nulls and ceilings
@@ -61,29 +57,16 @@ tasks = response_tasks(cells, positions, found, min_cells=task.min_cells)
 
 # %%
 inputs = ["corpus", "split.parquet", "evaluation_sets.parquet"]
-folds = {name: one.folds for name, one in found.items()}
-settings = {"seed": study.seed, **task.model_dump(exclude={"runs"}), "folds": folds}
+settings = {"seed": study.seed, **task.model_dump(exclude={"runs", "axes"}), "folds": judged.folds}
 file = artifacts.artifact(store.controls_path("perturbation"), inputs=inputs, settings=settings)
 stored = pd.read_parquet(artifacts.read(file.relative)) if file.fresh else None
 
 # %%
-references, unprepared = [], {}
-for name, one, _ in tasks:
-    known = None
-    if stored is not None and name in set(stored["dataset"]):
-        own = stored[stored["dataset"] == name].groupby(["context", "perturbation"])
-        known = {where: own.get_group(where).set_index("metric") for where in one.training}
-    with failures.going_on(unprepared, name):
-        references.append(perturbation.prepare(one, rng=study.rng("response", name, *one.training), controls=known))
-    if name in unprepared:
-        references.append({})
-
-# %%
+references, unprepared = judged.references(study, stored)
 rows = [
     reference.controls.reset_index(names="metric").assign(dataset=name, **where._asdict())
     for (name, *_), of_task in zip(tasks, references, strict=True)
     for where, reference in of_task.items()
-    if name not in unprepared
 ]
 controls = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["dataset", "metric"])
 if stored is None or set(controls["dataset"]) > set(stored["dataset"]):
@@ -104,10 +87,10 @@ def evaluate(run, dataset: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     if run in controls or run in ("floor", "ceiling"):
         return control_scores(run, dataset), pd.DataFrame({"dataset": [], "gene": [], "delta": []})
     rows, deltas = [], []
-    for (name, one, judged), of_task in zip(tasks, references, strict=True):
+    for (name, one, controls_at), of_task in zip(tasks, references, strict=True):
         if name != dataset:
             continue
-        embedding = control_embedding(run, judged)
+        embedding = judged.control_embedding(artifacts, run, controls_at)
         for kind, head in heads(run).items():
             scores, predicted = perturbation.evaluate(one, of_task, embedding, head=head)
             rows.append(scores.assign(dataset=name, metric=kind + scores["metric"]))
@@ -140,13 +123,6 @@ def control_scores(run: str, dataset: str) -> pd.DataFrame:
 
 
 # %%
-def control_embedding(run, judged: np.ndarray) -> np.ndarray:
-    """Embedding of control cells by their positions in the corpus, in this order."""
-    if isinstance(run, str):
-        return baselines.embed(run, cells[np.searchsorted(positions, judged)])
-    return judging.embedded(artifacts, run, cells, np.searchsorted(np.unique(sets["position"]), judged))
-
-
 def heads(run) -> dict:
     """The ridge head, and for selected runs the study's network."""
     if isinstance(run, str) or task.mlp is None or not task.mlp.holds(run):

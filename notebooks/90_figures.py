@@ -22,20 +22,23 @@ results: str = "results/demo"  # folder of the results, relative to the project
 import pandas as pd
 
 from helpers import store
+from helpers.analysis import laws
 from helpers.analysis.collect import loss_units, missing_note, n_judged
 from helpers.analysis.results import wide, with_sampling
+from helpers.plots import effect_figures, saturation_figures, scaling_figures
 from helpers.plots import study_figures as plots
+from helpers.plots.response_figures import response_axes
 from helpers.plots.style import save
 
 study, artifacts = store.open_store(design, results, stage="90_figures")
 table = with_sampling(pd.read_parquet(artifacts.read("results.parquet")))
 sets = pd.read_parquet(artifacts.read("evaluation_sets.parquet"))
-points = pd.read_parquet(artifacts.read("saturation.parquet"))
-folder = artifacts.artifact(
-    "figures",
-    inputs=["results.parquet", "saturation.parquet", "evaluation_sets.parquet"],
-    settings={"name": study.name},
-)
+saturation = ["saturation.parquet", "saturation_sizes.parquet"]
+points, sizes = (pd.read_parquet(artifacts.read(name)) for name in saturation)
+effects = pd.read_parquet(artifacts.read("diversity_effect.parquet"))
+inputs = ["results.parquet", *saturation, "scaling", "diversity_effect.parquet", "evaluation_sets.parquet"]
+inputs += [name for name in ("response_axes.parquet",) if artifacts.has(name)]
+folder = artifacts.artifact("figures", inputs=inputs, settings={"name": study.name})
 units = loss_units(study, artifacts)
 figures, sources = {}, {}
 
@@ -71,6 +74,17 @@ if (part["percentage"] > 0).any():
     display(figures["responses"])
 
 # %% [markdown]
+# ## Predicted responses against what teaches them
+# The encoder is fixed; treated training cells above, training contexts below.
+
+# %%
+if artifacts.has("response_axes.parquet"):
+    taught = pd.read_parquet(artifacts.read("response_axes.parquet"))
+    sources["response_axes"] = taught[taught["metric"] == "specific_r"]
+    figures["response_axes"] = response_axes(taught, metric="specific_r")
+    display(figures["response_axes"])
+
+# %% [markdown]
 # ## Held-out loss against corpus size
 # Losses of different families have different units: compare along a row, never down a column.
 
@@ -85,12 +99,53 @@ if (rows["percentage"] > 0).any():
 # ## Saturation points by the published rule
 
 # %%
-for metric, of_metric in points.groupby("metric", sort=False):
-    name = {"micro_f1": "micro F1", "macro_f1": "macro F1"}[metric]
+for metric, name in (("micro_f1", "micro F1"), ("macro_f1", "macro F1")):
+    part = points[(points["metric"] == metric) & (points["rule"] == "published")].dropna(axis=1, how="all")
     title = f"Saturation point by the published rule ({name}, {len(study.seeds)} seeds)"
-    sources[f"saturation_{metric}"] = of_metric
-    figures[f"saturation_{metric}"] = plots.saturation_heatmap(of_metric, title=title)
-    display(figures[f"saturation_{metric}"])
+    if len(part):
+        sources[f"saturation_{metric}"] = part
+        figures[f"saturation_{metric}"] = saturation_figures.saturation_heatmap(part, title=title)
+        display(figures[f"saturation_{metric}"])
+
+# %% [markdown]
+# ## Saturation points by the error rule
+# Near the smallest mean error (q = 0.95), with the probability of each size.
+
+# %%
+for metric, name in (("macro_f1", "macro F1"), ("heldout_loss", "held-out loss over its reference")):
+    by_error = points[(points["metric"] == metric) & (points["rule"] == "error") & (points["q"] == 0.95)]
+    shares = sizes[(sizes["metric"] == metric) & (sizes["q"] == 0.95)]
+    if by_error.empty:
+        continue
+    curve = ["family", "width", "strategy", "task", "dataset", "sampling"]
+    sources[f"saturation_error_{metric}"] = shares.merge(
+        by_error[[*curve, "percentage", "low", "high", "gain_per_doubling", "gain_low", "gain_high", "resampled"]],
+        on=curve,
+        suffixes=("", "_of_point"),
+    )
+    title = f"Saturation by the error rule, {name}, q = 0.95"
+    figures[f"saturation_error_{metric}"] = saturation_figures.probability_heatmap(by_error, shares, title=title)
+    display(figures[f"saturation_error_{metric}"])
+
+# %% [markdown]
+# ## Scaling laws of the held-out loss
+# The forms, bands and verdicts that `61_scaling_laws` found.
+
+# %%
+laws_found, curves = (pd.read_parquet(artifacts.read("scaling") / f"{name}.parquet") for name in ("laws", "curves"))
+runs_fitted = laws.losses(table).assign(model=lambda rows: rows["family"].map(laws.alike(study)))
+over_cells = laws_found[laws_found["axis"] == "n_cells"]
+of_loss = over_cells[(over_cells["metric"] == "heldout_loss") & (over_cells["form"] != "")]
+shown = of_loss[(of_loss["sampling"] == "random") & (of_loss["width"] == of_loss["width"].max())]
+drawn = {}
+if len(shown):
+    drawn["scaling_laws"] = scaling_figures.fitted_curves(shown, curves, runs_fitted)
+    drawn["excess_loss"] = scaling_figures.excess_loss(of_loss, curves, runs_fitted)
+if len(over_cells):
+    drawn["exponents"] = scaling_figures.exponent_forest(laws_found)
+    drawn["verdicts"] = scaling_figures.verdict_map(over_cells, title=f"What {laws.told_sizes(over_cells)} tell")
+figures, sources = figures | drawn, sources | dict.fromkeys(drawn, laws_found)
+display(*drawn.values())
 
 # %% [markdown]
 # ## Does the metric flatten while the loss still falls?
@@ -106,6 +161,24 @@ if len(pairs):
     sources["loss_against_metric"], of_metric = pairs[told], {"dataset": headline, "metric_name": "macro F1"}
     figures["loss_against_metric"] = plots.loss_against_metric(pairs, units=units, **of_metric)
     display(figures["loss_against_metric"])
+
+# %%
+at_random = [name for name, sampling in study.strategies.items() if sampling.strategy == "random"]
+if len(pairs) and at_random:
+    told = {"dataset": headline, "metric_name": "macro F1", "units": units, "sampling": at_random[0]}
+    sources["monotone_fits"] = effects[(effects["kind"] == "flat end") & (effects["term"] == at_random[0])]
+    figures["monotone_fits"] = effect_figures.monotone_fits(pairs, effects, **told)
+    display(figures["monotone_fits"])
+
+# %% [markdown]
+# ## Strategies against random cells, at equal size
+
+# %%
+by_strategy = effects[effects["kind"] == "strategy"]
+if by_strategy["testable"].any():
+    sources["strategy_effects"] = by_strategy
+    figures["strategy_effects"] = effect_figures.forest(by_strategy, xlabel="difference to random cells")
+    display(figures["strategy_effects"])
 
 # %% [markdown]
 # ## Donors, datasets and depth at a fixed number of cells

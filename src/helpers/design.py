@@ -104,7 +104,7 @@ class Design(Strict):
 
     @model_validator(mode="after")
     def _evaluations_can_be_made(self):
-        check_evaluations(self.evaluations, self.evaluation_sets, self.perturbation)
+        check_evaluations(self.evaluations, self.evaluation_sets, self.perturbation, self.runs())
         return self
 
     @model_validator(mode="after")

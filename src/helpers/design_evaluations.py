@@ -96,6 +96,18 @@ class Integration(Evaluation):
     scib_metrics: Selection | None = None
 
 
+class ResponseAxes(Evaluation):
+    """Quality of a predicted response against what teaches the head, with the encoder of each of `runs` fixed.
+
+    `treated` are shares of the treated training cells in per cent, `contexts` numbers of training contexts; each axis
+    ends in all that a held-out context leaves, whether named or not. `repeats` random draws are made at each level.
+    """
+
+    treated: Annotated[list[Annotated[float, Field(gt=0, le=100)]], Field(min_length=1), AfterValidator(distinct)]
+    contexts: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(distinct)]
+    repeats: Annotated[int, Field(ge=2)] = 5
+
+
 class Response(Evaluation):
     """Treated cells of held-out contexts predicted from the embedding of control cells.
 
@@ -107,6 +119,7 @@ class Response(Evaluation):
     context: str = "cell_type"
     min_cells: Annotated[int, Field(ge=4)] = 20
     mlp: Selection | None = None  # the study's head; all runs have a ridge head
+    axes: ResponseAxes | None = None
 
 
 class Evaluations(Strict):
@@ -118,11 +131,21 @@ class Evaluations(Strict):
     perturbation: Response | None = None
     heldout_loss: HeldoutLoss
 
+    @property
+    def response_axes(self) -> ResponseAxes | None:
+        """The axes of what teaches a response, if they are asked for."""
+        return self.perturbation and self.perturbation.axes
+
 
 def check_evaluations(
-    evaluations: Evaluations, sets: Mapping[str, EvaluationSet], perturbation: Perturbation | None
+    evaluations: Evaluations,
+    sets: Mapping[str, EvaluationSet],
+    perturbation: Perturbation | None,
+    runs: Sequence["Run"],
 ) -> None:
-    """Raise ValueError for sets that are not there, names that mislead, and responses without treated cells."""
+    """Raise ValueError for sets that are not there, names that mislead, responses without treated cells, and axes that
+    are for none of `runs`.
+    """
     transfer = evaluations.classification.transfer
     integration = evaluations.integration.sets if evaluations.integration else {}
     named = {f"classification.transfer.{name}": [one.train, one.test] for name, one in transfer.items()}
@@ -141,6 +164,9 @@ def check_evaluations(
             raise ValueError(f"evaluations.{key}: an evaluation set has that name: choose another")
     if (task := evaluations.perturbation) is None:
         return
+    if task.axes is not None and not any(map(task.axes.runs.holds, runs)):
+        chosen = {key: values for key, values in task.axes.runs.model_dump().items() if values}
+        raise ValueError(f"evaluations.perturbation.axes.runs = {chosen} selects no run of the design")
     if task.control is None:
         if not any(entry.context for entry in sets.values()):
             raise ValueError(

@@ -61,9 +61,10 @@ class JointFit:
         By name (E, A, alpha, B, beta, R*): value, low, high. A and B depend on the units of parameters and cells, and
         are hardly knowable; R* has no interval where it is fixed.
     identifiable, reason
-        Whether both exponents have an interval under 1, and in words why not.
+        Whether both exponents have an interval under 1 that lies inside what is looked at, and A and B are positive; in
+        words why not.
     fixed_repetition
-        Whether R* is that of language models, since there are not three numbers of cell-views at one number of cells.
+        Whether R* is that of language models, since nowhere are there three numbers of cell-views for the same cells.
     curve
         The runs.
     """
@@ -134,8 +135,8 @@ def fit_joint(
     ----------
     frame
         One row per run, of one family, dataset and metric, with parameters N, unique cells and cell-views, from which
-        D′ follows (`effective_data`). R* is fitted if there are three numbers of cell-views at some number of unique
-        cells, and is that of language models otherwise.
+        D′ follows (`effective_data`). R* is fitted if there are three numbers of cell-views at some size of model and
+        number of unique cells, and is that of language models otherwise.
     rng
         Of `n_boot` draws.
 
@@ -152,7 +153,7 @@ def fit_joint(
             raise ValueError(f"{column} takes {len(np.unique(values))} values; a joint law needs at least {FEWEST}")
     if np.isnan(curve.sd):
         raise ValueError("one run for each size: a joint law without intervals is not told; add seeds")
-    fixed = pd.DataFrame(curve.x).groupby(1)[2].nunique().max() < FEWEST
+    fixed = pd.DataFrame(curve.x).groupby([0, 1])[2].nunique().max() < FEWEST
     repetition = REPETITION if fixed else None
     data = effective_data(curve.x[:, 1], curve.x[:, 2], REPETITION)
     form = JointForm(np.exp([np.log(curve.x[:, 0]).mean(), np.log(data).mean()]), repetition)
@@ -166,12 +167,19 @@ def fit_joint(
         for name in values
     }
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
-    wide = [
-        f"{name} may be anything from {table.loc[name, 'low']:.2g} to {table.loc[name, 'high']:.2g}"
-        for name in ("alpha", "beta")
-        if table.loc[name, "high"] - table.loc[name, "low"] >= WIDEST
-    ]
-    return JointFit(table, not wide, "; ".join(wide), fixed, curve, point, draws)
+    against = [text for name in ("alpha", "beta") if (text := _untold(name, *table.loc[name, ["low", "high"]]))]
+    against += [f"{name} may be negative" for name in ("A", "B") if table.loc[name, "low"] <= 0]
+    return JointFit(table, not against, "; ".join(against), fixed, curve, point, draws)
+
+
+def _untold(name: str, low: float, high: float) -> str:
+    """Why an exponent's interval tells none; empty if it does."""
+    if high - low >= WIDEST:
+        return f"{name} may be anything from {low:.2g} to {high:.2g}"
+    least, most = np.exp(EXPONENTS)
+    if low < 1.1 * least:
+        return f"{name} may be as small as is looked at ({least:.2g}), where a logarithm does as well"
+    return f"{name} may be as large as is looked at ({most:.2g})" if high > most / 1.1 else ""
 
 
 def _parameters(fits: Fits) -> dict[str, np.ndarray]:

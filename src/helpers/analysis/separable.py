@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 
 STEP = 1e-4  # of the central differences, on parameters that are logarithms
-ENOUGH = 1e-12  # relative decrease of the objective that ends a fit
+ENOUGH = 1e-9  # relative decrease of the objective that ends a fit
 
 
 class Form(Protocol):

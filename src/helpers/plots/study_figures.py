@@ -1,4 +1,4 @@
-"""The figures of the study: size curves, saturation, held-out loss; drawn from the tidy results alone."""
+"""The figures of the study: size curves, responses, held-out loss; drawn from the tidy results alone."""
 
 import textwrap
 
@@ -13,11 +13,6 @@ from helpers.plots import style
 from helpers.plots.style import figure
 
 
-def _legend_name(family: str, sampling: str) -> str:
-    name = style.FAMILY_NAMES.get(family, family)
-    return f"{name}, {style.STRATEGY_NAMES.get(sampling, sampling.replace('_', ' '))}"
-
-
 def _draw_runs(axes: Axes, part: pd.DataFrame, families: list[str], samplings: list[str]) -> None:
     """Seeds as dots, their mean as a line, for each family and sampling with trained runs."""
     for (family, sampling), runs in part.groupby(["family", "sampling"], sort=False):
@@ -25,7 +20,9 @@ def _draw_runs(axes: Axes, part: pd.DataFrame, families: list[str], samplings: l
         colour = style.curve_colour(family, sampling, families, samplings)
         axes.plot(runs["n_cells"], runs["value"], marker, color=colour, ms=2.5, alpha=0.55, mew=0)
         means = runs.groupby("n_cells")["value"].mean()
-        axes.plot(means.index, means, ls=line, marker=marker, ms=4, color=colour, label=_legend_name(family, sampling))
+        axes.plot(
+            means.index, means, ls=line, marker=marker, ms=4, color=colour, label=style.curve_name(family, sampling)
+        )
 
 
 def _trained(results: pd.DataFrame) -> pd.DataFrame:
@@ -151,37 +148,6 @@ def heldout_loss(results: pd.DataFrame, *, units: dict[str, str], n_test: pd.Ser
         unit = "\n".join(textwrap.wrap(units[family], 22))
         panels[row][0].set_ylabel(f"{style.FAMILY_NAMES.get(family, family)}\n{unit}")
     style.shared_legend(fig, panels[:, 0], ncols=3, title=_seeds(trained))
-    return fig
-
-
-@figure
-def saturation_heatmap(points: pd.DataFrame, *, title: str) -> Figure:
-    """Learning saturation points in per cent of the corpus: evaluation sets × (family, strategy), in the
-    study's form.
-    """
-    import seaborn as sns  # takes a second, so only the stages that need it wait
-
-    labels = [
-        _legend_name(family, sampling) for family, sampling in zip(points["family"], points["sampling"], strict=True)
-    ]
-    table = points.assign(column=labels).pivot_table(index="dataset", columns="column", values="percentage", sort=False)
-    fig, axes = plt.subplots(figsize=(1.4 + 1.35 * table.shape[1], 1.0 + 0.42 * table.shape[0]))
-    sns.heatmap(
-        np.log10(table),
-        annot=table.map(lambda value: f"{value:g} %").to_numpy(),
-        fmt="",
-        vmin=0,
-        vmax=2,
-        cmap="cividis",
-        linewidths=1,
-        linecolor="white",
-        cbar=False,
-        ax=axes,
-    )
-    axes.set(xlabel="", ylabel="", title=title)
-    axes.set_xticks(axes.get_xticks(), [label.replace(", ", "\n") for label in table.columns], rotation=0)
-    axes.tick_params(length=0)
-    axes.tick_params(axis="y", rotation=0)
     return fig
 
 

@@ -1,0 +1,169 @@
+"""Scores of runs on evaluation cells drawn anew, the same cells for all runs, from their stored predictions."""
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+import numpy as np
+import pandas as pd
+
+from helpers.analysis.error_curves import LEVELS
+from helpers.analysis.paired_cells import Confusions, Losses, drawn_counts
+from helpers.analysis.results import require
+from helpers.evaluate.classification import scored_types
+from helpers.store import Store, maker_of, prediction_path
+
+F1 = re.compile(r"^([a-z]+_)?(micro_f1|macro_f1)(_at_\d+)?$")
+LOSS = "heldout_loss"
+TOLERANCE = 1e-5  # relative; losses are kept in single precision
+
+Way = tuple[str, str] | None  # what stands before and behind a score in a metric's name; None for losses
+Names = dict[str, tuple[str, str]]  # score -> its column and metric in the results
+
+
+def paired_draws(
+    store: Store,
+    results: pd.DataFrame,
+    *,
+    task: str,
+    metrics: Sequence[str],
+    rng: np.random.Generator,
+    n_boot: int = 1000,
+) -> pd.DataFrame:
+    """Scores of trained runs on evaluation cells drawn anew with replacement, as many as there are.
+
+    Each draw takes the same cells of a set for all runs and metrics, so that draws of runs can be compared one by one.
+
+    Parameters
+    ----------
+    results
+        Tidy results; runs whose predictions the store lacks are left out.
+    task
+        ``classification``, ``finetuning`` or ``heldout_loss``.
+    metrics
+        Of the task: micro and macro F1, reached in any way (``probe_macro_f1``, ``macro_f1_at_10``), or the held-out
+        loss. Cells whose type is not scored are not drawn.
+
+    Returns
+    -------
+    (n_boot, n_columns), with the column levels `column` (``value``; for losses also ``ceiling``, the mean reference of
+    the same cells), `task`, `dataset`, `metric`, `run_id`; as `saturation_points` takes it.
+
+    Raises
+    ------
+    ValueError
+        A metric that single cells do not tell, runs judged on different cells, predictions that do not give the score
+        that stands in the results.
+    """
+    require(results, ["run_id", "family", "width", "task", "dataset", "metric", "percentage", "value"])
+    ways = list(dict.fromkeys(_way(metric) for metric in metrics))
+    rows = results[(results["task"] == task) & results["metric"].isin(metrics) & (results["percentage"] > 0)]
+    rows = rows[rows["run_id"].map(lambda run: store.has(prediction_path(task, run))).astype(bool)].sort_values(
+        "run_id"
+    )
+    sets = sorted(set(rows["dataset"]))
+    seeds = dict(zip(sets, rng.integers(2**63, size=len(sets)), strict=True))
+    tables = [pd.DataFrame(np.empty((n_boot + 1, 0)), columns=pd.MultiIndex.from_arrays([[]] * len(LEVELS)))]
+    for way in ways:
+        judged = rows[rows["metric"].isin([metric for metric in metrics if _way(metric) == way])]
+        judged = judged.drop_duplicates("run_id")
+        read = _losses(store, judged) if way is None else _types(store, task, judged["run_id"].tolist(), way)
+        for dataset, cells, names in read:
+            drawn = _draw(cells, n_boot, np.random.default_rng(seeds[dataset])) if dataset in seeds else {}
+            for score, values in drawn.items():
+                column, metric = names[score]
+                keys = pd.MultiIndex.from_product([[column], [task], [dataset], [metric], judged["run_id"]])
+                tables.append(pd.DataFrame(values, columns=keys))
+    return _checked(pd.concat(tables, axis=1).rename_axis(columns=LEVELS), rows)
+
+
+def _draw(cells: Confusions | Losses, n_boot: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Scores, (1 + n_boot, n_runs): first with each cell once, then of the draws."""
+    once = np.ones((1, cells.n_cells), dtype=np.float32)
+    blocks = [cells.scores(counts) for counts in chain([once], drawn_counts(cells.n_cells, n_boot, rng))]
+    return {score: np.concatenate([block[score] for block in blocks]) for score in blocks[0]}
+
+
+def _checked(draws: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """The draws of what stands in the results, whose scores the predictions must give."""
+    columns = [column for column in ("value", "ceiling") if column in rows]
+    stored = pd.concat([rows.assign(column=column, stored=rows[column]) for column in columns])
+    stored = stored.set_index(LEVELS)["stored"].astype(float)
+    draws = draws.loc[:, draws.columns.isin(stored.index)]
+    stored = stored[draws.columns]
+    given = draws.iloc[0]
+    if len(wrong := stored.index[(given - stored).abs() > TOLERANCE * np.maximum(stored.abs(), 1)]):
+        key = wrong[0]
+        told = f"{key[3]} of {key[4]} on {key[2]} is {stored[key]:.6g} in the results, {given[key]:.6g} by them"
+        maker = maker_of(prediction_path(key[1], key[4]))
+        raise ValueError(f"{len(wrong)} scores differ from the stored predictions ({told}): run {maker}, 50_collect")
+    return draws.iloc[1:].reset_index(drop=True).sort_index(axis=1)
+
+
+def _way(metric: str) -> Way:
+    if metric == LOSS:
+        return None
+    found = F1.match(metric)
+    if found is None:
+        raise ValueError(f"metric {metric!r} is not told by single cells; micro_f1, macro_f1 and {LOSS} are")
+    return found[1] or "", found[3] or ""
+
+
+def _tables(store: Store, task: str, runs: Sequence[str], columns: list[str], way: str) -> Iterator[pd.DataFrame]:
+    """Predictions of each run, of one `way` where a column tells several apart; all of the same cells."""
+    first = None
+    filters = [("way", "==", way)] if way else None
+    for run in runs:
+        path = store.read(prediction_path(task, run))
+        table = pd.read_parquet(path, columns=["dataset", "position", *columns], filters=filters)
+        cells = table[["dataset", "position"]]
+        if first is None:
+            first = cells
+        elif not cells.equals(first):
+            raise ValueError(
+                f"{run} and {runs[0]} were judged on different cells: run {maker_of(f'predictions/{task}--')}"
+            )
+        yield table
+
+
+def _types(store: Store, task: str, runs: list[str], way: Way) -> Iterator[tuple[str, Confusions, Names]]:
+    """True and predicted types of each set."""
+    before, behind = way
+    heads = task == "finetuning"
+    column = "predicted" if heads else f"{before}predicted"
+    predicted, labels = [], None
+    for table in _tables(store, task, runs, ["label", column], f"{before}head{behind}" if heads else ""):
+        if labels is None:
+            labels, known = table[["dataset", "label"]], pd.Index(table["label"].dropna().unique())
+        predicted.append(known.get_indexer(table[column]).astype(np.int16))
+    if labels is None:
+        return
+    rules = store.design.evaluations.classification
+    both_halves = pd.read_parquet(store.read("evaluation_sets.parquet"))
+    for dataset, part in labels.groupby("dataset", sort=False):
+        own = both_halves[both_halves["dataset"] == dataset] if dataset not in rules.transfer else part
+        types = scored_types(own["label"], min_cells=rules.min_cells, headline_min=rules.headline_min_cells)
+        types = types[types["scored"]]
+        number = (
+            pd.Series(np.arange(len(types)), index=types["label"]).reindex(known).fillna(-1).to_numpy(dtype=np.int16)
+        )
+        number = np.append(number, np.int16(-1))  # of what no cell is
+        true = number[known.get_indexer(part["label"])]
+        kept = true >= 0
+        said = np.stack([number[of_run[part.index]][kept] for of_run in predicted], axis=1)
+        names = {score: ("value", f"{before}{score}{behind}") for score in ("micro_f1", "macro_f1")}
+        yield str(dataset), Confusions(true[kept], said, types["headline"].to_numpy()), names
+
+
+def _losses(store: Store, judged: pd.DataFrame) -> Iterator[tuple[str, Losses, Names]]:
+    """Losses and references of the cells of each set; runs of a family and width have one reference."""
+    of_family = judged.groupby(["family", "width"], sort=False, observed=True).ngroup().to_numpy()
+    losses, references, sets = [], {}, None
+    tables = _tables(store, LOSS, judged["run_id"].tolist(), ["loss", "reference"], "")
+    for table, group in zip(tables, of_family, strict=True):
+        sets = table["dataset"] if sets is None else sets
+        losses.append(table["loss"].to_numpy(dtype=np.float32))
+        references.setdefault(group, table["reference"].to_numpy(dtype=np.float32))
+    for dataset, rows in sets.groupby(sets).indices.items() if losses else ():
+        own = [np.stack([column[rows] for column in part], axis=1) for part in (losses, references.values())]
+        yield dataset, Losses(*own, of_family), {"loss": ("value", LOSS), "reference": ("ceiling", LOSS)}

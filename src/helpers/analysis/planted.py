@@ -1,0 +1,112 @@
+"""Planted truths and planted nothing, for the analysis itself: does it find what is there, and only that?"""
+
+from collections.abc import Sequence
+
+import anndata
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from helpers.analysis.joint import REPETITION, effective_data, fit_joint
+from helpers.analysis.scaling import VERDICTS, fit_scaling
+
+SIZES = np.geomspace(57, 5655, 9)
+N_SEEDS = 5
+LEVEL = 10.0  # of a loss that falls by 1: a tenth, as the demo's do
+SHAPES = {  # right verdict -> the shapes that it is planted with; a logarithm is no power law with a floor
+    "no scaling": {"constant": np.zeros(len(SIZES))},
+    "saturated": {"exponential, scale 100": np.exp(-SIZES / 100), "exponential, scale 500": np.exp(-SIZES / 500)},
+    "power law": {f"power law, {exponent}": SIZES**-exponent for exponent in (0.25, 0.4)},
+    "not identifiable": {"logarithm": -np.log(SIZES)},
+}
+LAW = {"E": 1.7, "A": 40.0, "alpha": 0.34, "B": 8.0, "beta": 0.28}
+POINTS = pd.DataFrame(  # beyond the largest runs in both, in data, and among them
+    {"n_parameters": [3e7, 1e7, 1e6], "unique": [57_000.0, 2e5, 1e4], "views": [4e4, 4e5, 4e4]}
+)
+
+
+def planted_curve(shape: np.ndarray, ratio: float, rng: np.random.Generator) -> pd.DataFrame:
+    """Runs of nine sizes and five seeds whose mean losses fall by 1, with a standard deviation of 1 / `ratio`."""
+    means = LEVEL + (shape - shape.min()) / (np.ptp(shape) or 1.0)
+    losses = means + rng.normal(0, 1 / ratio, (N_SEEDS, len(SIZES)))
+    return pd.DataFrame({"n_cells": np.tile(SIZES, N_SEEDS), "loss": losses.ravel()})
+
+
+def verdict_rates(
+    ratios: Sequence[float], repeats: int, rng: np.random.Generator, *, n_boot: int = 200
+) -> pd.DataFrame:
+    """Share of each verdict for each planted shape and ratio of range to standard deviation of seeds.
+
+    Columns: truth (the right verdict), shape, ratio, repeats, right (share), and each of `VERDICTS`.
+    """
+    rows = []
+    for truth, shapes in SHAPES.items():
+        for name, shape in shapes.items():
+            for ratio in ratios:
+                found = [
+                    fit_scaling(planted_curve(shape, ratio, rng), rng=rng, n_boot=n_boot).verdict
+                    for _ in range(repeats)
+                ]
+                shares = {verdict: found.count(verdict) / repeats for verdict in VERDICTS}
+                told = {"truth": truth, "shape": name, "ratio": ratio, "repeats": repeats, "right": shares[truth]}
+                rows.append(told | shares)
+    return pd.DataFrame(rows)
+
+
+def planted_runs(ratio: float, rng: np.random.Generator) -> pd.DataFrame:
+    """Runs of `LAW`: 5 sizes of model × 7 of corpus × 5 seeds, with a standard deviation of their range / `ratio`."""
+    grid = [(n, unique, 4e4) for n in np.geomspace(1e5, 1e7, 5) for unique in np.geomspace(57, 57_000, 7)] * N_SEEDS
+    runs = pd.DataFrame(grid, columns=["n_parameters", "n_unique", "cell_views"])
+    means = _law(*(runs[name] for name in runs))
+    return runs.assign(loss=means + rng.normal(0, np.ptp(means) / ratio, len(runs)))
+
+
+def joint_coverage(repeats: int, rng: np.random.Generator, *, ratio: float = 40.0, n_boot: int = 300) -> pd.DataFrame:
+    """How often 90 % intervals of the joint law hold the truth in tables of `planted_runs`.
+
+    One row per quantity (E, alpha, beta, loss at each of `POINTS`): quantity, truth, held (share).
+    """
+    losses = _law(*(POINTS[name] for name in POINTS))
+    truths = {name: LAW[name] for name in ("E", "alpha", "beta")}
+    truths |= {f"loss at point {number + 1}": loss for number, loss in enumerate(losses)}
+    held = np.zeros((repeats, len(truths)), dtype=bool)
+    for repeat in range(repeats):
+        fit = fit_joint(planted_runs(ratio, rng), rng=rng, n_boot=n_boot)
+        known = fit.parameters.loc[["E", "alpha", "beta"], ["low", "high"]].to_numpy()
+        foretold = fit.predict(*(POINTS[name].to_numpy() for name in POINTS))[["low", "high"]].to_numpy()
+        low, high = np.concatenate([known, foretold]).T
+        held[repeat] = (low <= list(truths.values())) & (list(truths.values()) <= high)
+    return pd.DataFrame({"quantity": truths.keys(), "truth": truths.values(), "held": held.mean(axis=0)})
+
+
+def shuffled_sizes(repeats: int, rng: np.random.Generator, *, n_boot: int = 200) -> pd.Series:
+    """Share of each verdict where the losses of a power law are dealt to the sizes at random."""
+    shape = SHAPES["power law"]["power law, 0.4"]
+    found = []
+    for _ in range(repeats):
+        runs = planted_curve(shape, 20, rng)
+        found.append(fit_scaling(runs.assign(n_cells=rng.permutation(runs["n_cells"])), rng=rng, n_boot=n_boot).verdict)
+    return pd.Series({verdict: found.count(verdict) / repeats for verdict in VERDICTS})
+
+
+def simulated_cells(
+    n_cells: int, rng: np.random.Generator, *, n_genes: int = 800, n_factors: int = 4
+) -> anndata.AnnData:
+    """Raw counts whose logarithmic rates have `n_factors` dimensions, with the same axes in every call.
+
+    `cell_type` in obs is the strongest factor.
+    """
+    axes = np.random.default_rng(0)
+    share, loadings = axes.gamma(2, 1, n_genes), axes.normal(0, 1, (n_factors, n_genes))
+    factors = rng.normal(0, 1, (n_cells, n_factors)) * np.linspace(1, 0.7, n_factors)
+    rates = share * np.exp(0.5 * factors @ loadings)
+    counts = rng.poisson(3000 * rates / rates.sum(axis=1, keepdims=True)).astype(np.float32)
+    obs = pd.DataFrame(
+        {"cell_type": np.abs(factors).argmax(axis=1).astype(str)}, index=[f"c{i}" for i in range(n_cells)]
+    )
+    return anndata.AnnData(sp.csr_matrix(counts), obs, pd.DataFrame(index=[f"g{i}" for i in range(n_genes)]))
+
+
+def _law(n_parameters: np.ndarray, unique: np.ndarray, views: np.ndarray) -> np.ndarray:
+    data = effective_data(np.asarray(unique), np.asarray(views), REPETITION)
+    return LAW["E"] + LAW["A"] / np.asarray(n_parameters) ** LAW["alpha"] + LAW["B"] / data ** LAW["beta"]

@@ -1,0 +1,140 @@
+"""Figures of saturation points: in the study's form, with the probability of each size, and what a doubling gains."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from helpers.plots import style
+from helpers.plots.style import figure
+from helpers.reading import between
+
+LEAST = 0.05  # probability that is written out
+
+
+@figure
+def saturation_heatmap(points: pd.DataFrame, *, title: str) -> Figure:
+    """Learning saturation points in per cent of the corpus: evaluation sets × (family, strategy), in the
+    study's form.
+    """
+    import seaborn as sns  # takes a second, so only the stages that need it wait
+
+    named = zip(points["family"], points["sampling"], points["width"], strict=True)
+    labels = [style.curve_name(*curve) for curve in named]
+    table = points.assign(column=labels).pivot_table(index="dataset", columns="column", values="percentage")
+    table = table.reindex(list(dict.fromkeys(points["dataset"])), columns=list(dict.fromkeys(labels)))
+    fig, axes = plt.subplots(figsize=(1.4 + 1.35 * table.shape[1], 1.0 + 0.42 * table.shape[0]))
+    sns.heatmap(
+        np.log10(table),
+        annot=table.map(lambda value: f"{value:g} %").to_numpy(),
+        fmt="",
+        vmin=0,
+        vmax=2,
+        cmap="cividis",
+        linewidths=1,
+        linecolor="white",
+        cbar=False,
+        ax=axes,
+    )
+    axes.set(xlabel="", ylabel="", title=title)
+    axes.set_xticks(axes.get_xticks(), [label.replace(", ", "\n") for label in table.columns], rotation=0)
+    axes.tick_params(length=0)
+    axes.tick_params(axis="y", rotation=0)
+    return fig
+
+
+@figure
+def probability_heatmap(points: pd.DataFrame, sizes: pd.DataFrame, *, title: str) -> Figure:
+    """Probability of each size as the saturation point by the error rule, in per cent of the draws.
+
+    Models in rows, samplings in columns, a line per evaluation set. `points` is what `saturation_points` returns by the
+    error rule for one metric and q, `sizes` what `size_probabilities` returns.
+    """
+    models = list(dict.fromkeys(zip(sizes["family"], sizes["width"], strict=True)))
+    samplings, names = list(dict.fromkeys(sizes["sampling"])), list(dict.fromkeys(sizes["dataset"]))
+    steps = sizes.groupby("sampling", sort=False)["percentage"].agg(lambda values: sorted(set(values)))
+    widths = [max(len(steps[sampling]), 5) for sampling in samplings]
+    fig, panels = plt.subplots(
+        len(models),
+        len(samplings),
+        figsize=(1.2 + 0.34 * sum(widths), 0.9 + (0.45 + 0.27 * len(names)) * len(models)),
+        width_ratios=widths,
+        sharey=True,
+        squeeze=False,
+    )
+    for row, (family, width) in zip(panels, models, strict=True):
+        for axes, sampling in zip(row, samplings, strict=True):
+            of_panel = [
+                table[(table["family"] == family) & (table["width"] == width) & (table["sampling"] == sampling)]
+                for table in (points, sizes)
+            ]
+            _draw_probabilities(axes, *of_panel, steps[sampling], names)
+            axes.set_title(style.curve_name(family, sampling, width))
+    for axes in panels[-1]:
+        axes.set_xlabel("size, % of the corpus")
+    cells = sizes["n_cells"].dropna()
+    told = (
+        f"numbers: % of draws over {_resampled(points)}; ring: the point; line: 90 % interval\n"
+        f"{between(points['n_seeds'], 'd')} seeds{f', {between(cells, ",.0f")} cells' if len(cells) else ''}; "
+        "a curve at its largest size has not saturated within the range, beyond which nothing is known"
+    )
+    fig.suptitle(f"{title}\n{told}", size=8)
+    return fig
+
+
+def _draw_probabilities(
+    axes: Axes, points: pd.DataFrame, sizes: pd.DataFrame, steps: list[float], names: list[str]
+) -> None:
+    grid = sizes.pivot_table(index="dataset", columns="percentage", values="probability").reindex(names, columns=steps)
+    axes.imshow(grid, cmap="Blues", vmin=0, vmax=1.4, aspect="auto")
+    for line, column in np.argwhere(grid.to_numpy() >= LEAST):
+        axes.text(column, line - 0.06, f"{100 * grid.iloc[line, column]:.0f}", ha="center", va="center", size=5.5)
+    for point in points.itertuples():
+        line = names.index(point.dataset)
+        if np.isfinite(point.low):
+            ends = [steps.index(point.low) - 0.3, steps.index(point.high) + 0.3]
+            axes.plot(ends, [line + 0.36] * 2, color="#D55E00", lw=1.4)
+        else:
+            axes.text(-0.4, line, "no interval", va="center", size=6, color=style.GREY)
+        if np.isfinite(point.percentage):
+            axes.plot(steps.index(point.percentage), line - 0.02, "o", ms=10, mfc="none", mec="#D55E00", mew=1)
+    axes.set_xticks(range(len(steps)), [f"{step:g}" for step in steps])
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+@figure
+def gains(points: pd.DataFrame, *, title: str) -> Figure:
+    """Fall of the error for twice the cells between the two largest sizes, with 90 % intervals, a panel per model.
+
+    `points` is what `saturation_points` returns by the error rule for one metric.
+    """
+    models = list(dict.fromkeys(zip(points["family"], points["width"], strict=True)))
+    samplings, names = list(dict.fromkeys(points["sampling"])), list(dict.fromkeys(points["dataset"]))
+    size = (1.2 + 2.9 * len(models), 1.3 + 0.32 * len(names))
+    fig, panels = plt.subplots(1, len(models), figsize=size, sharey=True, squeeze=False)
+    for axes, (family, width) in zip(panels[0], models, strict=True):
+        own = points[(points["family"] == family) & (points["width"] == width)]
+        for place, sampling in enumerate(samplings):
+            part = own[own["sampling"] == sampling]
+            at = [names.index(name) + 0.6 * ((place + 0.5) / len(samplings) - 0.5) for name in part["dataset"]]
+            colour = style.SAMPLING_COLOURS[place % len(style.SAMPLING_COLOURS)]
+            axes.hlines(at, part["gain_low"], part["gain_high"], color=colour, lw=1.2)
+            label = style.STRATEGY_NAMES.get(sampling, sampling.replace("_", " "))
+            axes.plot(part["gain_per_doubling"], at, "o", ms=3.5, color=colour, label=label)
+        axes.axvline(0, color=style.GREY, lw=0.8)
+        axes.set(title=style.FAMILY_NAMES.get(family, family) + ("" if width == 1 else f" {width:g}×"))
+        axes.set(xlabel="fall of the error for twice the cells (better →)")
+    panels[0][0].set_yticks(range(len(names)), names)
+    panels[0][0].invert_yaxis()
+    seeds = f"{between(points['n_seeds'], 'd')} seeds; 90 % intervals over {_resampled(points)}"
+    style.shared_legend(fig, panels[0], ncols=4, title=seeds)
+    fig.suptitle(title, size=8.5)
+    return fig
+
+
+def _resampled(points: pd.DataFrame) -> str:
+    told = [name for name in dict.fromkeys(points["resampled"]) if name != "nothing"]
+    return " or ".join(told).replace("cells", "test cells") or "nothing"

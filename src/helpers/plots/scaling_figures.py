@@ -1,0 +1,235 @@
+"""Figures of scaling laws: fitted curves with their bands, excess losses, exponents, verdicts, compute frontiers."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+
+from helpers.analysis.laws import NAMES
+from helpers.analysis.scaling import VERDICTS, ScalingFit
+from helpers.plots import style
+from helpers.plots.style import figure
+from helpers.reading import between
+
+VERDICT_COLOURS = dict(zip(VERDICTS, ("#56B4E9", "#E69F00", "#009E73", "#D9D9D9"), strict=True))
+METRIC_NAMES = {
+    "heldout_loss": "held-out loss",
+    "macro_f1": "1 − macro F1",
+    "avg_bio": "1 − AvgBIO",
+    "calibrated_specific_r": "1 − calibrated r of the context-specific response",
+}
+TASK_NAMES = {
+    ("heldout_loss", "heldout_loss"): "held-out loss",
+    ("classification", "macro_f1"): "types (5-NN)",
+    ("finetuning", "macro_f1"): "types (head)",
+    ("integration", "avg_bio"): "AvgBIO",
+    ("perturbation", "calibrated_specific_r"): "response",
+}
+
+
+def _name(model: str) -> str:
+    return style.FAMILY_NAMES.get(model, model)
+
+
+def _sized(table: pd.DataFrame) -> pd.Series:
+    """Names of the models of curves, with width and budget where the table holds several for a model."""
+    names = table["model"].map(_name)
+    for column, form in (("width", "{:g}×"), ("budget", "{}")):
+        several = table.groupby("model")[column].transform("nunique") > 1
+        told = ["" if pd.isna(value) else form.format(value) for value in table[column]]
+        names = names.where(~several, names + " " + pd.Series(told, index=table.index).str.replace("cell_views=", ""))
+    return names.str.strip()
+
+
+def _told(table: pd.DataFrame) -> str:
+    """Runs of what is shown, for a legend's title."""
+    return (
+        f"{between(table['n_runs'], 'd')} models a panel, {between(table['seeds'], 'd')} seeds (dots); "
+        "line: leading form; band: 90 % interval within the range, which tells nothing beyond it"
+    )
+
+
+def _runs_of(law: pd.Series, runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs of a curve over corpus sizes."""
+    same = [runs[name] == law[name] for name in ("model", "width", "budget", "sampling", "dataset", "metric")]
+    return runs[np.logical_and.reduce(same)]
+
+
+@figure
+def fitted_curves(table: pd.DataFrame, curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
+    """Losses of runs, the leading form and its band: models in rows, datasets in columns; colours are verdicts.
+
+    `table` holds the curves of one axis and metric by their number, `curves` what `law_curves` returns, `runs` what
+    `losses` returns with a column `model`.
+    """
+    axis, metric = table["axis"].iloc[0], table["metric"].iloc[0]
+    models, names = list(dict.fromkeys(table["model"])), list(dict.fromkeys(table["dataset"]))
+    size = (2.35 * len(names), 2.0 * len(models) + 0.8)
+    fig, panels = plt.subplots(len(models), len(names), figsize=size, squeeze=False)
+    for row, model in zip(panels, models, strict=True):
+        for axes, name in zip(row, names, strict=True):
+            part = table[(table["model"] == model) & (table["dataset"] == name)]
+            for number, law in part.iterrows():
+                own = _runs_of(law, runs)
+                _draw_law(axes, law, curves[curves["curve"] == number], own[axis], own["loss"])
+                if axis == "n_cells":
+                    sizes = own.drop_duplicates("percentage").sort_values("percentage")
+                    cells, shares = sizes["n_cells"].to_numpy(), sizes["percentage"].to_numpy()
+                    style.size_axis(axes, cells, shares, name_percentages=axes in panels[0])
+            if axes in panels[0]:
+                axes.set_title(name)
+            if axes in panels[-1]:
+                axes.set_xlabel(NAMES[axis])
+        row[0].set_ylabel(f"{_name(model)}\n{METRIC_NAMES.get(metric, metric)}")
+    handles = [plt.Line2D([], [], color=colour, lw=3, label=name) for name, colour in VERDICT_COLOURS.items()]
+    fig.legend(handles=handles, loc="outside lower center", ncols=4, title=_told(table))
+    return fig
+
+
+def _draw_law(axes: Axes, law: pd.Series, curve: pd.DataFrame, x: pd.Series, loss: pd.Series) -> None:
+    colour = VERDICT_COLOURS[law["verdict"]]
+    axes.plot(x, loss, "o", ms=2.5, mew=0, color="#333333", alpha=0.6)
+    axes.plot(curve["x"], curve["value"], color=colour if law["verdict"] != VERDICTS[-1] else "#8C8C8C", lw=1.4)
+    axes.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=0.45, lw=0)
+    told = law["form"]
+    if np.isfinite(law["exponent"]):
+        told += f"\n{law['exponent']:.2f} ({law['low']:.2f} to {law['high']:.2f})"
+    axes.text(0.97, 0.95, told, transform=axes.transAxes, ha="right", va="top", size=6.5)
+    axes.set_xscale("log")
+
+
+@figure
+def excess_loss(table: pd.DataFrame, curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
+    """Mean loss of each size above the fitted floor, on logarithmic axes, where the verdict is a power law."""
+    laws = table[table["verdict"] == "power law"]
+    names = _sized(laws)
+    axis, models = table["axis"].iloc[0], list(dict.fromkeys(laws["model"]))
+    fig, panels = plt.subplots(1, max(len(models), 1), figsize=(3.4 * max(len(models), 1), 4.0), squeeze=False)
+    for axes, model in zip(panels[0], models, strict=False):
+        for colour, (number, law) in zip(style.SAMPLING_COLOURS, laws[laws["model"] == model].iterrows(), strict=False):
+            means = _runs_of(law, runs).groupby(axis)["loss"].mean()
+            curve = curves[curves["curve"] == number]
+            own = "" if names[number] == _name(model) else names[number].removeprefix(_name(model)) + ", "
+            told = f"{law['exponent']:.2f} ({law['low']:.2f} to {law['high']:.2f})"
+            label = f"{own}{law['dataset']}, {style.STRATEGY_NAMES.get(law['sampling'], law['sampling'])}: {told}"
+            axes.plot(means.index, means - law["floor"], "o", ms=3.5, color=colour, label=label)
+            axes.plot(curve["x"], curve["value"] - law["floor"], color=colour, lw=1.1)
+        axes.set(xscale="log", yscale="log", title=_name(model), xlabel=NAMES[axis])
+        axes.legend(title="exponent (90 %)", fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1)
+    panels[0][0].set_ylabel("mean loss above the fitted floor")
+    if not models:
+        panels[0][0].text(0.5, 0.5, "no curve has a power law", ha="center", transform=panels[0][0].transAxes)
+    return fig
+
+
+@figure
+def exponent_forest(table: pd.DataFrame) -> Figure:
+    """Exponents with 90 % intervals of all curves that lead with a power law; open: the verdict is another one."""
+    laws = table[np.isfinite(table["low"])].sort_values(["axis", "model", "metric", "dataset"], kind="stable")
+    fig, axes = plt.subplots(figsize=(6.2, 0.8 + 0.2 * max(len(laws), 2)))
+    labels, names = [], _sized(laws)
+    for place, (_, law) in enumerate(laws.iterrows()):
+        colour = style.family_colour(law["model"], list(dict.fromkeys(table["model"])))
+        at = -place
+        axes.plot([law["low"], law["high"]], [at, at], color=colour, lw=1.3)
+        if np.isfinite(law["exponent"]):
+            filled = colour if law["verdict"] == "power law" else "white"
+            axes.plot(law["exponent"], at, "o", ms=4, mfc=filled, mec=colour)
+        what = TASK_NAMES.get((law["task"], law["metric"]), law["metric"])
+        how = style.STRATEGY_NAMES.get(law["sampling"], law["sampling"]) or "all"
+        labels.append(f"{names[law.name]} · {what} · {law['dataset']} · {how} · {NAMES[law['axis']]}")
+    axes.set_yticks(-np.arange(len(laws)), labels, size=6)
+    axes.set(xlabel="exponent, 90 % interval", xlim=(0, None))
+    told = (
+        f"{between(laws['n_runs'], 'd')} models a curve, {between(laws['seeds'], 'd')} seeds" if len(laws) else "none"
+    )
+    fig.suptitle(
+        f"Curves that a power law leads ({told}), within the fitted range\n"
+        "no dot: not told, the interval is 1 or wider; open dot: the verdict is no power law",
+        size=7.5,
+    )
+    axes.axvline(0, color=style.GREY, lw=0.8)
+    return fig
+
+
+@figure
+def verdict_map(table: pd.DataFrame, *, title: str) -> Figure:
+    """Verdict of every curve of one axis: what is judged in rows, models and samplings in columns."""
+    rows = [
+        f"{TASK_NAMES.get((task, metric), metric)}: {name}"
+        for task, metric, name in _keys(table, ("task", "metric", "dataset"))
+    ]
+    columns = [
+        f"{name}\n{style.STRATEGY_NAMES.get(how, how.replace('_', ' '))}"
+        for name, how in zip(_sized(table), table["sampling"], strict=True)
+    ]
+    codes = table["verdict"].map(VERDICTS.index).to_numpy()
+    named = pd.DataFrame({"row": rows, "column": columns, "code": codes})
+    grid = named.pivot_table(index="row", columns="column", values="code", sort=False)
+    fig, axes = plt.subplots(figsize=(2.2 + 0.95 * grid.shape[1], 1.3 + 0.22 * grid.shape[0]))
+    colours = ListedColormap([VERDICT_COLOURS[name] for name in VERDICTS])
+    axes.pcolormesh(grid.to_numpy(), cmap=colours, vmin=-0.5, vmax=len(VERDICTS) - 0.5, edgecolors="white", lw=1)
+    axes.set_xticks(np.arange(grid.shape[1]) + 0.5, grid.columns, size=6.5)
+    axes.set_yticks(np.arange(grid.shape[0]) + 0.5, grid.index, size=6.5)
+    axes.invert_yaxis()
+    axes.tick_params(length=0)
+    axes.set_title(title)
+    handles = [plt.Rectangle((0, 0), 1, 1, color=VERDICT_COLOURS[name], label=name) for name in VERDICTS]
+    fig.legend(handles=handles, loc="outside lower center", ncols=2)
+    return fig
+
+
+def _keys(table: pd.DataFrame, columns: tuple[str, ...]) -> list[tuple]:
+    return list(table[list(columns)].itertuples(index=False, name=None))
+
+
+@figure
+def compute_frontier(profiles: pd.DataFrame, frontier: pd.DataFrame, *, title: str) -> Figure:
+    """Loss against model size at several budgets with bands, and the compute-optimal size of each budget.
+
+    `profiles` has budget, n_parameters, value, low, high; `frontier` is that of `JointFit`.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(6.6, 2.9))
+    budgets = list(dict.fromkeys(profiles["budget"]))
+    for budget, colour in zip(budgets, style.sequential(len(budgets)), strict=True):
+        part = profiles[profiles["budget"] == budget]
+        left.plot(part["n_parameters"], part["value"], color=colour, label=f"{budget:.1e}")
+        left.fill_between(part["n_parameters"], part["low"], part["high"], color=colour, alpha=0.25, lw=0)
+        best = frontier[frontier["budget"] == budget].iloc[0]
+        left.plot(best["n_parameters"], best["loss"], "o", ms=4, mec=colour, mfc=colour if best["inside"] else "white")
+    shown = profiles["value"].quantile([0, 0.9])
+    left.set(xscale="log", xlabel="parameters", ylabel="predicted loss")
+    left.set_ylim(shown.iloc[0] - 0.1 * np.ptp(shown), shown.iloc[1] + 0.1 * np.ptp(shown))
+    left.legend(title="FLOPs", fontsize=6)
+    right.plot(frontier["budget"], frontier["n_parameters"], color="#0072B2", lw=1.2)
+    right.fill_between(frontier["budget"], frontier["low"], frontier["high"], color="#0072B2", alpha=0.25, lw=0)
+    right.set(xscale="log", yscale="log", xlabel="training FLOPs", ylabel="compute-optimal parameters")
+    fig.suptitle(f"{title} (open dots: the band leaves the sizes that were fitted)", size=8)
+    return fig
+
+
+@figure
+def controls(coverage: pd.DataFrame, rates: pd.DataFrame, runs: pd.DataFrame, law: ScalingFit) -> Figure:
+    """What `80_controls` found: coverage of intervals, right verdicts by noise, and the law of simulated cells."""
+    fig, (first, second, third) = plt.subplots(1, 3, figsize=(9.4, 3.0), width_ratios=[1, 1.2, 1])
+    first.axvspan(0.85, 0.95, color="#D9D9D9", lw=0)
+    first.plot(coverage["held"], coverage["quantity"], "o", color="#0072B2")
+    first.invert_yaxis()
+    first.set(xlim=(0.7, 1), xlabel="share of 90 % intervals that hold the truth", title="joint law")
+    for (truth, shape), part in rates.groupby(["truth", "shape"], sort=False):
+        line = "-" if shape == rates.loc[rates["truth"] == truth, "shape"].iloc[0] else "--"
+        second.plot(part["ratio"], part["right"], f"o{line}", ms=4, color=VERDICT_COLOURS[truth], label=f"{shape}")
+    second.axhline(0.95, color=style.GREY, lw=0.9, ls=":")
+    second.set(xscale="log", ylim=(-0.03, 1.03), xlabel="range / SD of seeds", title="right verdicts")
+    second.set_xticks(ratios := sorted(set(rates["ratio"])), [f"{ratio:g}" for ratio in ratios])
+    second.set_xticks([], minor=True)
+    second.legend(fontsize=6, loc="lower right")
+    floor = law.predict(law.curve.x[-1:])[0] - law.to_come
+    x = np.geomspace(*law.curve.x[[0, -1]], 50)
+    third.plot(runs["n_cells"], runs["loss"] - floor, "o", ms=3, mew=0, alpha=0.5, color="#333333")
+    third.plot(x, law.predict(x) - floor, color=VERDICT_COLOURS["power law"], label=f"exponent {law.exponent:.2f}")
+    third.set(xscale="log", yscale="log", xlabel="simulated cells", title="PCA's loss above its floor")
+    third.legend()
+    return fig
