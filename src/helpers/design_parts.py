@@ -15,6 +15,14 @@ def distinct(values: list) -> list:
     return values
 
 
+def _entries(values: list) -> list:
+    """Names, and pairs of a context and a perturbation as tuples; each may stand only once."""
+    for value in values:
+        if not isinstance(value, str) and len(value) != 2:
+            raise ValueError(f"{value!r} is no pair of a context and a perturbation")
+    return distinct([value if isinstance(value, str) else tuple(value) for value in values])
+
+
 def _one_decimal(value: float) -> float:
     if not math.isclose(value, round(value, 1)) or round(value, 1) == 0:
         raise ValueError(f"{value:g} has more than one decimal; run ids carry one, at least 0.1")
@@ -136,7 +144,8 @@ class EvaluationSet(Strict):
     perturbation: Text | None = None
     context: Text | None = None
     control: Text | None = None  # value of `perturbation` that marks untreated cells; "control" if left out
-    held_out: Annotated[list[Text], AfterValidator(distinct)] = []  # contexts left out in turn; empty for all
+    split: Literal["context", "perturbation", "both"] = "context"  # what no head learns from
+    held_out: Annotated[list[Text | list[Text]], AfterValidator(_entries)] = []  # left out in turn; empty for all
     genes: Text | None = None  # column of the file's var with the gene names, if var_names are others
     source: Text | None = None  # where the file comes from, told when it is missing
     at_most: Annotated[int, Field(ge=10)] | None = None
@@ -154,11 +163,15 @@ class EvaluationSet(Strict):
                 raise ValueError(f"{key} = {getattr(self, key)!r} is of a file: give its path, or leave {key} out")
         if self.context is not None and self.perturbation is None:
             raise ValueError(f"context = {self.context!r} has no perturbation: name its column, or leave context out")
-        for key in ("control", "held_out"):
-            if self.context is None and getattr(self, key):
+        for key in ("control", "held_out", "split"):
+            if self.context is None and getattr(self, key) not in (None, [], "context"):
                 raise ValueError(
                     f"{key} = {getattr(self, key)!r} needs the columns perturbation and context: name them"
                 )
+        for entry in self.held_out:
+            if isinstance(entry, str) == (self.split == "both"):
+                would = "pairs such as [a type, a drug]" if self.split == "both" else f"names of a {self.split}"
+                raise ValueError(f"held_out = {entry!r}, but split = {self.split!r} holds out {would}")
         return self
 
 

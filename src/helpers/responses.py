@@ -10,7 +10,7 @@ from anndata import AnnData
 from helpers.corpus.checks import match
 from helpers.corpus.external import in_source
 from helpers.design import Design, DesignError
-from helpers.evaluate.perturbation_task import Task, read_task
+from helpers.evaluate.perturbation_task import Task, in_turn, read_task, training_conditions
 
 CONTROL, TREATED = "control", "treated"
 
@@ -18,13 +18,15 @@ CONTROL, TREATED = "control", "treated"
 @dataclass(frozen=True)
 class ResponseCells:
     """Cells of one dataset of results: sorted `positions` (n,) in the corpus; `obs` (n,) with `perturbation`, of which
-    `control` marks untreated cells, and `context`; `folds`, contexts that are held out together, one after the other.
+    `control` marks untreated cells, and `context`; `folds`, what is held out together, one after the other: contexts,
+    perturbations, or pairs of both, as `split` says.
     """
 
     positions: np.ndarray
     obs: pd.DataFrame
     control: str
-    folds: tuple[tuple[str, ...], ...]
+    folds: tuple[tuple[str | tuple[str, str], ...], ...]
+    split: str = "context"
 
 
 class ResponseTask(NamedTuple):
@@ -51,9 +53,10 @@ def response_cells(obs: pd.DataFrame, roles: pd.Series, sets: pd.DataFrame, desi
             positions = np.sort(sets.loc[sets["dataset"] == name, "position"].to_numpy())
             table = obs.iloc[positions][["perturbation", "context"]].astype(str)
             control = entry.control or CONTROL
-            usable = _usable(table, control, task.min_cells)
-            folds = tuple((context,) for context in entry.held_out or usable)
-            found[name] = ResponseCells(positions, table, control, folds)
+            folds = entry.held_out
+            if not folds and control in set(table["perturbation"]):
+                folds = in_turn(table, control=control, split=entry.split, min_cells=task.min_cells)
+            found[name] = ResponseCells(positions, table, control, tuple((one,) for one in folds), entry.split)
             _check(found[name], f"evaluation_sets.{name}", task.min_cells)
     return found
 
@@ -81,40 +84,20 @@ def _of_the_corpus(obs: pd.DataFrame, roles: pd.Series, sets: pd.DataFrame, desi
     return found
 
 
-def _usable(table: pd.DataFrame, control: str, min_cells: int) -> list[str]:
-    """Contexts with enough control cells, and enough of some treatment."""
-    sizes = pd.crosstab(table["context"], table["perturbation"])
-    if control not in sizes:
-        return []
-    enough = (sizes[control] >= min_cells) & (sizes.drop(columns=control).max(axis=1) >= min_cells)
-    return sorted(sizes.index[enough])
-
-
 def _check(cells: ResponseCells, key: str, min_cells: int) -> None:
     """Raise DesignError for a fold that holds out what is not there or leaves too little to learn from."""
     values = sorted(set(cells.obs["perturbation"]))
     if cells.control not in values:
         raise DesignError(f"{key}.control = {cells.control!r} marks no cell; there are: {', '.join(values)}")
-    usable = _usable(cells.obs, cells.control, min_cells)
-    least = f"evaluations.perturbation.min_cells = {min_cells}"
+    least = f"evaluations.perturbation.min_cells = {min_cells}, and no model may have learned from the control cells"
+    if not cells.folds:
+        raise DesignError(f"{key}: no {cells.split} has enough control and treated cells to be held out; {least}")
+    options = {"control": cells.control, "split": cells.split, "min_cells": min_cells}
     for fold in cells.folds:
-        for context in fold:
-            if context not in usable:
-                n = [int(cells.obs["context"].eq(context)[of].sum()) for of in _sides(cells)]
-                raise DesignError(
-                    f"{key}: {context} has {n[0]} control cells that no model learns from and {n[1]} "
-                    f"treated ones; {least}"
-                )
-    if any(len(set(usable) - set(fold)) < 2 for fold in cells.folds or [()]):
-        raise DesignError(
-            f"{key}: contexts with enough cells are {', '.join(usable) or 'none'}; two beside those that "
-            f"are held out are needed, {least}"
-        )
-
-
-def _sides(cells: ResponseCells) -> tuple[pd.Series, pd.Series]:
-    control = cells.obs["perturbation"] == cells.control
-    return control, ~control
+        try:
+            training_conditions(cells.obs, held_out=fold, **options)
+        except ValueError as error:
+            raise DesignError(f"{key}: {error}; {least}") from error
 
 
 def response_tasks(
@@ -127,6 +110,6 @@ def response_tasks(
         part.obs = one.obs
         columns = {"control": one.control, "perturbation": "perturbation", "context": "context"}
         for fold in one.folds:
-            task = read_task(part, **columns, held_out=fold, min_cells=min_cells)
+            task = read_task(part, **columns, held_out=fold, split=one.split, min_cells=min_cells)
             tasks.append(ResponseTask(name, task, one.positions[task.control_rows]))
     return tasks
