@@ -81,23 +81,28 @@ def predict(run, part: pd.DataFrame) -> dict[str, np.ndarray]:
 
 # %%
 def evaluate(run) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tidy scores and per-cell predictions of one run on all sets."""
+    """Tidy scores, of sets and of each type, and per-cell predictions of one run on all sets."""
     scores, predictions = [], []
     for name, part in parts.items():
         test = part[~part["train"]]
         told = predict(run, part)
         for way, predicted in told.items():
             values = classification.scores(test["label"], predicted, types=scored[name])
-            scores += [(name, f"{way}{metric}", value) for metric, value in values.items()]
+            scores.append(judging.tidy([(name, f"{way}{metric}", value) for metric, value in values.items()]))
+            of_types = classification.type_scores(test["label"], predicted, types=scored[name])
+            of_types = of_types.rename(columns={"label": "type", "n": "n_test", "f1": "value"})
+            of_types = of_types[["type", "n_test", "value"]]
+            scores.append(of_types.assign(dataset=name, metric=f"{way}type_f1"))
         kept = test[["dataset", "position", "label"]]
         predictions.append(kept.assign(**{f"{way}predicted": predicted for way, predicted in told.items()}))
-    return judging.tidy(scores), pd.concat(predictions, ignore_index=True)
+    return pd.concat(scores, ignore_index=True), pd.concat(predictions, ignore_index=True)
 
 
 # %%
 inputs = ["corpus", "evaluation_sets.parquet"]
 settings = {"seed": study.seed, **task.model_dump(exclude={"runs"})}
-scores = judging.judge(artifacts, "classification", runs, evaluate, inputs=inputs, settings=settings)
+everything = judging.judge(artifacts, "classification", runs, evaluate, inputs=inputs, settings=settings)
+scores = judging.whole(everything)
 
 # %% [markdown]
 # ## Scores

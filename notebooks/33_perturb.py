@@ -34,7 +34,7 @@ import pandas as pd
 
 from helpers import corpus, judging, store
 from helpers.design import NO_STRATEGY
-from helpers.evaluate import baselines, perturbation
+from helpers.evaluate import baselines, perturbation, perturbation_means
 from helpers.evaluate.perturbation_heads import mlp
 from helpers.reading import finding
 from helpers.responses import response_cells, response_tasks
@@ -63,6 +63,7 @@ tasks = response_tasks(cells, positions, found, min_cells=task.min_cells)
 inputs = ["corpus", "split.parquet", "evaluation_sets.parquet"]
 folds = {name: one.folds for name, one in found.items()}
 settings = {"seed": study.seed, **task.model_dump(exclude={"runs"}), "folds": folds}
+settings["splits"] = {name: entry.split for name, entry in study.external.items()}
 file = artifacts.artifact(store.controls_path("perturbation"), inputs=inputs, settings=settings)
 stored = pd.read_parquet(artifacts.read(file.relative)) if file.fresh else None
 
@@ -76,7 +77,9 @@ for name, one, _ in tasks:
     references.append(perturbation.prepare(one, rng=study.rng("response", name, *one.training), controls=known))
 controls = pd.concat(
     [
-        reference.controls.reset_index(names="metric").assign(dataset=name, **where._asdict())
+        reference.controls.reset_index(names="metric").assign(
+            dataset=name, n_de=perturbation_means.n_de(reference.truth), **where._asdict()
+        )
         for (name, *_), of_task in zip(tasks, references, strict=True)
         for where, reference in of_task.items()
     ],
@@ -89,14 +92,15 @@ if stored is None:
 # %% [markdown]
 # ## Predict
 # Baselines that are nulls or ceilings have their scores from above; `own_pca` is a head on the components of the
-# control cells alone.
+# control cells alone. A dataset's value, null and ceiling are means over the same held-out conditions, a calibrated
+# score over those that separate null from ceiling; `n_conditions` counts them. The scores of each condition are kept.
 
 
 # %%
 def evaluate(run) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tidy scores, means over the held-out conditions of a dataset, and predicted responses by gene."""
+    """Tidy scores of the datasets and of their held-out conditions, and predicted responses by gene."""
     if run in controls or run in ("floor", "ceiling"):
-        return control_scores(run), pd.DataFrame({"dataset": [], "gene": [], "delta": []})
+        return with_means(control_scores(run)), pd.DataFrame({"dataset": [], "gene": [], "delta": []})
     rows, deltas = [], []
     for (name, one, judged), of_task in zip(tasks, references, strict=True):
         embedding = control_embedding(run, judged)
@@ -104,25 +108,21 @@ def evaluate(run) -> tuple[pd.DataFrame, pd.DataFrame]:
             scores, predicted = perturbation.evaluate(one, of_task, embedding, head=head)
             rows.append(scores.assign(dataset=name, metric=kind + scores["metric"]))
             deltas.append(predicted.assign(dataset=name, head=kind or "ridge"))
-    return means(pd.concat(rows)), pd.concat(deltas, ignore_index=True)
+    return with_means(pd.concat(rows)), pd.concat(deltas, ignore_index=True)
 
 
 # %%
-def means(scores: pd.DataFrame) -> pd.DataFrame:
-    """A row per metric and calibrated metric; a metric without a calibrated score in any condition has no such row."""
-    table = scores.groupby(["dataset", "metric"], sort=False)[["value", "calibrated"]].mean().reset_index()
-    way = table["metric"].str.extract("^(mlp_)?(.*)$").fillna("")
-    calibrated = table.assign(metric=way[0] + "calibrated_" + way[1], value=table["calibrated"])
-    return pd.concat([table, calibrated.dropna(subset="value")], ignore_index=True).drop(columns="calibrated")
+def with_means(scores: pd.DataFrame) -> pd.DataFrame:
+    """Means over the conditions of each dataset, and below them the conditions."""
+    columns = ["dataset", "context", "perturbation", "metric", "value", "null", "ceiling", "calibrated", "n_de"]
+    conditions = scores.rename(columns={"held_out": "context"})[columns]
+    return pd.concat([perturbation_means.means(conditions), conditions], ignore_index=True)
 
 
 def control_scores(run: str) -> pd.DataFrame:
-    """Rows of a null or a ceiling, or of the strongest of them by metric; calibrated, floor and ceiling are 0 and 1."""
-    column = {"floor": "null"}.get(run, run)
-    rows = controls.groupby(["dataset", "metric"], sort=False)[column].mean().rename("value").reset_index()
-    if run not in ("floor", "ceiling"):
-        return rows
-    return pd.concat([rows, rows.assign(metric="calibrated_" + rows["metric"], value=float(run == "ceiling"))])
+    """Scores by condition of a null or a ceiling, or of the strongest of them by metric."""
+    scores = controls.assign(value=controls[{"floor": "null"}.get(run, run)])
+    return scores.assign(calibrated=perturbation_means.calibrated(scores))
 
 
 # %%
@@ -142,7 +142,8 @@ def heads(run) -> dict:
 
 # %%
 needed = [*inputs, file.relative]
-scores = judging.judge(artifacts, "perturbation", runs, evaluate, inputs=needed, settings=settings)
+everything = judging.judge(artifacts, "perturbation", runs, evaluate, inputs=needed, settings=settings)
+scores = judging.whole(everything)
 
 # %% [markdown]
 # ## Scores
@@ -164,6 +165,23 @@ if runs:
     shown = scores[scores["metric"].isin(["delta_r", "specific_r", "specific_auprc", "tail_r"])]
     overview = shown.pivot_table(index="run", columns=["dataset", "metric"], values="value", sort=False)
     display(overview.style.format("{:.3f}", na_rep="–"))
+
+# %% [markdown]
+# Calibrated scores of each condition (means over seeds), unclipped, by the number of genes that the treatment truly
+# changes:
+
+# %% tags=["show"]
+if runs:
+    shown = "own_pca" if strategy == NO_STRATEGY else runs[-1].percentage
+    conditions = everything[everything["context"].notna() & (everything["run"] == shown)]
+    by_condition = perturbation_means.by_condition(conditions)
+    display(by_condition.style.format("{:.2f}", na_rep="–"))
+
+# %% tags=["show"]
+if runs:
+    by_stratum = by_condition.groupby(level="stratum", sort=False).mean()
+    by_stratum.insert(0, "conditions", by_condition.groupby(level="stratum", sort=False).size())
+    display(by_stratum.style.format("{:.2f}", na_rep="–").format("{:d}", subset="conditions"))
 
 # %% tags=["show"]
 if runs and strategy != NO_STRATEGY:

@@ -15,7 +15,6 @@ from helpers.models.counts import cell_keys
 from helpers.responses import response_cells, response_tasks
 from helpers.split import assign_roles, check_design, evaluation_table
 
-
 SPLIT = {"path": "a.h5ad", "perturbation": "drug", "context": "kind", "split": "both", "seen": "study unseen"}
 
 
@@ -359,7 +358,8 @@ def test_a_changed_file_or_key_makes_the_corpus_anew(added, own_cells):
         ({"path": "a.h5ad", "held_out": ["a"], "seen": "study unseen"}, "held_out = ['a'] needs the columns"),
         ({"path": "a.h5ad", "split": "both", "seen": "study unseen"}, "split = 'both' needs the columns"),
         (SPLIT | {"held_out": ["a"]}, "held_out = 'a', but split = 'both' holds out pairs such as [a type, a drug]"),
-        (SPLIT | {"held_out": [["a"]]}, "evaluation_sets.own.held_out = [['a']]: ['a'] is no pair"),
+        (SPLIT | {"held_out": [["a"]]}, "evaluation_sets.own.held_out = [['a']]: ['a'] is neither a name nor a pair"),
+        (SPLIT | {"held_out": [3]}, "evaluation_sets.own.held_out = [3]: 3 is neither a name nor a pair"),
         (SPLIT | {"held_out": [["a", "x"], ["a", "x"]]}, "each entry may stand only once"),
         (SPLIT | {"split": "perturbation", "held_out": [["a", "x"]]}, "holds out names of a perturbation"),
         (SPLIT | {"split": "drug"}, "evaluation_sets.own.split = 'drug'"),

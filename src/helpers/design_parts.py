@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 SEEN = ("in distribution", "library unseen", "study unseen", "tissue unseen", "transductive")
 
@@ -15,11 +15,14 @@ def distinct(values: list) -> list:
     return values
 
 
-def _entries(values: list) -> list:
+def _entries(values: object) -> object:
     """Names, and pairs of a context and a perturbation as tuples; each may stand only once."""
+    if not isinstance(values, list):
+        return values
     for value in values:
-        if not isinstance(value, str) and len(value) != 2:
-            raise ValueError(f"{value!r} is no pair of a context and a perturbation")
+        names = list(value) if isinstance(value, (list, tuple)) else [value]
+        if (names != [value] and len(names) != 2) or not all(isinstance(name, str) and name for name in names):
+            raise ValueError(f"{value!r} is neither a name nor a pair of a context and a perturbation")
     return distinct([value if isinstance(value, str) else tuple(value) for value in values])
 
 
@@ -145,7 +148,7 @@ class EvaluationSet(Strict):
     context: Text | None = None
     control: Text | None = None  # value of `perturbation` that marks untreated cells; "control" if left out
     split: Literal["context", "perturbation", "both"] = "context"  # what no head learns from
-    held_out: Annotated[list[Text | list[Text]], AfterValidator(_entries)] = []  # left out in turn; empty for all
+    held_out: Annotated[list[str | tuple[str, str]], BeforeValidator(_entries)] = []  # left out in turn; empty for all
     genes: Text | None = None  # column of the file's var with the gene names, if var_names are others
     source: Text | None = None  # where the file comes from, told when it is missing
     at_most: Annotated[int, Field(ge=10)] | None = None
