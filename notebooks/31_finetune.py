@@ -121,7 +121,7 @@ if runs:
 
 # %% tags=["show"]
 if runs:
-    display(plots.few_shot_curves(scores))
+    display(plots.few_shot_curves(judging.with_limits(artifacts, "finetuning", scores)))
 
 # %% tags=["show"]
 if runs:

@@ -167,8 +167,9 @@ if runs:
     display(overview.style.format("{:.3f}", na_rep="–"))
 
 # %% [markdown]
-# Calibrated scores of each condition (means over seeds), unclipped, by the number of genes that the treatment truly
-# changes:
+# Calibrated scores of each condition by the runs of the largest size (means over seeds; among baselines by `own_pca`),
+# unclipped, by the number of genes that the treatment truly changes; then means over the conditions of a stratum, those
+# without a score left out:
 
 # %% tags=["show"]
 if runs:

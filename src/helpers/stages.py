@@ -127,6 +127,7 @@ def upstream(design: Design, piece: Piece) -> list[Piece]:
     tasks = [other for other in pieces(design) if other.stage in TASKS]
     baselines = (BASELINES, 1.0, NO_STRATEGY)
     embedded = [Piece("05_split") if piece.strategy == NO_STRATEGY else Piece("25_embed", *own)]
+    limited = [*embedded, *([] if piece.strategy == NO_STRATEGY else [Piece(piece.stage, *baselines)])]
     needs = {
         "00_corpus": [],
         "05_split": [Piece("00_corpus")],
@@ -136,8 +137,8 @@ def upstream(design: Design, piece: Piece) -> list[Piece]:
             Piece("05_split") if piece.strategy == UNTRAINED else Piece("10_subset", strategy=piece.strategy)
         ],
         "25_embed": [Piece("20_pretrain", *own)],
-        **dict.fromkeys(["30_classify", "31_finetune", "32_integrate"], embedded),
-        "33_perturb": [*embedded, *([] if _controls(piece) else [Piece("33_perturb", *baselines)])],
+        "30_classify": embedded,
+        **dict.fromkeys(["31_finetune", "32_integrate", "33_perturb"], limited),
         "34_heldout_loss": [
             Piece("20_pretrain", *own),
             *([] if _controls(piece) else [Piece("34_heldout_loss", *own[:2], UNTRAINED)]),

@@ -8,7 +8,7 @@ import pandas as pd
 from helpers.evaluate import perturbation_metrics as pm
 
 SCORES = ["value", "null", "ceiling"]
-STRATA = (10, 100, 1000)  # truly DE genes: where one stratum ends and the next begins
+STRATA = (100, 300, 1000)  # truly DE genes: where one stratum ends and the next begins
 HEAD = r"^(mlp_)?"  # stands before the metric
 
 
@@ -57,7 +57,8 @@ def strata(numbers: Sequence | np.ndarray) -> pd.Categorical:
     """Stratum of each number of truly DE genes, weakest effects first."""
     edges = [0, *STRATA]
     names = [f"{low:,} to {high - 1:,} DE genes" for low, high in zip(edges, STRATA, strict=False)]
-    return pd.cut(numbers, [*edges, np.inf], right=False, labels=[*names, f"{edges[-1]:,} or more DE genes"])
+    names.append(f"{edges[-1]:,} or more DE genes")
+    return pd.cut(np.asarray(numbers), [*edges, np.inf], right=False, labels=names)
 
 
 def by_condition(conditions: pd.DataFrame) -> pd.DataFrame:
@@ -75,7 +76,7 @@ def by_condition(conditions: pd.DataFrame) -> pd.DataFrame:
     the metric does not separate null from ceiling.
     """
     keys = ["stratum", "dataset", "context", "perturbation", "n_de"]
-    rows = conditions.assign(stratum=strata(conditions["n_de"]).astype(str))
-    means = rows.groupby([*keys, "metric"], sort=False)["calibrated"].mean().reset_index()
-    table = means.pivot_table(index=keys, columns="metric", values="calibrated", sort=False, dropna=False)
-    return table[list(dict.fromkeys(rows["metric"]))].sort_index(level="n_de", kind="stable", sort_remaining=False)
+    rows = conditions.assign(stratum=strata(conditions["n_de"]).astype(str)).astype({"n_de": int})
+    by_metric = rows.groupby("metric", sort=False)
+    table = pd.DataFrame({name: part.groupby(keys, sort=False)["calibrated"].mean() for name, part in by_metric})
+    return table.sort_index(level="n_de", kind="stable", sort_remaining=False)
