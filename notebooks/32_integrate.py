@@ -15,8 +15,8 @@
 # that agrees best with the types gives NMI and ARI, silhouettes give ASW, and their mean is the published AvgBIO. Where
 # batches should mix, two more scores say how far they do. Where batches differ by biology, as treated and control cells
 # do, the same numbers are given as separation, and mixing is never scored as good. Selected runs are judged by
-# scib-metrics, too. Each score has a floor (cells shuffled; batches as embedding) and a ceiling (types as embedding;
-# batches shuffled).
+# scib-metrics, too, on sets of 90 cells or more. Each score has a floor (cells shuffled; batches as embedding) and a
+# ceiling (types as embedding; batches shuffled).
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -53,9 +53,9 @@ for name, entry in task.sets.items():
     )
 
 # %% [markdown]
-# ## Score
-# Neighbours are searched once for all scores of an embedding. The published PCR compares the embedding with the
-# expression, whose principal components are found once per set.
+# ## Batches in the expression
+# The published PCR compares an embedding with the expression, as its own principal components show it. What batches
+# explain there is found once for all models.
 
 
 # %%
@@ -65,14 +65,30 @@ def expression(name: str) -> np.ndarray:
     return judging.embedded(artifacts, "own_pca", cells, parts[name]["row"].to_numpy())
 
 
+inputs = ["corpus", "evaluation_sets.parquet"]
+settings = {"seed": study.seed, **task.model_dump(exclude={"runs"})}
+file = artifacts.artifact(store.controls_path("integration"), inputs=inputs, settings=settings)
+if not file.fresh:
+    mixed = [name for name, entry in task.sets.items() if entry.mixing == "wanted"]
+    explained = [integration.pcr(expression(name), parts[name]["batch"]) for name in mixed]
+    with file.write() as path:
+        pd.DataFrame({"dataset": mixed, "pcr_batch": explained}).to_parquet(path, index=False)
+before = pd.read_parquet(artifacts.read(file.relative)).set_index("dataset")["pcr_batch"]
+
+# %% [markdown]
+# ## Score
+# Neighbours are searched once for all scores of an embedding.
+
+
+# %%
 def scored(embedding: np.ndarray, name: str, part: pd.DataFrame, *, slow: bool) -> tuple[dict[str, float], np.ndarray]:
     """Scores of one set by the names that its batches give them, and the silhouette of each cell."""
     entry, label = task.sets[name], part["label"]
-    batch, wanted = None if entry.mixing == "none" else part["batch"], entry.mixing == "wanted"
-    near = integration.shared_neighbors(embedding, wide=slow and wanted)
-    before = integration.pcr(expression(name), parts[name]["batch"]) if wanted else None
-    values, silhouettes = integration.battery(embedding, label, batch, neighbors=near, before=before)
-    if slow and wanted:
+    batch = None if entry.mixing == "none" else part["batch"]
+    slow = slow and entry.mixing == "wanted" and len(part) > integration.N_WIDE
+    near = integration.shared_neighbors(embedding, wide=slow)
+    values, silhouettes = integration.battery(embedding, label, batch, neighbors=near, before=before.get(name))
+    if slow:
         values |= integration.scib_metrics_scores(embedding, label, batch, neighbors=near)
     if entry.mixing == "unwanted":
         values["condition_separation"] = 1 - values.pop("asw_batch")
@@ -119,9 +135,8 @@ def evaluate(run) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 # %%
-inputs = ["corpus", "evaluation_sets.parquet"]
-settings = {"seed": study.seed, **task.model_dump(exclude={"runs"})}
-scores = judging.judge(artifacts, "integration", runs, evaluate, inputs=inputs, settings=settings)
+needed = [*inputs, file.relative]
+scores = judging.judge(artifacts, "integration", runs, evaluate, inputs=needed, settings=settings)
 
 # %% [markdown]
 # ## Scores

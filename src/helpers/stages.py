@@ -112,8 +112,8 @@ def _controls(piece: Piece) -> list[str]:
     """Floors and ceilings that a piece makes for others, which come after it."""
     if piece.stage == "34_heldout_loss" and piece.strategy == UNTRAINED:
         return [store.controls_path("heldout_loss", piece.family, piece.width)]
-    first = piece.stage == "33_perturb" and piece.strategy == NO_STRATEGY
-    return [store.controls_path("perturbation")] if first else []
+    first = piece.stage in ("32_integrate", "33_perturb") and piece.strategy == NO_STRATEGY
+    return [store.controls_path(TASKS[piece.stage])] if first else []
 
 
 def _runs(design: Design, piece: Piece) -> list[Run]:

@@ -79,8 +79,9 @@ def size_curves(
             if len(value):
                 axes.axhline(value.iloc[0], color=style.GREY, lw=0.9, ls=line, label=style.BASELINE_NAMES[baseline])
         for limit, line in style.LIMIT_LINES.items():
-            label = style.LIMIT_NAMES[limit].get(task, limit)
-            axes.axhline(part[limit].median(), color=style.GREY, lw=0.9, ls=line, label=label)
+            if len(known := part[limit].dropna()):
+                label = style.LIMIT_NAMES[limit].get(task, limit)
+                axes.axhline(known.iloc[0], color=style.GREY, lw=0.9, ls=line, label=label)
         style.size_axis(axes, *_sizes(trained))
         axes.set_xlabel("cells in the corpus")
         axes.set_title(f"{name} (n = {n_test[name]:,})\n{part['seen'].iloc[0]}", pad=4)
@@ -119,7 +120,7 @@ def responses(results: pd.DataFrame) -> Figure:
                 label = f"{'strongest null' if limit == 'null' else limit} ({level})"
                 axes.axhline(level, color=style.GREY, lw=0.9, ls=line, label=label)
             style.size_axis(axes, *_sizes(trained))
-            if row is panels[0]:
+            if axes in panels[0]:
                 n = int(results.loc[results["dataset"] == name, "n_conditions"].max())
                 axes.set_title(f"{name} ({n} condition{'s' * (n > 1)})")
         row[0].set_ylabel(f"{title}\n(calibrated)")
