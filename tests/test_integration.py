@@ -275,6 +275,22 @@ def test_only_the_first_components_count_as_in_scib(scib):
     assert abs(it.pcr(wide, batch, n_components=68) - theirs) > 5e-4
 
 
+def test_the_comparison_with_the_expression_is_that_of_scib(scib):
+    from sklearn.decomposition import PCA
+
+    embedding, labels, batch = cells(spread=1.5, shift=2.0)
+    rng = np.random.default_rng(0)
+    expression = embedding @ rng.normal(size=(8, 80)) + rng.normal(size=(400, 80))
+    mended = embedding - np.where(batch == "y", 1.0, 0.0)[:, None]
+    before, after = annotated(embedding, labels, batch), annotated(mended, labels, batch)
+    before = ad.AnnData(expression, before.obs)
+    theirs = scib.me.pcr_comparison(before, after, "batch", embed="X_emb", n_comps=50)
+    own = it.pcr(PCA(50, svd_solver="full").fit_transform(expression), batch)
+    ours = scores_of(mended, labels, batch, before=own)["pcr_comparison"]
+    assert 0.2 < ours < 0.9
+    assert ours == pytest.approx(theirs, abs=1e-4)
+
+
 # Of scib 1.1.7 with louvain 0.8.2 and igraph 0.11.9: mean nmi and ari of random_state 0, 1 and 2.
 RECORDED = {1.2: [0.9331, 0.9422], 1.6: [0.7030, 0.7542]}
 
