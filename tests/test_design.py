@@ -146,6 +146,7 @@ def test_command_line_prints_runs_time_and_disk(write_design, demo, capsys):
 
 def test_command_line_refuses_with_exit_code_2(write_design, demo, capsys):
     demo["evaluations"]["finetuning"]["runs"] = {}
+    demo["evaluations"]["perturbation"].pop("axes")
     assert main([str(write_design(demo | {"percentages": [0.1]}))]) == 2
     assert "percentages = 0.1 leaves 6 of 5,655 cells" in capsys.readouterr().err
 

@@ -106,11 +106,12 @@ def test_rows_of_types_and_conditions_are_no_scores_of_sets():
 
 
 def test_limits_are_those_of_the_baselines_that_are_there(store):
-    table = judge(store, RUNS[:2], scored)
+    table, _ = judge(store, RUNS[:2], scored)
     assert list(judging.with_limits(store, "classification", table)) == list(table)
-    judge(store, ["majority"], lambda run: (judging.tidy([("other", "micro_f1", 0.3)]), pd.DataFrame({"position": []})))
+    nothing = pd.DataFrame({"position": []})
+    judge(store, ["majority"], lambda run, dataset: (judging.tidy([(dataset, "micro_f1", 0.3)]), nothing))
     limited = judging.with_limits(store, "classification", table)
-    assert limited["null"].tolist() == [0.3, 0.3]
+    assert limited["null"].tolist() == [0.3] * len(table)
     assert "ceiling" not in limited
     assert limited["value"].tolist() == table["value"].tolist()
 
