@@ -94,17 +94,16 @@ figures["saturation_macro_f1"]
 # Near the smallest mean error (q = 0.95), with the probability of each size.
 
 # %%
+curve = ["family", "width", "strategy", "task", "dataset", "sampling"]
+n_test = {"macro_f1": n_judged("classification", artifacts), "heldout_loss": sets.groupby("dataset").size()}
 for metric, name in (("macro_f1", "macro F1"), ("heldout_loss", "held-out loss over its reference")):
-    by_error = points[(points["metric"] == metric) & (points["rule"] == "error") & (points["q"] == 0.95)]
+    part = points[(points["metric"] == metric) & (points["rule"] == "error") & (points["q"] == 0.95)]
     shares = sizes[(sizes["metric"] == metric) & (sizes["q"] == 0.95)]
-    curve = ["family", "width", "strategy", "task", "dataset", "sampling"]
-    sources[f"saturation_error_{metric}"] = shares.merge(
-        by_error[[*curve, "percentage", "low", "high", "gain_per_doubling", "gain_low", "gain_high", "resampled"]],
-        on=curve,
-        suffixes=("", "_of_point"),
+    told = part[[*curve, "percentage", "low", "high", "gain_per_doubling", "gain_low", "gain_high", "resampled"]]
+    sources[f"saturation_error_{metric}"] = shares.merge(told, on=curve, suffixes=("", "_of_point"))
+    figures[f"saturation_error_{metric}"] = saturation_figures.probability_heatmap(
+        part, shares, title=f"Saturation by the error rule, {name}, q = 0.95", n_test=n_test[metric]
     )
-    title = f"Saturation by the error rule, {name}, q = 0.95"
-    figures[f"saturation_error_{metric}"] = saturation_figures.probability_heatmap(by_error, shares, title=title)
 figures["saturation_error_macro_f1"]
 
 # %%
