@@ -35,8 +35,8 @@ study, artifacts = store.open_store(design, results, stage="60_saturation")
 table = with_sampling(pd.read_parquet(artifacts.read("results.parquet")))
 judged = {"classification": ["micro_f1", "macro_f1"], "integration": ["avg_bio"], "heldout_loss": ["heldout_loss"]}
 by_cells = ["classification", "heldout_loss"]  # tasks whose scores are told by single cells
-kept = table.apply(lambda row: row["metric"] in judged.get(row["task"], []) and row["percentage"] > 0, axis=1)
-runs = table[kept]
+kept = [metric in judged.get(task, []) for task, metric in zip(table["task"], table["metric"], strict=True)]
+runs = table[kept & (table["percentage"] > 0)]
 runs = runs[runs["sampling"].isin(size_samplings(runs))]  # a single size has no saturation point
 metrics = list(dict.fromkeys(runs["metric"]))
 
@@ -128,7 +128,8 @@ keys = ["metric", "family", "width", "sampling", "dataset"]
 def told(point: pd.Series) -> str:
     """A point with its interval."""
     interval = f" ({point['low']:g} to {point['high']:g})" if pd.notna(point["low"]) else ""
-    return f"{point['percentage']:g}{interval}{', edge' if point['at_edge'] else ''}"
+    at_edge = ", edge" if point["at_edge"] else ""
+    return f"{point['percentage']:g}{interval}{at_edge}" if pd.notna(point["percentage"]) else "–"
 
 
 side = by_error.assign(text=by_error.apply(told, axis=1)).pivot_table(

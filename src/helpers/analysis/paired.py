@@ -58,9 +58,8 @@ def paired_draws(
     require(results, ["run_id", "family", "width", "task", "dataset", "metric", "percentage", "value"])
     ways = list(dict.fromkeys(_way(metric) for metric in metrics))
     rows = results[(results["task"] == task) & results["metric"].isin(metrics) & (results["percentage"] > 0)]
-    rows = rows[rows["run_id"].map(lambda run: store.has(prediction_path(task, run))).astype(bool)].sort_values(
-        "run_id"
-    )
+    there = [run for run in rows["run_id"].unique() if store.has(prediction_path(task, run))]
+    rows = rows[rows["run_id"].isin(there)].sort_values("run_id")
     sets = sorted(set(rows["dataset"]))
     seeds = dict(zip(sets, rng.integers(2**63, size=len(sets)), strict=True))
     tables = [pd.DataFrame(np.empty((n_boot + 1, 0)), columns=pd.MultiIndex.from_arrays([[]] * len(LEVELS)))]

@@ -77,7 +77,7 @@ def probability_heatmap(points: pd.DataFrame, sizes: pd.DataFrame, *, title: str
     panels[0][0].set_yticks(range(len(names)), _with_cells(names, n_test))
     cells = sizes["n_cells"].dropna()
     told = (
-        f"numbers: % of draws over {_resampled(points)}; ring: the point; line: 90 % interval\n"
+        f"numbers: % of {_drawn(points)}; ring: the point; line: 90 % interval\n"
         f"{between(points['n_seeds'], 'd')} seeds{f', {between(cells, ",.0f")} cells' if len(cells) else ''}; "
         "a curve at its largest size has not saturated within the range, beyond which nothing is known"
     )
@@ -130,7 +130,7 @@ def gains(points: pd.DataFrame, *, title: str, n_test: pd.Series) -> Figure:
         axes.set(xlabel="fall of the error for twice the cells (better →)")
     panels[0][0].set_yticks(range(len(names)), _with_cells(names, n_test))
     panels[0][0].invert_yaxis()
-    seeds = f"{between(points['n_seeds'], 'd')} seeds; 90 % intervals over {_resampled(points)}"
+    seeds = f"{between(points['n_seeds'], 'd')} seeds; 90 % intervals from {_drawn(points)}"
     style.shared_legend(fig, panels[0], ncols=4, title=seeds)
     fig.suptitle(title, size=8.5)
     return fig
@@ -140,6 +140,6 @@ def _with_cells(names: list[str], n_test: pd.Series) -> list[str]:
     return [f"{name} (n = {n_test[name]:,})" for name in names]
 
 
-def _resampled(points: pd.DataFrame) -> str:
+def _drawn(points: pd.DataFrame) -> str:
     told = [name for name in dict.fromkeys(points["resampled"]) if name != "nothing"]
-    return " or ".join(told).replace("cells", "test cells") or "nothing"
+    return f"draws of {' or '.join(told).replace('cells', 'test cells')}" if told else "no draws"
