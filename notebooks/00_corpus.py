@@ -24,7 +24,7 @@ import json
 
 from helpers import corpus, store
 from helpers.provenance import file_sha256
-from helpers.split import check_design
+from helpers.split import check_cells
 
 study, artifacts = store.open_store(design, results, stage="00_corpus")
 source_sha256 = corpus.source_hash(study)
@@ -35,7 +35,7 @@ folder = artifacts.artifact("corpus", settings={"corpus": study.corpus.source, "
 
 # %%
 cells = corpus.read_source(study)
-n_corpus = check_design(study, cells.obs)
+n_corpus = check_cells(study, cells)
 store.claim(study, artifacts.root)
 if not folder.fresh:
     with folder.write() as path:

@@ -44,13 +44,9 @@ if not files["split"].fresh:
         table = pd.DataFrame({"position": np.arange(cells.n_obs), "cell": cells.obs_names, "role": roles.to_numpy()})
         table.to_parquet(path, index=False)
 
-sets = evaluation_table(cells.obs, roles, study)
-if not files["evaluation_sets"].fresh:
-    with files["evaluation_sets"].write() as path:
-        sets.to_parquet(path, index=False)
-
+everything = evaluation_table(cells.obs, roles, study)
 learned = set(np.flatnonzero(roles.isin(["corpus", "validation", "spikein"])))
-strict = sets[sets["seen"] != "transductive"]
+strict = everything[everything["seen"] != "transductive"]
 assert not learned & set(strict["position"]), "an evaluation cell would be learned from"
 
 # %% [markdown]
@@ -61,6 +57,16 @@ genes = select_genes(cells[(roles == "corpus").to_numpy()], study.corpus.genes)
 if not files["genes"].fresh:
     with files["genes"].write() as path:
         genes.to_parquet(path, index=False)
+
+# %% [markdown]
+# Cells without a count in these genes cannot be embedded, and judge no model.
+
+# %%
+counts = np.asarray(cells.X[:, np.flatnonzero(genes["selected"])].sum(axis=1)).ravel()
+sets = everything[counts[everything["position"]] > 0].reset_index(drop=True)
+if not files["evaluation_sets"].fresh:
+    with files["evaluation_sets"].write() as path:
+        sets.to_parquet(path, index=False)
 
 # %% [markdown]
 # ## Who is in which role
@@ -77,10 +83,12 @@ plots.evaluation_sets(sets)
 # %% tags=["show"]
 sizes = roles.value_counts()
 by_seen = sets.groupby("seen", sort=False).size()
+silent = len(everything) - len(sets)
 finding(
     f"{sizes['corpus']:,} cells may be learned from and {sizes['validation']:,} stop the training; "
     f"{sizes['evaluation']:,} cells judge ("
     + ", ".join(f"{count:,} {seen}" for seen, count in by_seen.items())
     + f"), none in the corpus unless transductive. Models see {int(genes['selected'].sum()):,} of {len(genes):,} "
     "genes, chosen on the corpus alone."
+    + (f" {silent:,} entries of evaluation sets have no count in them and are left out." if silent else "")
 )

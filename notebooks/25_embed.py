@@ -13,7 +13,8 @@
 #
 # **Method.** Every trained model embeds all evaluation cells once; all later evaluations share these embeddings.
 # No model learns here. One embedding, of the largest size, is drawn for each evaluation set: as UMAP in the notebook
-# of a family's first sampling, in the others on its first two principal components, which cost no time.
+# of a family's first sampling, in the others on its first two principal components, which cost no time. Models that
+# embed to values that are not finite are named at the end.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -28,6 +29,7 @@ seeds: list = []  # seeds to embed with; empty for all of the design
 import numpy as np
 
 from helpers import corpus, failures, models, store
+from helpers.evaluate.knn import finite
 from helpers.reading import finding, track
 
 study, artifacts = store.open_store(design, results, stage="25_embed", modules=[family])
@@ -35,16 +37,28 @@ runs = failures.standing(artifacts, study.select(family, width, strategy, percen
 cells, sets = corpus.read_evaluation_cells(artifacts)
 positions = np.unique(sets["position"])
 
+
 # %%
-for run in track(runs, "embeddings"):
+def write_embedding(run) -> None:
+    """Embed all evaluation cells by a run, unless that is done."""
     inputs = ["corpus", "evaluation_sets.parquet", "genes.parquet", store.model_path(run)]
     file = artifacts.artifact(store.embedding_path(run), inputs=inputs)
-    if not file.fresh:
-        model = models.load(artifacts.read(store.model_path(run)))
-        with file.write() as path:
-            embedding = model.embed(cells)
-            assert np.isfinite(embedding).all(), f"{run.id} embeds to values that are not finite"
-            np.savez(path, positions=positions, embedding=embedding.astype(np.float32))
+    if file.fresh:
+        return
+    with file.write() as path:
+        embedding = finite(models.load(artifacts.read(store.model_path(run))).embed(cells), "the embedding")
+        np.savez(path, positions=positions, embedding=embedding.astype(np.float32))
+
+
+# %%
+failed = {}
+for run in track(runs, "embeddings"):
+    with failures.going_on(failed, run.id):
+        write_embedding(run)
+    if run.id in failed:
+        store.discard(artifacts.path(store.embedding_path(run)))  # of an earlier model
+    failures.note(artifacts, store.embedding_path(run), {key: why for key, why in failed.items() if key == run.id})
+there = [run for run in runs if run.id not in failed]
 
 # %% [markdown]
 # ## One embedding, looked at
@@ -57,16 +71,17 @@ for run in track(runs, "embeddings"):
 from helpers.plots import stage_figures as plots
 
 first = study.is_first(family, width, strategy)
-if runs:
-    embedding = np.load(artifacts.read(store.embedding_path(runs[-1])))["embedding"]
-    display(plots.embeddings(embedding, sets, title=runs[-1].id, umap=first))
+if there:
+    embedding = np.load(artifacts.read(store.embedding_path(there[-1])))["embedding"]
+    display(plots.embeddings(embedding, sets, title=there[-1].id, umap=first))
 
 # %% tags=["show"]
-if runs:
+if there:
     finding(
-        f"{len(runs)} models of {family} ({strategy}) embed {len(positions):,} cells of {sets['dataset'].nunique()} "
-        f"evaluation sets in {embedding.shape[1]} dimensions. The picture shows `{runs[-1].id}` "
+        f"{len(there)} models of {family} ({strategy}) embed {len(positions):,} cells of {sets['dataset'].nunique()} "
+        f"evaluation sets in {embedding.shape[1]} dimensions. The picture shows `{there[-1].id}` "
         f"{'as UMAP' if first else 'on principal components'}."
     )
 else:
-    finding(f"All runs of {family} ({strategy}) were given up: there is nothing to embed with.")
+    finding(f"All runs of {family} ({strategy}) were given up or failed: there is nothing to embed with.")
+failures.raise_failed(failed)

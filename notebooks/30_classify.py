@@ -27,12 +27,15 @@ percentages: list = []  # sizes to evaluate, in per cent of the corpus; empty fo
 seeds: list = []  # seeds to evaluate; empty for all of the design
 
 # %%
+import functools
+
 import numpy as np
 import pandas as pd
 
-from helpers import corpus, judging, store
+from helpers import corpus, failures, judging, store
 from helpers.design import NO_STRATEGY, UNTRAINED
 from helpers.evaluate import baselines, classification
+from helpers.joined import transfer_cells
 from helpers.reading import finding
 
 study, artifacts = store.open_store(design, results, stage="30_classify")
@@ -43,23 +46,19 @@ cells, sets = corpus.read_evaluation_cells(artifacts, gene_space=False)
 # %% [markdown]
 # ## Who teaches whom
 
+# Across studies, those cells whose type both have.
+
+
 # %%
-parts = {name: part for name, part in sets.groupby("dataset", sort=False)}
-for name, transfer in task.transfer.items():
-    both = pd.concat([parts[transfer.train].assign(train=True), parts[transfer.test].assign(train=False)])
-    label = cells.obs[transfer.label].astype(str).to_numpy()[both["row"]]
-    shared = set(label[both["train"]]) & set(label[~both["train"]])
-    parts[name] = both.assign(dataset=name, label=label)[np.isin(label, list(shared))]
-scored = {
-    name: classification.scored_types(
-        part.loc[~part["train"], "label"] if name in task.transfer else part["label"],
-        min_cells=task.min_cells,
-        headline_min=task.headline_min_cells,
-    )
-    for name, part in parts.items()
-}
-for name, part in parts.items():
+@functools.cache
+def judged(name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Cells of one set, of which some teach (`train`) and the others test, and its types, scored or not."""
+    across = task.transfer.get(name)
+    part = transfer_cells(cells.obs, sets, name, across) if across else sets[sets["dataset"] == name]
     assert not set(part.loc[part["train"], "cell"]) & set(part.loc[~part["train"], "cell"]), f"{name}: halves overlap"
+    limits = {"min_cells": task.min_cells, "headline_min": task.headline_min_cells}
+    return part, classification.scored_types(part.loc[~part["train"] if across else slice(None), "label"], **limits)
+
 
 # %% [markdown]
 # ## Predict
@@ -80,24 +79,21 @@ def predict(run, part: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 # %%
-def evaluate(run) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tidy scores and per-cell predictions of one run on all sets."""
-    scores, predictions = [], []
-    for name, part in parts.items():
-        test = part[~part["train"]]
-        told = predict(run, part)
-        for way, predicted in told.items():
-            values = classification.scores(test["label"], predicted, types=scored[name])
-            scores += [(name, f"{way}{metric}", value) for metric, value in values.items()]
-        kept = test[["dataset", "position", "label"]]
-        predictions.append(kept.assign(**{f"{way}predicted": predicted for way, predicted in told.items()}))
-    return judging.tidy(scores), pd.concat(predictions, ignore_index=True)
+def evaluate(run, name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Tidy scores and per-cell predictions of one run on one set."""
+    part, types = judged(name)
+    test, told, scores = part[~part["train"]], predict(run, part), []
+    for way, predicted in told.items():
+        values = classification.scores(test["label"], predicted, types=types)
+        scores += [(name, f"{way}{metric}", value) for metric, value in values.items()]
+    kept = test[["dataset", "position", "label"]]
+    return judging.tidy(scores), kept.assign(**{f"{way}predicted": predicted for way, predicted in told.items()})
 
 
 # %%
 inputs = ["corpus", "evaluation_sets.parquet"]
 settings = {"seed": study.seed, **task.model_dump(exclude={"runs"})}
-scores = judging.judge(artifacts, "classification", runs, evaluate, inputs=inputs, settings=settings)
+scores, failed = judging.judge(artifacts, "classification", runs, evaluate, inputs=inputs, settings=settings)
 
 # %% [markdown]
 # ## Scores
@@ -105,30 +101,31 @@ scores = judging.judge(artifacts, "classification", runs, evaluate, inputs=input
 # %% tags=["show"]
 from helpers.plots import evaluation_figures as plots
 
-if runs:
+if len(scores):
     overview = scores[scores["metric"].isin(["micro_f1", "macro_f1"])].pivot_table(
         index="run", columns=["dataset", "metric"], values="value", sort=False
     )
     ends = overview.xs("macro_f1", axis=1, level="metric")
-    display(overview.style.format("{:.3f}"))
+    display(overview.style.format("{:.3f}", na_rep="–"))
 
 # %% tags=["show"]
-if runs:
-    best = runs[0] if strategy == NO_STRATEGY else runs[-1]
+if len(scores):
+    there = [run for run in runs if artifacts.has(store.prediction_path("classification", run))]
+    best = there[0] if strategy == NO_STRATEGY else there[-1]
     predictions = pd.read_parquet(artifacts.read(store.prediction_path("classification", best)))
     per_type = pd.concat(
         [
-            classification.type_scores(part["label"], part["predicted"], types=scored[name]).assign(dataset=name)
+            classification.type_scores(part["label"], part["predicted"], types=judged(name)[1]).assign(dataset=name)
             for name, part in predictions.groupby("dataset", sort=False)
         ]
     )
     display(plots.type_scores(per_type, title=best if isinstance(best, str) else best.id))
 
 # %% tags=["show"]
-unscored = sum(int((~types["scored"]).sum()) for types in scored.values())
-if not runs:
+if not len(scores):
     finding(judging.nothing(family, strategy))
 elif strategy == NO_STRATEGY:
+    unscored = sum(int((~judged(name)[1]["scored"]).sum()) for name in ends.columns)
     told = "; ".join(f"{name} {ends.loc[name].min():.2f} to {ends.loc[name].max():.2f}" for name in ends.index)
     finding(
         f"Macro F1 of the baselines over the evaluation sets: {told}. {unscored} types with under {task.min_cells} "
@@ -142,3 +139,4 @@ else:
         f"Macro F1 of {family} ({strategy}){change}: {told}. These are means over seeds, tested on half of each set; "
         "the other half lent its labels."
     )
+failures.raise_failed(failed)

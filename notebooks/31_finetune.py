@@ -26,10 +26,12 @@ percentages: list = []  # sizes to evaluate, in per cent of the corpus; empty fo
 seeds: list = []  # seeds to evaluate; empty for all of the design
 
 # %%
+import functools
+
 import numpy as np
 import pandas as pd
 
-from helpers import corpus, judging, models, store
+from helpers import corpus, failures, judging, models, store
 from helpers.design import NO_STRATEGY
 from helpers.evaluate import baselines, classification, finetune
 from helpers.reading import finding
@@ -44,14 +46,18 @@ settings = finetune.FineTuneSettings(lr=task.lr, joint_lr=task.joint_lr)
 # ## Which cells teach
 # The same for every model.
 
+
 # %%
-taught = {}
-for name, part in sets.groupby("dataset", sort=False):
+@functools.cache
+def taught(name: str) -> dict[str, np.ndarray]:
+    """Rows of the cells of one set that teach, (n_cells,), by the number of cells of each type, and all of them."""
+    part = sets[sets["dataset"] == name]
     half = np.flatnonzero(part["train"])
     train = part.iloc[half]
-    shots = finetune.few_shot_rows(train["label"], task.few_shot, study.rng("shots", name), names=train["cell"])
-    taught[name] = {f"_at_{n}": half[rows] for n, rows in shots.items()} | {"": half}
     assert not set(train["position"]) & set(part.loc[~part["train"], "position"]), "a test cell would be learned from"
+    shots = finetune.few_shot_rows(train["label"], task.few_shot, study.rng("shots", name), names=train["cell"])
+    return {f"_at_{n}": half[rows] for n, rows in shots.items()} | {"": half}
+
 
 # %% [markdown]
 # ## Predict
@@ -75,22 +81,19 @@ def predict(run, kind: str, part: pd.DataFrame, embedding: np.ndarray | None, le
 
 
 # %%
-def evaluate(run) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tidy scores and per-cell predictions of one run on all evaluation sets."""
-    scores, predictions = [], []
-    for name, part in sets.groupby("dataset", sort=False):
-        types = classification.scored_types(
-            part["label"], min_cells=rules.min_cells, headline_min=rules.headline_min_cells
-        )
-        test, by_genes = part[~part["train"]], run in baselines.PREDICTORS
-        embedding = None if by_genes else judging.embedded(artifacts, run, cells, part["row"].to_numpy())
-        for kind in kinds(run):
-            for shot, learned in taught[name].items():
-                told = test.assign(predicted=predict(run, kind, part, embedding, learned))
-                values = classification.scores(told["label"], told["predicted"], types=types)
-                scores += [(name, f"{kind}{metric}{shot}", value) for metric, value in values.items()]
-                kept = told[["dataset", "position", "label", "predicted"]]
-                predictions.append(kept.assign(way=f"{kind}head{shot}"))
+def evaluate(run, name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Tidy scores and per-cell predictions of one run on one evaluation set."""
+    scores, predictions, part = [], [], sets[sets["dataset"] == name]
+    types = classification.scored_types(part["label"], min_cells=rules.min_cells, headline_min=rules.headline_min_cells)
+    test, by_genes = part[~part["train"]], run in baselines.PREDICTORS
+    embedding = None if by_genes else judging.embedded(artifacts, run, cells, part["row"].to_numpy())
+    for kind in kinds(run):
+        for shot, learned in taught(name).items():
+            told = test.assign(predicted=predict(run, kind, part, embedding, learned))
+            values = classification.scores(told["label"], told["predicted"], types=types)
+            scores += [(name, f"{kind}{metric}{shot}", value) for metric, value in values.items()]
+            kept = told[["dataset", "position", "label", "predicted"]]
+            predictions.append(kept.assign(way=f"{kind}head{shot}"))
     return judging.tidy(scores), pd.concat(predictions, ignore_index=True)
 
 
@@ -106,7 +109,7 @@ inputs = ["corpus", "evaluation_sets.parquet", "genes.parquet"]
 limits = rules.model_dump(include={"min_cells", "headline_min_cells"})
 options = {"seed": study.seed, "task": task.model_dump(exclude={"runs"}), "limits": limits}
 of_run = [store.embedding_path, store.model_path]
-scores = judging.judge(artifacts, "finetuning", runs, evaluate, inputs=inputs, of_run=of_run, settings=options)
+scores, failed = judging.judge(artifacts, "finetuning", runs, evaluate, inputs=inputs, of_run=of_run, settings=options)
 
 # %% [markdown]
 # ## Scores against the number of cells that teach
@@ -114,17 +117,17 @@ scores = judging.judge(artifacts, "finetuning", runs, evaluate, inputs=inputs, o
 # %% tags=["show"]
 from helpers.plots import evaluation_figures as plots
 
-if runs:
+if len(scores):
     shown = scores[scores["metric"].str.contains("macro_f1")]
     overview = shown.pivot_table(index="run", columns=["dataset", "metric"], values="value", sort=False)
     display(overview.style.format("{:.3f}", na_rep="–"))
 
 # %% tags=["show"]
-if runs:
+if len(scores):
     display(plots.few_shot_curves(scores))
 
 # %% tags=["show"]
-if runs:
+if len(scores):
     few = f"macro_f1_at_{min(task.few_shot)}" if task.few_shot else "macro_f1"
     ends = overview.xs(few, axis=1, level="metric")
     told = ", ".join(f"{name} {ends[name].iloc[0]:.2f} → {ends[name].iloc[-1]:.2f}" for name in ends.columns)
@@ -136,3 +139,4 @@ if runs:
     )
 else:
     finding(judging.nothing(family, strategy))
+failures.raise_failed(failed)

@@ -30,9 +30,10 @@ seeds: list = []  # seeds to evaluate; empty for all of the design
 import numpy as np
 import pandas as pd
 
-from helpers import corpus, judging, store
+from helpers import corpus, failures, judging, store
 from helpers.design import NO_STRATEGY
 from helpers.evaluate import integration
+from helpers.joined import integration_cells
 from helpers.reading import finding
 
 study, artifacts = store.open_store(design, results, stage="32_integrate")
@@ -78,29 +79,25 @@ def by_scib_metrics(run) -> bool:
 
 
 # %%
-def evaluate(run) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tidy scores and per-cell silhouettes of one run on all sets."""
-    scores, silhouettes = [], []
-    for name, entry in task.sets.items():
-        part = sets[sets["dataset"].isin(entry.sets)].drop_duplicates("position")
-        obs = cells.obs.iloc[part["row"]]
-        part = part.assign(label=obs[entry.label].astype(str).to_numpy(), batch=obs[entry.batch].astype(str).to_numpy())
-        if run in ("floor", "ceiling"):
-            values, widths = controls(run, entry, part)
-        else:
-            embedding = judging.embedded(artifacts, run, cells, part["row"].to_numpy())
-            values, widths = scored(embedding, entry, part)
-            if entry.mixing == "wanted" and by_scib_metrics(run):
-                values |= integration.scib_metrics_scores(embedding, part["label"], part["batch"])
-        scores += [(name, metric, value) for metric, value in values.items()]
-        silhouettes.append(part[["position", "label", "batch"]].assign(dataset=name, silhouette=widths))
-    return judging.tidy(scores), pd.concat(silhouettes, ignore_index=True)
+def evaluate(run, name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Tidy scores and per-cell silhouettes of one run on one set."""
+    entry = task.sets[name]
+    part = integration_cells(cells.obs, sets, name, entry)
+    if run in ("floor", "ceiling"):
+        values, widths = controls(run, entry, part)
+    else:
+        embedding = judging.embedded(artifacts, run, cells, part["row"].to_numpy())
+        values, widths = scored(embedding, entry, part)
+        if entry.mixing == "wanted" and by_scib_metrics(run):
+            values |= integration.scib_metrics_scores(embedding, part["label"], part["batch"])
+    silhouettes = part[["position", "label", "batch"]].assign(dataset=name, silhouette=widths)
+    return judging.tidy([(name, metric, value) for metric, value in values.items()]), silhouettes
 
 
 # %%
 inputs = ["corpus", "evaluation_sets.parquet"]
 settings = {"seed": study.seed, **task.model_dump(exclude={"runs"})}
-scores = judging.judge(artifacts, "integration", runs, evaluate, inputs=inputs, settings=settings)
+scores, failed = judging.judge(artifacts, "integration", runs, evaluate, inputs=inputs, settings=settings)
 
 # %% [markdown]
 # ## Scores
@@ -108,16 +105,16 @@ scores = judging.judge(artifacts, "integration", runs, evaluate, inputs=inputs, 
 # %% tags=["show"]
 from helpers.plots import evaluation_figures as plots
 
-if runs:
+if len(scores):
     overview = scores.pivot_table(index="run", columns=["dataset", "metric"], values="value", sort=False)
     display(overview.style.format("{:.3f}", na_rep="–"))
 
 # %% tags=["show"]
-if runs:
+if len(scores):
     display(plots.scores_by_size(scores, metrics=["avg_bio", "nmi", "ari", "asw_label"], unit="score"))
 
 # %% tags=["show"]
-if runs:
+if len(scores):
     ends = overview.xs("avg_bio", axis=1, level="metric")
     to = " → " if len(ends) > 1 and strategy != NO_STRATEGY else ""
     told = ", ".join(
@@ -128,3 +125,4 @@ if runs:
     finding(f"AvgBIO of {which}{sizes}: {told}. Types derive from clusterings, which favours PCA.")
 else:
     finding(judging.nothing(family, strategy))
+failures.raise_failed(failed)

@@ -29,18 +29,17 @@ seeds: list = []  # seeds to evaluate; empty for all of the design
 # %%
 import functools
 
-import numpy as np
 import pandas as pd
 
-from helpers import corpus, judging, store
+from helpers import failures, judging, store
 from helpers.design import NO_STRATEGY
-from helpers.evaluate import baselines, perturbation
+from helpers.evaluate import perturbation
 from helpers.evaluate.perturbation_heads import mlp
+from helpers.judging_responses import read_responses
 from helpers.reading import finding
-from helpers.responses import response_cells, response_tasks
 
 study, artifacts = store.open_store(design, results, stage="33_perturb")
-task, roles = study.evaluations.perturbation, pd.read_parquet(artifacts.read("split.parquet"))["role"]
+task = study.evaluations.perturbation
 runs = judging.runs_of(study, artifacts, "perturbation", family, width, strategy, percentages, seeds)
 
 # %% [markdown]
@@ -48,12 +47,9 @@ runs = judging.runs_of(study, artifacts, "perturbation", family, width, strategy
 # For each held-out type or lineage, which conditions teach and which test.
 
 # %%
-sets = pd.read_parquet(artifacts.read("evaluation_sets.parquet"))
-found = response_cells(corpus.read_obs(artifacts), roles, sets, study)
-positions = np.unique(np.concatenate([one.positions for one in found.values()]))
-assert not roles.iloc[positions].isin(["corpus", "validation"]).any(), "a cell that pretraining saw would judge"
-cells = corpus.read_cells(artifacts, positions, gene_space=False)
-tasks = response_tasks(cells, positions, found, min_cells=task.min_cells)
+judged = read_responses(artifacts)
+tasks = judged.tasks
+assert not judged.roles.isin(["corpus", "validation"]).any(), "a cell that pretraining saw would judge"
 
 # %% [markdown]
 # ## Nulls and ceilings
@@ -61,28 +57,19 @@ tasks = response_tasks(cells, positions, found, min_cells=task.min_cells)
 
 # %%
 inputs = ["corpus", "split.parquet", "evaluation_sets.parquet"]
-folds = {name: one.folds for name, one in found.items()}
-settings = {"seed": study.seed, **task.model_dump(exclude={"runs"}), "folds": folds}
+settings = {"seed": study.seed, **task.model_dump(exclude={"runs", "axes"}), "folds": judged.folds}
 file = artifacts.artifact(store.controls_path("perturbation"), inputs=inputs, settings=settings)
 stored = pd.read_parquet(artifacts.read(file.relative)) if file.fresh else None
 
 # %%
-references = []
-for name, one, _ in tasks:
-    known = None
-    if stored is not None:
-        own = stored[stored["dataset"] == name].groupby(["context", "perturbation"])
-        known = {where: own.get_group(where).set_index("metric") for where in one.training}
-    references.append(perturbation.prepare(one, rng=study.rng("response", name, *one.training), controls=known))
-controls = pd.concat(
-    [
-        reference.controls.reset_index(names="metric").assign(dataset=name, **where._asdict())
-        for (name, *_), of_task in zip(tasks, references, strict=True)
-        for where, reference in of_task.items()
-    ],
-    ignore_index=True,
-)
-if stored is None:
+references, unprepared = judged.references(study, stored)
+rows = [
+    reference.controls.reset_index(names="metric").assign(dataset=name, **where._asdict())
+    for (name, *_), of_task in zip(tasks, references, strict=True)
+    for where, reference in of_task.items()
+]
+controls = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["dataset", "metric"])
+if stored is None or set(controls["dataset"]) > set(stored["dataset"]):
     with file.write() as path:
         controls.to_parquet(path, index=False)
 
@@ -93,13 +80,17 @@ if stored is None:
 
 
 # %%
-def evaluate(run) -> tuple[pd.DataFrame, pd.DataFrame]:
+def evaluate(run, dataset: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Tidy scores, means over the held-out conditions of a dataset, and predicted responses by gene."""
+    if dataset in unprepared:
+        raise failures.FailedPartsError(f"no nulls and ceilings of {dataset}: {unprepared[dataset]}")
     if run in controls or run in ("floor", "ceiling"):
-        return control_scores(run), pd.DataFrame({"dataset": [], "gene": [], "delta": []})
+        return control_scores(run, dataset), pd.DataFrame({"dataset": [], "gene": [], "delta": []})
     rows, deltas = [], []
-    for (name, one, judged), of_task in zip(tasks, references, strict=True):
-        embedding = control_embedding(run, judged)
+    for (name, one, controls_at), of_task in zip(tasks, references, strict=True):
+        if name != dataset:
+            continue
+        embedding = judged.control_embedding(artifacts, run, controls_at)
         for kind, head in heads(run).items():
             scores, predicted = perturbation.evaluate(one, of_task, embedding, head=head)
             rows.append(scores.assign(dataset=name, metric=kind + scores["metric"]))
@@ -116,23 +107,22 @@ def means(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table, calibrated.dropna(subset="value")], ignore_index=True).drop(columns="calibrated")
 
 
-def control_scores(run: str) -> pd.DataFrame:
+def control_scores(run: str, dataset: str) -> pd.DataFrame:
     """Rows of a null or a ceiling, or of the strongest of them by metric; calibrated, floor and ceiling are 0 and 1."""
     column = {"floor": "null"}.get(run, run)
-    rows = controls.groupby(["dataset", "metric"], sort=False)[column].mean().rename("value").reset_index()
+    rows = (
+        controls[controls["dataset"] == dataset]
+        .groupby(["dataset", "metric"], sort=False)[column]
+        .mean()
+        .rename("value")
+        .reset_index()
+    )
     if run not in ("floor", "ceiling"):
         return rows
     return pd.concat([rows, rows.assign(metric="calibrated_" + rows["metric"], value=float(run == "ceiling"))])
 
 
 # %%
-def control_embedding(run, judged: np.ndarray) -> np.ndarray:
-    """Embedding of control cells by their positions in the corpus, in this order."""
-    if isinstance(run, str):
-        return baselines.embed(run, cells[np.searchsorted(positions, judged)])
-    return judging.embedded(artifacts, run, cells, np.searchsorted(np.unique(sets["position"]), judged))
-
-
 def heads(run) -> dict:
     """The ridge head, and for selected runs the study's network."""
     if isinstance(run, str) or task.mlp is None or not task.mlp.holds(run):
@@ -142,7 +132,7 @@ def heads(run) -> dict:
 
 # %%
 needed = [*inputs, file.relative]
-scores = judging.judge(artifacts, "perturbation", runs, evaluate, inputs=needed, settings=settings)
+scores, failed = judging.judge(artifacts, "perturbation", runs, evaluate, inputs=needed, settings=settings)
 
 # %% [markdown]
 # ## Scores
@@ -152,26 +142,27 @@ scores = judging.judge(artifacts, "perturbation", runs, evaluate, inputs=needed,
 lost = [
     perturbation.inseparable(of_task).assign(dataset=name)
     for (name, *_), of_task in zip(tasks, references, strict=True)
+    if of_task
 ]
-pd.concat(lost, ignore_index=True)[["dataset", "held_out", "metric", "null", "ceiling", "gap_sd"]].style.format(
-    precision=3
-)
+if lost:
+    told = pd.concat(lost, ignore_index=True)[["dataset", "held_out", "metric", "null", "ceiling", "gap_sd"]]
+    display(told.style.format(precision=3))
 
 # %% tags=["show"]
 from helpers.plots import evaluation_figures as plots
 
-if runs:
+if len(scores):
     shown = scores[scores["metric"].isin(["delta_r", "specific_r", "specific_auprc", "tail_r"])]
     overview = shown.pivot_table(index="run", columns=["dataset", "metric"], values="value", sort=False)
     display(overview.style.format("{:.3f}", na_rep="–"))
 
 # %% tags=["show"]
-if runs and strategy != NO_STRATEGY:
+if len(scores) and strategy != NO_STRATEGY:
     names = [f"calibrated_{name}" for name in ("delta_r", "specific_r", "specific_auprc", "de_overlap")]
     display(plots.scores_by_size(scores, metrics=names, unit="0 = null, 1 = ceiling"))
 
 # %% tags=["show"]
-if not runs:
+if not len(scores):
     finding(judging.nothing(family, strategy))
 elif strategy == NO_STRATEGY:
     wide = overview.xs("specific_r", axis=1, level="metric")
@@ -188,3 +179,4 @@ else:
         f"Calibrated correlation of the context-specific response by {family} ({strategy}), smallest to largest size: "
         f"{told} (0: strongest null, 1: ceiling, means over seeds)."
     )
+failures.raise_failed(failed)

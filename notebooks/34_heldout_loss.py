@@ -27,9 +27,13 @@ percentages: list = []  # sizes to evaluate, in per cent of the corpus; empty fo
 seeds: list = []  # seeds to evaluate; empty for all of the design
 
 # %%
+import functools
+
+import numpy as np
 import pandas as pd
 
-from helpers import corpus, judging, models, store
+from helpers import corpus, failures, judging, models, store
+from helpers.evaluate.knn import finite
 from helpers.reading import finding
 
 study, artifacts = store.open_store(design, results, stage="34_heldout_loss", modules=[family])
@@ -43,8 +47,10 @@ cells, sets = corpus.read_evaluation_cells(artifacts)
 
 
 # %%
-def control_losses() -> pd.DataFrame:
-    """Null and reference loss of each cell of each evaluation set, and the standard error of the reference's mean."""
+def control_losses(unprepared: dict[str, str]) -> pd.DataFrame:
+    """Null and reference loss of each cell of each evaluation set, and the standard error of the reference's mean; sets
+    that fail are put into `unprepared`.
+    """
     roles = pd.read_parquet(artifacts.read("split.parquet"))["role"].to_numpy()
     everything = corpus.read_cells(artifacts)
     known = models.TrainingCells(
@@ -52,9 +58,10 @@ def control_losses() -> pd.DataFrame:
     )
     model = models.load(artifacts.read(store.model_path(runs[-1])))
     parts = []
-    for _, part in sets.groupby("dataset", sort=False):
-        controls = model.loss_controls(known, cells[part["row"].to_numpy()].copy())
-        parts.append(pd.concat([part[["dataset", "position"]].reset_index(drop=True), controls], axis=1))
+    for name, part in sets.groupby("dataset", sort=False):
+        with failures.going_on(unprepared, name):
+            controls = model.loss_controls(known, cells[part["row"].to_numpy()].copy())
+            parts.append(pd.concat([part[["dataset", "position"]].reset_index(drop=True), controls], axis=1))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -62,26 +69,39 @@ def control_losses() -> pd.DataFrame:
 inputs = ["corpus", "split.parquet", "evaluation_sets.parquet", "genes.parquet"]
 settings = study.families[family].model_dump(include={"family", "preset", "settings"})
 file = artifacts.artifact(store.controls_path("heldout_loss", family, width), inputs=inputs, settings=settings)
-if runs and not file.fresh:
+if runs and (not file.fresh or failures.noted(artifacts, file.relative)):
+    unprepared = {}
     with file.write() as path:
-        control_losses().to_parquet(path, index=False)
+        control_losses(unprepared).to_parquet(path, index=False)
+    failures.note(artifacts, file.relative, unprepared)
 
 # %% [markdown]
 # ## Loss of each run on each cell
 
 
 # %%
-def evaluate(run) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Mean losses of a run on each evaluation set, with null and reference, and those of each cell."""
-    loss = models.load(artifacts.read(store.model_path(run))).heldout_loss(cells)
-    losses = pd.read_parquet(artifacts.read(file.relative)).assign(loss=loss[sets["row"].to_numpy()])
+@functools.lru_cache(maxsize=1)
+def losses_of(run) -> np.ndarray:
+    """Loss of each evaluation cell by a run, (n_cells,)."""
+    return models.load(artifacts.read(store.model_path(run))).heldout_loss(cells)
+
+
+def evaluate(run, name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Mean loss of a run on one evaluation set, with null and reference, and those of each cell."""
+    if name in (unprepared := failures.noted(artifacts, file.relative)):
+        raise failures.FailedPartsError(f"no null and reference of {name}: {unprepared[name]}")
+    part = sets[sets["dataset"] == name]
+    loss = finite(losses_of(run)[part["row"].to_numpy(), None], "the loss")[:, 0]
+    controls = pd.read_parquet(artifacts.read(file.relative))
+    losses = controls[controls["dataset"] == name].assign(loss=loss)
     means = losses.drop(columns="position").groupby("dataset", sort=False).mean().reset_index()
     names = {"loss": "value", "reference": "ceiling", "reference_se": "ceiling_se"}
     return means.rename(columns=names).assign(metric="heldout_loss"), losses
 
 
 needed = [*inputs, file.relative]
-scores = judging.judge(artifacts, "heldout_loss", runs, evaluate, inputs=needed, of_run=[store.model_path])
+of_run = [store.model_path]
+scores, failed = judging.judge(artifacts, "heldout_loss", runs, evaluate, inputs=needed, of_run=of_run)
 
 # %% [markdown]
 # ## Loss against size
@@ -89,7 +109,7 @@ scores = judging.judge(artifacts, "heldout_loss", runs, evaluate, inputs=needed,
 # %% tags=["show"]
 from helpers.plots import evaluation_figures as plots
 
-if runs:
+if len(scores):
     overview = scores.pivot_table(index="run", columns="dataset", values="value", sort=False)
     of_family = scores.groupby("dataset", sort=False)[["null", "ceiling", "ceiling_se"]].first().T.astype(float)
     told = of_family.set_axis(["null of gene means", "count-split reference", "its standard error"])
@@ -97,14 +117,16 @@ if runs:
     display(rows.style.format("{:.4f}"))
 
 # %% tags=["show"]
-if runs:
-    unit = models.load(artifacts.read(store.model_path(runs[0]))).loss_unit
-    losses = {run: pd.read_parquet(artifacts.read(store.prediction_path("heldout_loss", run))) for run in runs}
+if len(scores):
+    there = [run for run in runs if artifacts.has(store.prediction_path("heldout_loss", run))]
+    unit = models.load(artifacts.read(store.model_path(there[0]))).loss_unit
+    losses = {run: pd.read_parquet(artifacts.read(store.prediction_path("heldout_loss", run))) for run in there}
     display(plots.loss_by_cell(losses, unit=unit))
 
 # %% tags=["show"]
-if runs:
-    name = study.evaluations.heldout_loss.headline
+if len(scores):
+    headline = study.evaluations.heldout_loss.headline
+    name = headline if headline in overview else overview.columns[0]
     head = overview[name]
     spread = scores[scores["dataset"] == name].groupby("run")["value"].std().mean()
     to_largest = f" → {head.iloc[-1]:.4f} from the smallest to the largest size" if len(head) > 1 else ""
@@ -116,3 +138,4 @@ if runs:
     )
 else:
     finding(judging.nothing(family, strategy))
+failures.raise_failed(failed)

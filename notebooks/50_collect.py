@@ -14,7 +14,7 @@
 # **Method.** One row per run, evaluation set and metric, with what the run learned from and what it cost. Every value
 # has its null and its ceiling or reference beside it: majority class and logistic regression for classification, gene
 # means and the count-split reference for the held-out loss. Runs or evaluations that are not there are listed, never
-# filled in.
+# filled in: the next run tries them again.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -24,16 +24,22 @@ results: str = "results/demo"  # folder of the results, relative to the project
 import pandas as pd
 
 from helpers import failures, store
-from helpers.analysis.collect import baseline_rows, describe_runs, expected_tables, result_rows
+from helpers.analysis.collect import (
+    baseline_rows,
+    describe_runs,
+    expected_tables,
+    missing_evaluations,
+    result_rows,
+    told_missing,
+)
 from helpers.reading import finding
 
 study, artifacts = store.open_store(design, results, stage="50_collect")
-tables = expected_tables(study, artifacts)
-missing = [path for path in tables if not artifacts.has(path)]
-present = {path: owner for path, owner in tables.items() if path not in missing}
+present = {path: owner for path, owner in expected_tables(study, artifacts).items() if artifacts.has(path)}
+missing = missing_evaluations(study, artifacts)
 given_up = failures.told(artifacts, study.runs())
 inputs = ["corpus", "split.parquet", "evaluation_sets.parquet", *present]
-settings = {"missing": missing, "given_up": given_up, **study.model_dump()}
+settings = {"missing": missing.to_dict("list"), "given_up": given_up, **study.model_dump()}
 file = artifacts.artifact("results.parquet", inputs=inputs, settings=settings)
 
 # %%
@@ -59,13 +65,13 @@ overview = trained.groupby(["family", "strategy", "task"], sort=False).agg(
 overview.style.format("{:,.0f}")
 
 # %% tags=["show"]
-table.sample(8, random_state=1).sort_index()[
+table.sample(min(8, len(table)), random_state=1).sort_index()[
     ["run_id", "n_cells", "shannon", "cell_views", "dataset", "seen", "metric", "value", "null", "ceiling"]
 ].style.format(precision=3, thousands=",").hide()
 
 # %% tags=["show"]
-if missing:
-    print("Not there:", *missing, sep="\n  ")
+if len(missing):
+    print("Not there:", told_missing(missing), sep="\n")
 if given_up:
     print("Given up:", given_up, sep="\n")
 runs_there = trained["run_id"].nunique()

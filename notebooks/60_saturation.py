@@ -35,8 +35,8 @@ study, artifacts = store.open_store(design, results, stage="60_saturation")
 table = with_sampling(pd.read_parquet(artifacts.read("results.parquet")))
 judged = {"classification": ["micro_f1", "macro_f1"], "integration": ["avg_bio"], "heldout_loss": ["heldout_loss"]}
 by_cells = ["classification", "heldout_loss"]  # tasks whose scores are told by single cells
-kept = [metric in judged.get(task, []) for task, metric in zip(table["task"], table["metric"], strict=True)]
-runs = table[kept & (table["percentage"] > 0)]
+wanted = [(task, metric) for task, names in judged.items() for metric in names]
+runs = table[pd.MultiIndex.from_frame(table[["task", "metric"]]).isin(wanted) & (table["percentage"] > 0)]
 runs = runs[runs["sampling"].isin(size_samplings(runs))]  # a single size has no saturation point
 metrics = list(dict.fromkeys(runs["metric"]))
 
@@ -86,7 +86,7 @@ points, sizes = (pd.read_parquet(artifacts.read(one.relative)) for one in (file,
 # ## By the published rule
 
 # %% tags=["show"]
-from helpers.analysis.collect import loss_units, n_judged
+from helpers.analysis.collect import loss_units, missing_note, n_judged
 from helpers.plots import saturation_figures, study_figures
 from helpers.reading import finding
 
@@ -97,15 +97,11 @@ n_test = {task: n_judged(task, artifacts) for task in set(runs["task"]) - {"held
 n_test["heldout_loss"] = sets.groupby("dataset").size()
 published, by_error = points[points["rule"] == "published"], points[points["rule"] == "error"]
 micro = published[published["metric"] == "micro_f1"]
-saturation_figures.saturation_heatmap(
-    micro, title=f"Saturation point by the published rule (micro F1, {n_seeds} seeds)"
-)
-
-# %% tags=["show"]
-macro = published[published["metric"] == "macro_f1"]
-saturation_figures.saturation_heatmap(
-    macro, title=f"Saturation point by the published rule (macro F1, {n_seeds} seeds)"
-)
+for metric in ("micro_f1", "macro_f1"):
+    own = published[published["metric"] == metric]
+    if len(own):
+        title = f"Saturation point by the published rule ({names[metric]}, {n_seeds} seeds)"
+        display(saturation_figures.saturation_heatmap(own, title=title))
 
 # %% [markdown]
 # ## By the error rule
@@ -139,7 +135,8 @@ side.columns = [f"error rule, q = {q:.2f}" for q in side.columns]
 at = by_error[by_error["q"] == 0.95].set_index(keys)
 side.insert(0, "published", published.set_index(keys)["percentage"])
 side = side.loc[at.index]
-side.loc["macro_f1"].style.format({"published": "{:g}"}).format_index("{:g}", level="width")
+of_macro = side[side.index.get_level_values("metric") == "macro_f1"]
+of_macro.style.format({"published": "{:g}"}).format_index("{:g}", level="width")
 
 # %% [markdown]
 # ## How many curves saturate, and where
@@ -190,11 +187,11 @@ display(reasons.rename("q").reset_index().style.format({"width": "{:g}"}).hide()
 # ## Size curves
 
 # %% tags=["show"]
-of_types = {"task": "classification", "n_test": n_test["classification"]}
-study_figures.size_curves(table, metric="micro_f1", title="micro F1 (zero-shot, 5-NN)", **of_types)
-
-# %% tags=["show"]
-study_figures.size_curves(table, metric="macro_f1", title="macro F1 (zero-shot, 5-NN)", **of_types)
+of_types = {"task": "classification", "n_test": n_test.get("classification")}
+for metric in ("micro_f1", "macro_f1"):
+    if metric in metrics:
+        title = f"{names[metric]} (zero-shot, 5-NN)"
+        display(study_figures.size_curves(table, metric=metric, title=title, **of_types))
 
 # %% [markdown]
 # ## In numbers
@@ -208,7 +205,7 @@ rows = f1[kept].assign(size=f1["n_cells"].map("{:,.0f} cells".format).where(f1["
 means = rows.pivot_table(index=["family", "size"], columns=["dataset", "metric"], values="value", sort=False)
 text = {
     name: means[name]["micro_f1"].map("{:.2f}".format) + means[name]["macro_f1"].map(" / {:.2f}".format)
-    for name in f1["dataset"].unique()
+    for name in rows["dataset"].unique()
 }
 pd.DataFrame(text)
 
@@ -217,20 +214,23 @@ pd.DataFrame(text)
 
 # %% tags=["show"]
 units = loss_units(study, artifacts)
-study_figures.heldout_loss(table, units=units, n_test=n_test["heldout_loss"])
+if (table["metric"] == "heldout_loss").any():
+    display(study_figures.heldout_loss(table, units=units, n_test=n_test["heldout_loss"]))
 
 # %% tags=["show"]
 headline = study.evaluations.heldout_loss.headline
-sampling = size_samplings(scores)[0]
+sampling = next(iter(size_samplings(table)), "")
 losses = table.query("metric == 'heldout_loss' and sampling == @sampling and dataset == @headline")
 means = losses.pivot_table(index="family", columns="percentage", values="value")
 falls = ", ".join(f"{name} {100 * (1 - row.iloc[-1] / row.iloc[0]):.1f} %" for name, row in means.iterrows())
-at_once, micro_at = int((micro["percentage"] == min(study.percentages)).sum()), at.loc["micro_f1"]
+at_once = int((micro["percentage"] == min(study.percentages)).sum())
+micro_at = at[at.index.get_level_values("metric") == "micro_f1"]
 early, edge = int((micro_at["percentage"] == min(study.percentages)).sum()), int(micro_at["at_edge"].sum())
 finding(
     f"By the published rule {at_once} of {len(micro)} curves (micro F1) saturate at the smallest size, "
     f"{min(study.percentages):g} % of the corpus; on the error scale (q = 0.95) {early} do, {edge} have not saturated "
     f"within the range, and of {len(both)} curves of all scores {len(outside)} have their published point outside the "
     f"error rule's 90 % interval. The held-out loss on {headline} ({sampling}) falls from the smallest to the largest "
-    f"size by: {falls}; {n_seeds} seeds make wide intervals, and a small corpus says nothing about 22 million cells."
+    f"size by: {falls or 'not known'}; {n_seeds} seeds make wide intervals, and a small corpus says nothing about 22 "
+    f"million cells.{missing_note(study, artifacts)}"
 )

@@ -45,6 +45,19 @@ coverage.to_csv(folder / "coverage.csv", index=False)
 coverage.style.format({"truth": "{:.3f}", "held": "{:.1%}"}).hide()
 
 # %% [markdown]
+# ## The compute-optimal size that follows
+# One of these tables; 6 FLOPs for each parameter and cell-view. Dots: the optimum of each budget.
+
+# %%
+from helpers.analysis.joint import fit_joint
+from helpers.plots import scaling_figures as plots
+
+joint = fit_joint(planted.planted_runs(40, rng), rng=rng)
+budgets, sizes = np.geomspace(1e9, 1e12, 4), np.geomspace(3e4, 3e7, 80)
+profiles = pd.concat([joint.profiles(budget, 6.0, sizes).assign(budget=budget) for budget in budgets])
+plots.compute_frontier(profiles, joint.frontier(budgets, 6.0), title="a planted law")
+
+# %% [markdown]
 # ## Verdicts
 # Nine sizes, five seeds; the loss falls by a tenth. *ratio* is that fall over the standard deviation of seeds.
 
@@ -107,8 +120,6 @@ negative.to_csv(folder / "negative.csv")
 negative.style.format("{:.1%}")
 
 # %% tags=["show"]
-from helpers.plots import scaling_figures as plots
-
 plots.controls(coverage, rates, runs, law)
 
 # %% tags=["show"]

@@ -22,10 +22,12 @@ results: str = "results/demo"  # folder of the results, relative to the project
 import pandas as pd
 
 from helpers import store
-from helpers.analysis.collect import loss_units, n_judged
+from helpers.analysis import laws
+from helpers.analysis.collect import loss_units, missing_note, n_judged
 from helpers.analysis.results import wide, with_sampling
-from helpers.plots import saturation_figures
+from helpers.plots import effect_figures, saturation_figures, scaling_figures
 from helpers.plots import study_figures as plots
+from helpers.plots.response_figures import response_axes
 from helpers.plots.style import save
 
 study, artifacts = store.open_store(design, results, stage="90_figures")
@@ -33,7 +35,9 @@ table = with_sampling(pd.read_parquet(artifacts.read("results.parquet")))
 sets = pd.read_parquet(artifacts.read("evaluation_sets.parquet"))
 saturation = ["saturation.parquet", "saturation_sizes.parquet"]
 points, sizes = (pd.read_parquet(artifacts.read(name)) for name in saturation)
-inputs = ["results.parquet", *saturation, "evaluation_sets.parquet"]
+effects = pd.read_parquet(artifacts.read("diversity_effect.parquet"))
+inputs = ["results.parquet", *saturation, "scaling", "diversity_effect.parquet", "evaluation_sets.parquet"]
+inputs += [name for name in ("response_axes.parquet",) if artifacts.has(name)]
 folder = artifacts.artifact("figures", inputs=inputs, settings={"name": study.name})
 units = loss_units(study, artifacts)
 figures, sources = {}, {}
@@ -50,7 +54,10 @@ if study.evaluations.finetuning:
 if study.evaluations.integration:
     scores += [("integration", "avg_bio", "AvgBIO")]
 for task, metric, title in scores:
-    sources[f"size_curves_{metric}"] = table[(table["task"] == task) & (table["metric"] == metric)]
+    rows = table[(table["task"] == task) & (table["metric"] == metric)]
+    if not (rows["percentage"] > 0).any():
+        continue  # missing; 50_collect says why
+    sources[f"size_curves_{metric}"] = rows
     figures[f"size_curves_{metric}"] = plots.size_curves(
         table, task=task, metric=metric, title=title, n_test=n_judged(task, artifacts)
     )
@@ -61,19 +68,32 @@ for task, metric, title in scores:
 # 0 is the strongest null, 1 the ceiling.
 
 # %%
-if study.evaluations.perturbation:
-    part = table[(table["task"] == "perturbation") & table["metric"].isin(plots.RESPONSES)]
+part = table[(table["task"] == "perturbation") & table["metric"].isin(plots.RESPONSES)]
+if (part["percentage"] > 0).any():
     sources["responses"], figures["responses"] = part, plots.responses(part)
     display(figures["responses"])
+
+# %% [markdown]
+# ## Predicted responses against what teaches them
+# The encoder is fixed; treated training cells above, training contexts below.
+
+# %%
+if artifacts.has("response_axes.parquet"):
+    taught = pd.read_parquet(artifacts.read("response_axes.parquet"))
+    sources["response_axes"] = taught[taught["metric"] == "specific_r"]
+    figures["response_axes"] = response_axes(taught, metric="specific_r")
+    display(figures["response_axes"])
 
 # %% [markdown]
 # ## Held-out loss against corpus size
 # Losses of different families have different units: compare along a row, never down a column.
 
 # %%
-sources["heldout_loss"] = table[table["metric"] == "heldout_loss"]
-figures["heldout_loss"] = plots.heldout_loss(table, units=units, n_test=sets.groupby("dataset").size())
-figures["heldout_loss"]
+rows = table[table["metric"] == "heldout_loss"]
+if (rows["percentage"] > 0).any():
+    sources["heldout_loss"] = rows
+    figures["heldout_loss"] = plots.heldout_loss(table, units=units, n_test=sets.groupby("dataset").size())
+    display(figures["heldout_loss"])
 
 # %% [markdown]
 # ## Saturation points by the published rule
@@ -82,12 +102,10 @@ figures["heldout_loss"]
 for metric, name in (("micro_f1", "micro F1"), ("macro_f1", "macro F1")):
     part = points[(points["metric"] == metric) & (points["rule"] == "published")].dropna(axis=1, how="all")
     title = f"Saturation point by the published rule ({name}, {len(study.seeds)} seeds)"
-    sources[f"saturation_{metric}"] = part
-    figures[f"saturation_{metric}"] = saturation_figures.saturation_heatmap(part, title=title)
-figures["saturation_micro_f1"]
-
-# %%
-figures["saturation_macro_f1"]
+    if len(part):
+        sources[f"saturation_{metric}"] = part
+        figures[f"saturation_{metric}"] = saturation_figures.saturation_heatmap(part, title=title)
+        display(figures[f"saturation_{metric}"])
 
 # %% [markdown]
 # ## Saturation points by the error rule
@@ -99,15 +117,34 @@ n_test = {"macro_f1": n_judged("classification", artifacts), "heldout_loss": set
 for metric, name in (("macro_f1", "macro F1"), ("heldout_loss", "held-out loss over its reference")):
     part = points[(points["metric"] == metric) & (points["rule"] == "error") & (points["q"] == 0.95)]
     shares = sizes[(sizes["metric"] == metric) & (sizes["q"] == 0.95)]
+    if part.empty:
+        continue
     told = part[[*curve, "percentage", "low", "high", "gain_per_doubling", "gain_low", "gain_high", "resampled"]]
     sources[f"saturation_error_{metric}"] = shares.merge(told, on=curve, suffixes=("", "_of_point"))
     figures[f"saturation_error_{metric}"] = saturation_figures.probability_heatmap(
         part, shares, title=f"Saturation by the error rule, {name}, q = 0.95", n_test=n_test[metric]
     )
-figures["saturation_error_macro_f1"]
+    display(figures[f"saturation_error_{metric}"])
+
+# %% [markdown]
+# ## Scaling laws of the held-out loss
+# The forms, bands and verdicts that `61_scaling_laws` found.
 
 # %%
-figures["saturation_error_heldout_loss"]
+laws_found, curves = (pd.read_parquet(artifacts.read("scaling") / f"{name}.parquet") for name in ("laws", "curves"))
+runs_fitted = laws.losses(table).assign(model=lambda rows: rows["family"].map(laws.alike(study)))
+over_cells = laws_found[laws_found["axis"] == "n_cells"]
+of_loss = over_cells[(over_cells["metric"] == "heldout_loss") & (over_cells["form"] != "")]
+shown = of_loss[(of_loss["sampling"] == "random") & (of_loss["width"] == of_loss["width"].max())]
+drawn = {}
+if len(shown):
+    drawn["scaling_laws"] = scaling_figures.fitted_curves(shown, curves, runs_fitted)
+    drawn["excess_loss"] = scaling_figures.excess_loss(of_loss, curves, runs_fitted)
+if len(over_cells):
+    drawn["exponents"] = scaling_figures.exponent_forest(laws_found)
+    drawn["verdicts"] = scaling_figures.verdict_map(over_cells, title=f"What {laws.told_sizes(over_cells)} tell")
+figures, sources = figures | drawn, sources | dict.fromkeys(drawn, laws_found)
+display(*drawn.values())
 
 # %% [markdown]
 # ## Does the metric flatten while the loss still falls?
@@ -115,11 +152,32 @@ figures["saturation_error_heldout_loss"]
 # %%
 headline = study.evaluations.heldout_loss.headline
 columns = {"score": ("classification", headline, "macro_f1"), "loss": ("heldout_loss", headline, "heldout_loss")}
-pairs = with_sampling(wide(table[table["percentage"] > 0], columns)).dropna(subset=list(columns))
-told = ["run_id", "family", "strategy", "sampling", "n_cells", "subset_seed", "score", "loss"]
-sources["loss_against_metric"] = pairs[told]
-figures["loss_against_metric"] = plots.loss_against_metric(pairs, dataset=headline, metric_name="macro F1", units=units)
-figures["loss_against_metric"]
+trained = table[(table["percentage"] > 0) & (table["dataset"] == headline)]
+judged = {"macro_f1", "heldout_loss"} <= set(trained["metric"])
+pairs = with_sampling(wide(trained, columns)).dropna(subset=list(columns)) if judged else trained.iloc[:0]
+if len(pairs):
+    told = ["run_id", "family", "strategy", "sampling", "n_cells", "subset_seed", "score", "loss"]
+    sources["loss_against_metric"], of_metric = pairs[told], {"dataset": headline, "metric_name": "macro F1"}
+    figures["loss_against_metric"] = plots.loss_against_metric(pairs, units=units, **of_metric)
+    display(figures["loss_against_metric"])
+
+# %%
+at_random = [name for name, sampling in study.strategies.items() if sampling.strategy == "random"]
+if len(pairs) and at_random:
+    told = {"dataset": headline, "metric_name": "macro F1", "units": units, "sampling": at_random[0]}
+    sources["monotone_fits"] = effects[(effects["kind"] == "flat end") & (effects["term"] == at_random[0])]
+    figures["monotone_fits"] = effect_figures.monotone_fits(pairs, effects, **told)
+    display(figures["monotone_fits"])
+
+# %% [markdown]
+# ## Strategies against random cells, at equal size
+
+# %%
+by_strategy = effects[effects["kind"] == "strategy"]
+if by_strategy["testable"].any():
+    sources["strategy_effects"] = by_strategy
+    figures["strategy_effects"] = effect_figures.forest(by_strategy, xlabel="difference to random cells")
+    display(figures["strategy_effects"])
 
 # %% [markdown]
 # ## Donors, datasets and depth at a fixed number of cells
@@ -150,5 +208,5 @@ finding(
     f"{len(figures)} figures of {runs['run_id'].nunique()} trained models ({names}; "
     f"{runs['percentage'].nunique()} sizes from {runs['n_cells'].min():,.0f} to {runs['n_cells'].max():,.0f} cells, "
     f"{runs['subset_seed'].nunique()} seeds). The corpus is small: the figures show that the method works, and claim "
-    "nothing about larger ones."
+    f"nothing about larger ones.{missing_note(study, artifacts)}"
 )

@@ -79,7 +79,7 @@ def make_small_cells() -> anndata.AnnData:
             "cell_type_harmonised": types,
             "donor_id": pd.array([None] * 240, dtype="string"),
         },
-        index=[f"cell{number}" for number in range(240)],
+        index=[f"cell{number:03}" for number in range(240)],
     )
     counts = sp.csr_matrix(rng.poisson(rates).astype(np.float32))
     return anndata.AnnData(counts, obs=obs, var=pd.DataFrame(index=[f"g{number}" for number in range(60)]))

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from helpers.corpus import read_source
+from helpers.corpus import read_source, read_source_obs
 from helpers.corpus.checks import check_counts, check_genes, check_obs
 from helpers.design import load_design
 from helpers.split import assign_roles, evaluation_table, half_split, select_genes
@@ -95,3 +95,21 @@ def test_gene_space_is_the_variable_genes_of_the_corpus(small_cells):
     assert select_genes(cells, None)["selected"].all()
     with pytest.raises(ValueError, match=r"corpus\.genes = 61"):
         select_genes(cells, 61)
+
+
+def test_the_order_of_a_file_decides_nothing(write_design, small_design, small_cells):
+    small_design["evaluation_sets"]["other"]["at_most"] = 30
+    design = load_design(write_design(small_design))
+    tables = []
+    for order in (np.arange(240), np.random.default_rng(0).permutation(240)):
+        small_cells[order].copy().write_h5ad(small_design["corpus"]["path"])
+        cells = read_source(design)
+        roles = assign_roles(cells.obs, design)
+        pd.testing.assert_frame_equal(cells.obs.drop(columns="total_counts"), read_source_obs(design))
+        tables.append((cells, roles, evaluation_table(cells.obs, roles, design)))
+    (cells, roles, sets), (shuffled, same_roles, same_sets) = tables
+    assert list(shuffled.obs_names) == list(cells.obs_names)
+    np.testing.assert_array_equal(shuffled.X.toarray(), cells.X.toarray())
+    pd.testing.assert_series_equal(same_roles, roles)
+    pd.testing.assert_frame_equal(same_sets, sets)
+    assert len(set(sets.loc[sets["dataset"] == "other", "train"])) == 2

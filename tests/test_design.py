@@ -145,6 +145,7 @@ def test_command_line_prints_runs_time_and_disk(write_design, demo, capsys):
 
 
 def test_command_line_refuses_with_exit_code_2(write_design, demo, capsys):
+    demo["evaluations"]["finetuning"]["runs"] = {}
     assert main([str(write_design(demo | {"percentages": [0.1]}))]) == 2
     assert "percentages = 0.1 leaves 6 of 5,655 cells" in capsys.readouterr().err
 
@@ -162,3 +163,45 @@ def test_missing_labels_are_refused(write_design, small_design, small_cells):
     small_cells.write_h5ad(small_design["corpus"]["path"])
     with pytest.raises(ValueError, match=r"obs\['cell_type'\] is missing for 1 of 240 cells"):
         read_source_obs(load_design(write_design(small_design)))
+
+
+@pytest.mark.parametrize(
+    ("task", "selection", "told"),
+    [
+        ("finetuning", {"full": {"families": ["sslx"]}}, "finetuning.full.families = 'sslx' .* it holds: pca, scvi"),
+        ("finetuning", {"full": {"seeds": [7]}}, r"finetuning.full.seeds = 7 is not in the design; it holds: 0, 1, 2"),
+        (
+            "perturbation",
+            {"mlp": {"percentages": [7.0]}},
+            r"perturbation.mlp.percentages = 7.0 .* it holds: 0, 1, 1.8,",
+        ),
+        ("classification", {"runs": {"percentages": [7.0]}}, r"classification.runs.percentages = 7.0 is not"),
+        ("integration", {"scib_metrics": {"families": ["hvg"]}}, "integration.scib_metrics.families = 'hvg'"),
+    ],
+)
+def test_selections_of_runs_that_the_design_lacks_are_refused(write_design, demo, task, selection, told):
+    demo["evaluations"][task] |= selection
+    with pytest.raises(DesignError, match=f"evaluations.{told}"):
+        load_design(write_design(demo))
+
+
+def test_values_that_no_run_has_together_are_refused(write_design, demo):
+    demo["seeds_by_size"] = {100.0: [5]}
+    demo["evaluations"]["perturbation"]["mlp"] = {"percentages": [100.0], "seeds": [0]}
+    with pytest.raises(DesignError, match=r"perturbation.mlp = \{.*'seeds': \[0\]\} selects no run"):
+        load_design(write_design(demo))
+    demo["evaluations"]["perturbation"]["mlp"] = {"percentages": [0.0, 100.0], "seeds": [5]}
+    load_design(write_design(demo))
+
+
+def test_only_families_with_an_encoder_can_be_fine_tuned(write_design, small_design):
+    small_design["families"]["scvi"] = {"preset": "demo"}
+    for chosen, refused in ({}, "pca"), ({"families": ["pca"]}, "pca"), ({"families": ["scvi"]}, None):
+        small_design["evaluations"]["finetuning"] = {"few_shot": [5], "full": chosen}
+        design = load_design(write_design(small_design))
+        if refused is None:
+            assert _check(design) == 96
+        else:
+            told = "finetuning.full selects pca, which has no encoder to train on: .* there are: scvi"
+            with pytest.raises(DesignError, match=told):
+                _check(design)

@@ -52,11 +52,12 @@ def project(tmp_path_factory) -> Path:
     few = {"families": ["ssl"], "percentages": [100.0], "seeds": [0]}
     both = {"sets": ["same", "other"], "batch": "dataset_id"}
     treatment = {"sets": ["other", "treated"], "batch": "dataset_id", "mixing": "unwanted"}
+    axes = {"treated": [25, 100], "contexts": [1, 2], "repeats": 2, "runs": few}
     design["evaluations"] |= {
         "classification": classification,
         "finetuning": {"lr": 0.01, "joint_lr": 0.01, "few_shot": [5], "full": few},
         "integration": {"sets": {"both": both, "treatment": treatment}},
-        "perturbation": {"control": {"dataset_id": ["two"]}, "min_cells": 10, "mlp": few},
+        "perturbation": {"control": {"dataset_id": ["two"]}, "min_cells": 10, "mlp": few, "axes": axes},
     }
     (root / "params" / "small.yaml").write_text(yaml.safe_dump(design))
     return root
@@ -137,3 +138,18 @@ def test_no_cell_teaches_and_tests(results):
     for name, part in told.groupby("dataset"):
         assert not set(part["position"]) & train[name]
         assert (roles[part["position"]] == "evaluation").all()
+
+
+def test_responses_along_the_axes_end_in_those_of_the_whole_task(results, table):
+    along = pd.read_parquet(results / "response_axes.parquet")
+    assert set(along["run_id"]) == {"ssl-w1/random/p100.0/s00", "own_pca/none", "training_mean/none"}
+    assert set(along["n_contexts"]) == {1, 2}
+    keys = ["run_id", "dataset", "metric"]
+    known = table[table["task"] == "perturbation"].set_index(keys)[["value", "null", "ceiling"]]
+    whole = along[(along["share"] == 100) & (along["n_contexts"] == 2)].set_index(keys)
+    assert set(whole["axis"]) == {"treated cells", "contexts"}
+    whole = whole.drop("training_mean/none")
+    pd.testing.assert_frame_equal(whole[list(known)], known.loc[whole.index], check_exact=True)
+    limits = along.groupby(keys)[["null", "ceiling"]]
+    assert (limits.max() == limits.min()).all(axis=None), "limits do not move"
+    assert (results / "figures" / "response_axes.png").exists()

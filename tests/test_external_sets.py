@@ -13,7 +13,7 @@ from helpers.design import DesignError, load_design
 from helpers.estimate import main
 from helpers.models.counts import cell_keys
 from helpers.responses import response_cells, response_tasks
-from helpers.split import assign_roles, check_design, evaluation_table
+from helpers.split import assign_roles, check_design, evaluation_table, left_out
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def own_cells() -> anndata.AnnData:
             "plate": np.repeat(["p1", "p2", "p3"], 30),
             "drug": np.where(np.arange(90) % 2, "x", "none"),
         },
-        index=[f"cell{number}" for number in range(90)],
+        index=[f"cell{number:02}" for number in range(90)],
     )
     names = rng.permutation([*(f"g{number}" for number in range(56)), *(f"other{number}" for number in range(8))])
     return anndata.AnnData(sp.csr_matrix(rng.poisson(2.0, (90, 64))), obs=obs, var=pd.DataFrame(index=names))
@@ -146,8 +146,8 @@ def test_counts_of_a_file_are_checked(added, own_cells):
 
 def test_duplicate_genes_cells_and_dataset_names_are_refused(added, own_cells, small_design, write_design):
     twice = own_cells.copy()
-    twice.obs_names = ["cell0", *own_cells.obs_names[:-1]]
-    with pytest.raises(ValueError, match="'own_cell0'"):
+    twice.obs_names = ["cell00", *own_cells.obs_names[:-1]]
+    with pytest.raises(ValueError, match="'own_cell00'"):
         read_source(added(twice))
     names = own_cells.var_names.to_numpy(dtype=object)
     names[names == "g1"] = "g0"
@@ -265,6 +265,26 @@ def test_every_context_of_a_file_is_held_out_in_turn(treated, own_cells):
     assert len(few) == 1
 
 
+def test_treatments_of_two_contexts_are_left_out_and_told(treated, added, own_cells, small_design):
+    """x is measured in a, b, c; y in a and b alone, so that one context would be left to learn from; z in one."""
+    small_design["evaluations"]["perturbation"]["min_cells"] = 6
+    kinds, number = own_cells.obs["kind"].to_numpy(), np.arange(90) // 3 % 4
+    own_cells.obs["drug"] = np.select([number == 0, number == 1, number == 2], ["none", "x", "y"], "z")
+    own_cells.obs.loc[(kinds == "c") & (number == 2), "drug"] = "x"
+    own_cells.obs.loc[(kinds != "a") & (number == 3), "drug"] = "none"
+    keys = {"perturbation": "drug", "context": "kind", "control": "none"}
+    cells, found = treated(held_out=["a"])
+    assert found["own"].left_out == ("y", "z")
+    assert set(found["own"].obs["perturbation"]) == {"none", "x"}
+    one = response_tasks(cells, np.arange(cells.n_obs), found, min_cells=6)[0].task
+    assert [tuple(where) for where in one.training] == [("a", "x")]
+    assert treated(held_out=["c"])[1]["own"].left_out == (), "y is not held out with c"
+    assert treated()[1]["own"].folds == (("a",), ("b",), ("c",))
+    design = added(**keys)
+    told = "own leaves out treatments that fewer than three contexts have enough cells of: y, z"
+    assert left_out(design, read_source_obs(design)) == [told]
+
+
 def test_a_sample_of_a_file_is_all_that_is_judged(treated):
     _, found = treated(at_most=80)
     assert len(found["own"].positions) == 80
@@ -366,8 +386,8 @@ def test_the_entries_of_the_study_fit_files_with_their_columns(monkeypatch, tmp_
     for name, entry in design.external.items():
         columns = {
             "cell_type": ["a", "b"] * 80,
-            "donor_id": ["d1", "d2"] * 80,
-            "sample": ["s1", "s2"] * 80,
+            "donor_id": np.repeat(["d1", "d2"], 80),
+            "sample": np.repeat(["s1", "s2"], 80),
             "drug": np.repeat([name, "DMSO_TF"], 80),
             "cell_name": np.resize(["LoVo", "PANC-1", "NCI-H2030", "BT-474"], 160),
         }

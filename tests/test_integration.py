@@ -128,6 +128,14 @@ def test_order_of_cells_decides_nothing(n_repeats):
     assert 0.1 < expected["nmi"] < 0.95
 
 
+def test_order_of_identical_cells_of_different_types_decides_nothing():
+    rng = np.random.default_rng(4)
+    points = rng.normal(size=(40, 3))[rng.integers(40, size=600)]  # about 15 cells at each point
+    labels, order = rng.choice(list("abc"), 600), rng.permutation(600)
+    expected, _ = it.battery(points, labels)
+    assert it.battery(points[order], labels[order])[0] == pytest.approx(expected, abs=1e-9)
+
+
 def test_repeats_average_and_leave_random_states_alone():
     embedding, labels, batch = cells(500, spread=1.5)
     random.seed(1)

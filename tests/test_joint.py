@@ -107,6 +107,15 @@ def test_exponents_that_are_not_told():
         found.frontier([1e10], 6.0)
 
 
+def test_a_logarithm_of_size_is_no_law():
+    frame = runs(ratio=np.inf)
+    noise = np.random.default_rng(4).normal(0, 1e-3, len(frame))
+    data = law(1e6, frame["n_unique"], frame["cell_views"])
+    found = joint(frame.assign(loss=data - 0.1 * np.log(frame["n_parameters"]) + noise))
+    assert not found.identifiable
+    assert "alpha may be as small as is looked at" in found.reason
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -13,9 +13,8 @@ import numpy as np
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from helpers.design_evaluations import Evaluations, check_evaluations
+from helpers.design_evaluations import TASKS, Evaluations, check_evaluations, check_selections, judged_sets
 from helpers.design_parts import (
-    SEEN,
     BudgetSettings,
     Corpus,
     EvaluationSet,
@@ -105,7 +104,7 @@ class Design(Strict):
 
     @model_validator(mode="after")
     def _evaluations_can_be_made(self):
-        check_evaluations(self.evaluations, self.evaluation_sets, self.perturbation)
+        check_evaluations(self.evaluations, self.evaluation_sets, self.perturbation, self.runs())
         return self
 
     @model_validator(mode="after")
@@ -133,6 +132,11 @@ class Design(Strict):
                 raise ValueError(f"strategies.{name} needs treated cells: say in `perturbation` which they are")
         return self
 
+    @model_validator(mode="after")
+    def _selections_choose_runs(self):
+        check_selections(self.evaluations, self.runs())
+        return self
+
     def runs(self) -> list["Run"]:
         """Every model of the design, untrained ones (percentage 0) last within a family."""
         return [run for family, width, strategy in self.chunks() for run in self.select(family, width, strategy)]
@@ -157,18 +161,13 @@ class Design(Strict):
         """Whether a run is among those that an evaluation is for."""
         return getattr(self.evaluations, task).runs.holds(run)
 
+    def datasets(self, task: str) -> dict[str, str]:
+        """What an evaluation judges, by name, and how much pretraining could know of its cells; see `judged_sets`."""
+        return judged_sets(self.evaluations, self.evaluation_sets, self.perturbation, task)
+
     def seen(self) -> dict[str, str]:
-        """How much pretraining could know of the cells of all that is judged, by name; of sets together the most."""
-        known = {name: entry.seen for name, entry in self.evaluation_sets.items()}
-        judged = dict(known)
-        for name, transfer in self.evaluations.classification.transfer.items():
-            judged[name] = known[transfer.test]
-        for name, entry in (self.evaluations.integration.sets if self.evaluations.integration else {}).items():
-            judged[name] = min((known[part] for part in entry.sets), key=("transductive", *SEEN).index)
-        if (task := self.evaluations.perturbation) and task.control:
-            # their control cells come from a library that pretraining knows
-            judged |= dict.fromkeys(self.perturbation.held_out, "in distribution")
-        return judged
+        """How much pretraining could know of the cells of all that is judged, by name."""
+        return {name: seen for task in TASKS.values() for name, seen in self.datasets(task).items()}
 
     def is_first(self, family: str, width: float, strategy: str) -> bool:
         """Whether a piece of work is its family's first, which shows what one look per family is enough for."""

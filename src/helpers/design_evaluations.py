@@ -1,11 +1,11 @@
 """The evaluations of a design: what is judged, on which sets, and for which runs where it is too slow for all."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from helpers.design_parts import EvaluationSet, Name, Perturbation, Strict, Where, distinct
+from helpers.design_parts import SEEN, EvaluationSet, Name, Perturbation, Strict, Where, distinct
 from helpers.messages import unknown
 
 if TYPE_CHECKING:
@@ -96,6 +96,18 @@ class Integration(Evaluation):
     scib_metrics: Selection | None = None
 
 
+class ResponseAxes(Evaluation):
+    """Quality of a predicted response against what teaches the head, with the encoder of each of `runs` fixed.
+
+    `treated` are shares of the treated training cells in per cent, `contexts` numbers of training contexts; each axis
+    ends in all that a held-out context leaves, whether named or not. `repeats` random draws are made at each level.
+    """
+
+    treated: Annotated[list[Annotated[float, Field(gt=0, le=100)]], Field(min_length=1), AfterValidator(distinct)]
+    contexts: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(distinct)]
+    repeats: Annotated[int, Field(ge=2)] = 5
+
+
 class Response(Evaluation):
     """Treated cells of held-out contexts predicted from the embedding of control cells.
 
@@ -107,6 +119,7 @@ class Response(Evaluation):
     context: str = "cell_type"
     min_cells: Annotated[int, Field(ge=4)] = 20
     mlp: Selection | None = None  # the study's head; all runs have a ridge head
+    axes: ResponseAxes | None = None
 
 
 class Evaluations(Strict):
@@ -118,15 +131,30 @@ class Evaluations(Strict):
     perturbation: Response | None = None
     heldout_loss: HeldoutLoss
 
+    @property
+    def response_axes(self) -> ResponseAxes | None:
+        """The axes of what teaches a response, if they are asked for."""
+        return self.perturbation and self.perturbation.axes
+
 
 def check_evaluations(
-    evaluations: Evaluations, sets: Mapping[str, EvaluationSet], perturbation: Perturbation | None
+    evaluations: Evaluations,
+    sets: Mapping[str, EvaluationSet],
+    perturbation: Perturbation | None,
+    runs: Sequence["Run"],
 ) -> None:
-    """Raise ValueError for sets that are not there, names that mislead, and responses without treated cells."""
+    """Raise ValueError for sets that are not there, names that mislead, responses without treated cells, and axes that
+    are for none of `runs`.
+    """
     transfer = evaluations.classification.transfer
     integration = evaluations.integration.sets if evaluations.integration else {}
     named = {f"classification.transfer.{name}": [one.train, one.test] for name, one in transfer.items()}
     named |= {f"integration.sets.{name}": one.sets for name, one in integration.items()}
+    for name, one in transfer.items():
+        if one.train == one.test:
+            raise ValueError(
+                f"evaluations.classification.transfer.{name}.test = {one.test!r} is train, too: name two sets"
+            )
     for key, wanted in named.items():
         for one in wanted:
             if one not in sets:
@@ -136,6 +164,9 @@ def check_evaluations(
             raise ValueError(f"evaluations.{key}: an evaluation set has that name: choose another")
     if (task := evaluations.perturbation) is None:
         return
+    if task.axes is not None and not any(map(task.axes.runs.holds, runs)):
+        chosen = {key: values for key, values in task.axes.runs.model_dump().items() if values}
+        raise ValueError(f"evaluations.perturbation.axes.runs = {chosen} selects no run of the design")
     if task.control is None:
         if not any(entry.context for entry in sets.values()):
             raise ValueError(
@@ -151,3 +182,50 @@ def check_evaluations(
         if list(where) != [task.context]:
             told = f"perturbation.held_out.{name} names {', '.join(where)}; evaluations.perturbation holds out"
             raise ValueError(f"{told} values of its context, {task.context!r}, alone")
+
+
+def judged_sets(
+    evaluations: Evaluations, sets: Mapping[str, EvaluationSet], perturbation: Perturbation | None, task: str
+) -> dict[str, str]:
+    """What a task judges, by the name that it has among the datasets of the results -> how much pretraining could know
+    of its cells; of sets together the most. Nothing if the task is left out.
+    """
+    known = {name: entry.seen for name, entry in sets.items()}
+    own = getattr(evaluations, task)
+    if own is None:
+        return {}
+    if task == "classification":
+        return known | {name: known[transfer.test] for name, transfer in own.transfer.items()}
+    if task == "integration":
+        order = ("transductive", *SEEN).index
+        return {name: min((known[part] for part in entry.sets), key=order) for name, entry in own.sets.items()}
+    if task == "perturbation":
+        # control cells of the corpus's treated ones come from a library that pretraining knows
+        of_corpus = dict.fromkeys(perturbation.held_out, "in distribution") if own.control else {}
+        return of_corpus | {name: entry.seen for name, entry in sets.items() if entry.context is not None}
+    return known
+
+
+def selections(part: Strict, key: str) -> Iterator[tuple[str, Selection]]:
+    """All selections of runs below a part of a design, by their keys."""
+    for name in type(part).model_fields:
+        value = getattr(part, name)
+        if isinstance(value, Selection):
+            yield f"{key}.{name}", value
+        elif isinstance(value, Strict):
+            yield from selections(value, f"{key}.{name}")
+
+
+def check_selections(evaluations: Evaluations, runs: Sequence["Run"]) -> None:
+    """Raise ValueError for a selection of families, sizes or seeds that no run of the design has, or of no run."""
+    columns = {"families": "family", "percentages": "percentage", "seeds": "seed"}
+    there = {key: sorted({getattr(run, column) for run in runs}) for key, column in columns.items()}
+    for key, selection in selections(evaluations, "evaluations"):
+        for column, known in there.items():
+            for value in getattr(selection, column):
+                if value not in known:
+                    told = ", ".join(f"{one:g}" if column == "percentages" else str(one) for one in known)
+                    raise ValueError(f"{key}.{column} = {value!r} is not in the design; it holds: {told}")
+        if not any(map(selection.holds, runs)):
+            chosen = {column: values for column, values in selection.model_dump().items() if values}
+            raise ValueError(f"{key} = {chosen} selects no run: its values do not occur together in the design")

@@ -39,6 +39,7 @@ EVALUATION_SECONDS = {  # of one model on the embedded evaluation sets, a head f
     "perturbation": 1.0,
     "heldout_loss": 0.4,
 }
+AXES_SECONDS = 0.035  # of one head on one draw and one held-out context, along the axes of the response
 NOTEBOOK_SECONDS = 4.0  # start and figures: drawing, embedding and each evaluation are notebooks of their own
 OTHER_MINUTES = 1.5  # stages that are run once
 CORPUS_MEGABYTES = 130
@@ -67,6 +68,20 @@ def judging_seconds(design: Design, task: str, runs: Sequence[Run]) -> float:
     return n * heads * EVALUATION_SECONDS[task]
 
 
+def axes_seconds(design: Design) -> float:
+    """Estimated seconds on one core to teach and judge along the axes of the response, if they are asked for; contexts
+    that are held out in turn count once if the design does not name them.
+    """
+    if (axes := design.evaluations.response_axes) is None:
+        return 0.0
+    own = design.perturbation.held_out.values() if design.evaluations.perturbation.control else ()
+    contexts = [len(values) for where in own for values in where.values()]
+    contexts += [max(1, len(entry.held_out)) for entry in design.external.values() if entry.context]
+    draws = axes.repeats * (len(axes.treated) + len(axes.contexts))
+    heads = 2 + sum(map(axes.runs.holds, design.runs()))  # own_pca and the mean come on top
+    return heads * draws * sum(contexts) * AXES_SECONDS
+
+
 def describe(design: Design, n_corpus: int, cores: int) -> str:
     """The runs of a design as a table in text, with estimated time and disk."""
     rows = []
@@ -80,7 +95,8 @@ def describe(design: Design, n_corpus: int, cores: int) -> str:
         row |= {"cells": f"{sizes[0]:,} to {sizes[-1]:,}", "seeds": len(runs) // len(sizes), "runs": len(runs)}
         rows.append(row | {"core-minutes": minutes, "MB": len(runs) * cost.megabytes})
     table = pd.DataFrame(rows)
-    total, gigabytes = table["core-minutes"].sum() + OTHER_MINUTES, (table["MB"].sum() + CORPUS_MEGABYTES) / 1000
+    total = table["core-minutes"].sum() + axes_seconds(design) / 60 + OTHER_MINUTES
+    gigabytes = (table["MB"].sum() + CORPUS_MEGABYTES) / 1000
     budget = f"{design.budget.amount:,} {design.budget.kind.replace('_', '-')} per model"
     return "\n".join(
         [
@@ -95,7 +111,7 @@ def describe(design: Design, n_corpus: int, cores: int) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Command line of ``python -m helpers.design``; exit code 2 for a design that cannot be carried out."""
     from helpers.corpus import read_source
-    from helpers.split import check_design, check_gene_count
+    from helpers.split import check_cells, check_gene_count, left_out
 
     parser = argparse.ArgumentParser(
         prog="python -m helpers.design", description="Print the runs of a design; run nothing."
@@ -106,12 +122,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         design = load_design(options.design)
         cells = read_source(design)
-        n_corpus = check_design(design, cells.obs)
+        n_corpus = check_cells(design, cells)
         check_gene_count(design.corpus.genes, cells.n_vars)
+        remarks = left_out(design, cells.obs)
     except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    sys.stdout.write(describe(design, n_corpus, os.cpu_count() or 1) + "\n")
+    sys.stdout.write("\n".join([describe(design, n_corpus, os.cpu_count() or 1), *remarks]) + "\n")
     if options.runs:
         sys.stdout.write("\n".join(["", *(run.id for run in design.runs())]) + "\n")
     return 0

@@ -1,16 +1,25 @@
-"""Runs that were given up, such as a training that diverged: the reason lies in the model's place, the rest goes on.
+"""What failed while the rest goes on: models that were given up, embeddings and evaluations that could not be made.
 
-A run is tried again when its settings, inputs or code change, or its folder is removed.
+The reason lies where the result would. A model is trained again when its settings, inputs or code change, or its folder
+is removed; everything else is tried again by the next run.
 """
 
+import contextlib
 import json
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from helpers.design import Run
-from helpers.store import Store, model_path
+from helpers.store import Store, model_path, write_text
+
+logger = logging.getLogger(__name__)
 
 FILE = "failure.json"
+
+
+class FailedPartsError(RuntimeError):
+    """Parts of a stage failed; the others are done."""
 
 
 def give_up(folder: Path, error: Exception) -> None:
@@ -36,3 +45,45 @@ def told(store: Store, runs: Iterable[Run]) -> str:
     """Those of `runs` that were given up, each with its reason on a line of its own."""
     reasons = {run.id: reason(store.root, run) for run in runs}
     return "\n".join(f"  {name}: {why}" for name, why in reasons.items() if why is not None)
+
+
+@contextlib.contextmanager
+def going_on(failed: dict[str, str], part: str) -> Iterator[None]:
+    """Put into `failed` why the block failed, under the name of a part, and go on; the first traceback is logged."""
+    try:
+        yield
+    except Exception as error:  # told by whoever collects `failed`, when the others are done
+        if not failed:
+            logger.warning("%s failed, the others go on", part, exc_info=error)
+        failed[part] = f"{type(error).__name__}: {error}"
+
+
+def note(store: Store, relative: str, failed: Mapping[str, str]) -> None:
+    """Keep beside an artifact which of its parts failed and why; with none an earlier note is removed."""
+    path = _note_path(store, relative)
+    if failed:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(dict(failed)))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def noted(store: Store, relative: str) -> dict[str, str]:
+    """Parts of an artifact that failed, with their reasons."""
+    path = _note_path(store, relative)
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def raise_failed(failed: Mapping[str, str]) -> None:
+    """Raise FailedPartsError that names the failed parts, those of one reason together; nothing if there are none."""
+    if failed:
+        parts: dict[str, list[str]] = {}
+        for part, why in failed.items():
+            parts.setdefault(why, []).append(part)
+        lines = [f"{', '.join(names)}: {why}" for why, names in parts.items()]
+        raise FailedPartsError("\n  ".join([f"{len(failed)} failed, and will be tried again by the next run:", *lines]))
+
+
+def _note_path(store: Store, relative: str) -> Path:
+    path = store.path(relative)
+    return path.parent / f".{path.name}.failed.json"

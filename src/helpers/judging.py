@@ -1,5 +1,6 @@
 """The loop that all notebooks share which judge models: what is fresh stays, what fails lets the others go on."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,7 +12,7 @@ from helpers import failures
 from helpers.design import NO_STRATEGY, Design, Run
 from helpers.evaluate import baselines
 from helpers.reading import track
-from helpers.store import Store, embedding_path, evaluation_path, prediction_path
+from helpers.store import Store, discard, embedding_path, evaluation_path, maker_of, prediction_path
 
 Evaluated = tuple[pd.DataFrame, pd.DataFrame]
 
@@ -33,22 +34,29 @@ def runs_of(
     return [run for run in failures.standing(store, chosen) if study.judges(task, run)]
 
 
+class _NoSetJudgedError(Exception):
+    """Nothing is to be written."""
+
+
 def judge(
     store: Store,
     task: str,
     runs: Sequence[Run | str],
-    evaluate: Callable[[Run | str], Evaluated],
+    evaluate: Callable[[Run | str, str], Evaluated],
     *,
     inputs: Sequence[str],
     of_run: Sequence[Callable[[Run], str]] = (embedding_path,),
     settings: Mapping | None = None,
-) -> pd.DataFrame:
-    """Judge runs, or baselines by name, and store scores and predictions of each.
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Judge runs, or baselines by name, on each set of a task, and store scores and predictions of each.
+
+    A run is judged again if an input, a setting or the code changed, or if some of its sets failed.
 
     Parameters
     ----------
     evaluate
-        Returns scores (dataset, metric, value, further columns as wanted) and what was predicted, by cell or gene.
+        Returns, for a run and the name of a set, scores (dataset, metric, value, further columns as wanted) and what
+        was predicted, by cell or gene.
     inputs
         Names of the artifacts that every evaluation reads.
     of_run
@@ -56,39 +64,50 @@ def judge(
 
     Returns
     -------
-    The scores of all runs with a column `run`: the size in per cent, or the baseline's name. Empty without runs.
-
-    Raises
-    ------
-    RuntimeError
-        At the end, if evaluations failed; names each with its reason.
+    scores
+        Those of all runs with a column `run`: the size in per cent, or the baseline's name. Empty without runs.
+    failed
+        What failed, a run or one of its sets, with the reason; for `failures.raise_failed` at the end of the notebook.
     """
-    failed: dict[str, Exception] = {}
+    datasets, failed = list(store.design.datasets(task)), {}
     for run in track(runs, "evaluations"):
+        name, paths = getattr(run, "id", run), [path(task, run) for path in (evaluation_path, prediction_path)]
         own = [] if isinstance(run, str) else [path(run) for path in of_run]
-        try:
-            files = [
-                store.artifact(path(task, run), inputs=[*inputs, *own], settings=settings)
-                for path in (evaluation_path, prediction_path)
-            ]
-            if all(file.fresh for file in files):
+        parts = {f"{name} on {dataset}": dataset for dataset in datasets}
+        with failures.going_on(failed, name):
+            _check_inputs(store, own)
+            files = [store.artifact(path, inputs=[*inputs, *own], settings=settings) for path in paths]
+            if all(file.fresh for file in files) and not failures.noted(store, paths[0]):
                 continue
-            with files[0].write() as scores_path, files[1].write() as predictions_path:
-                scores, predictions = evaluate(run)
-                scores.to_parquet(scores_path, index=False)
-                predictions.to_parquet(predictions_path, index=False)
-        except Exception as error:  # noqa: BLE001 (raised below, when the others are done)
-            failed[getattr(run, "id", run)] = error
-    if failed:
-        told = "; ".join(f"{name}: {type(error).__name__}: {error}" for name, error in failed.items())
-        raise RuntimeError(f"{len(failed)} evaluations failed: {told}") from next(iter(failed.values()))
+            with contextlib.suppress(_NoSetJudgedError), files[0].write() as scores, files[1].write() as predictions:
+                tables = []
+                for part, dataset in parts.items():
+                    with failures.going_on(failed, part):
+                        tables.append(evaluate(run, dataset))
+                if not tables:
+                    raise _NoSetJudgedError
+                for path, some in zip((scores, predictions), zip(*tables, strict=True), strict=True):
+                    pd.concat(some, ignore_index=True).to_parquet(path, index=False)
+        left = {dataset: failed.get(part, failed.get(name)) for part, dataset in parts.items()}
+        left = {dataset: why for dataset, why in left.items() if why is not None}
+        if len(left) == len(datasets):
+            for path in paths:  # of an earlier run, made from something else
+                discard(store.path(path))
+        failures.note(store, paths[0], left)
     tables = [
-        pd.read_parquet(store.read(evaluation_path(task, run))).assign(run=getattr(run, "percentage", run))
+        pd.read_parquet(store.read(path)).assign(run=getattr(run, "percentage", run))
         for run in runs
+        if store.has(path := evaluation_path(task, run))
     ]
-    return (
-        pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["dataset", "metric", "value", "run"])
-    )
+    empty = pd.DataFrame(columns=["dataset", "metric", "value", "run"])
+    return (pd.concat(tables, ignore_index=True) if tables else empty), failed
+
+
+def _check_inputs(store: Store, paths: Sequence[str]) -> None:
+    """Raise FailedPartsError with the reason if what a run's evaluation reads could not be made."""
+    for path in paths:
+        if why := failures.noted(store, path):
+            raise failures.FailedPartsError(f"{maker_of(path)} failed: {'; '.join(why.values())}")
 
 
 def embedded(store: Store, run: Run | str, cells: AnnData, rows: np.ndarray) -> np.ndarray:
@@ -108,4 +127,4 @@ def tidy(rows: Sequence[tuple[str, str, float]]) -> pd.DataFrame:
 
 def nothing(family: str, strategy: str) -> str:
     """What a notebook says that has no run to judge."""
-    return f"All runs of {family} ({strategy}) were given up, or the design selects none of them: nothing is judged."
+    return f"All runs of {family} ({strategy}) were given up or failed, or the design selects none: nothing is judged."

@@ -18,13 +18,15 @@ CONTROL, TREATED = "control", "treated"
 @dataclass(frozen=True)
 class ResponseCells:
     """Cells of one dataset of results: sorted `positions` (n,) in the corpus; `obs` (n,) with `perturbation`, of which
-    `control` marks untreated cells, and `context`; `folds`, contexts that are held out together, one after the other.
+    `control` marks untreated cells, and `context`; `folds`, contexts that are held out together, one after the other;
+    `left_out`, treatments that too few contexts have for one to be held out, whose cells are not among these.
     """
 
     positions: np.ndarray
     obs: pd.DataFrame
     control: str
     folds: tuple[tuple[str, ...], ...]
+    left_out: tuple[str, ...] = ()
 
 
 class ResponseTask(NamedTuple):
@@ -51,10 +53,8 @@ def response_cells(obs: pd.DataFrame, roles: pd.Series, sets: pd.DataFrame, desi
             positions = np.sort(sets.loc[sets["dataset"] == name, "position"].to_numpy())
             table = obs.iloc[positions][["perturbation", "context"]].astype(str)
             control = entry.control or CONTROL
-            usable = _usable(table, control, task.min_cells)
-            folds = tuple((context,) for context in entry.held_out or usable)
-            found[name] = ResponseCells(positions, table, control, folds)
-            _check(found[name], f"evaluation_sets.{name}", task.min_cells)
+            folds = tuple((context,) for context in entry.held_out)
+            found[name] = _judgeable(positions, table, control, folds, f"evaluation_sets.{name}", task.min_cells)
     return found
 
 
@@ -76,45 +76,60 @@ def _of_the_corpus(obs: pd.DataFrame, roles: pd.Series, sets: pd.DataFrame, desi
     table["context"] = obs[task.context].iloc[positions].astype(str)
     found = {}
     for name, where in design.perturbation.held_out.items():
-        found[name] = ResponseCells(positions, table, CONTROL, (tuple(where[task.context]),))
-        _check(found[name], f"perturbation.held_out.{name}", task.min_cells)
+        folds, key = (tuple(where[task.context]),), f"perturbation.held_out.{name}"
+        found[name] = _judgeable(positions, table, CONTROL, folds, key, task.min_cells)
     return found
 
 
-def _usable(table: pd.DataFrame, control: str, min_cells: int) -> list[str]:
-    """Contexts with enough control cells, and enough of some treatment."""
-    sizes = pd.crosstab(table["context"], table["perturbation"])
-    if control not in sizes:
-        return []
-    enough = (sizes[control] >= min_cells) & (sizes.drop(columns=control).max(axis=1) >= min_cells)
-    return sorted(sizes.index[enough])
+def _judgeable(
+    positions: np.ndarray,
+    table: pd.DataFrame,
+    control: str,
+    folds: tuple[tuple[str, ...], ...],
+    key: str,
+    min_cells: int,
+) -> ResponseCells:
+    """What of the cells can be judged; without `folds` each context with enough cells is held out in turn.
 
-
-def _check(cells: ResponseCells, key: str, min_cells: int) -> None:
-    """Raise DesignError for a fold that holds out what is not there or leaves too little to learn from."""
-    values = sorted(set(cells.obs["perturbation"]))
-    if cells.control not in values:
-        raise DesignError(f"{key}.control = {cells.control!r} marks no cell; there are: {', '.join(values)}")
-    usable = _usable(cells.obs, cells.control, min_cells)
+    Raises DesignError for a context that is held out and has too few cells, or leaves too little to learn from.
+    """
+    values = sorted(set(table["perturbation"]))
+    if control not in values:
+        raise DesignError(f"{key}.control = {control!r} marks no cell; there are: {', '.join(values)}")
+    usable = _usable(table, control, min_cells)
+    contexts = sorted(set().union(*usable.values()))
     least = f"evaluations.perturbation.min_cells = {min_cells}"
-    for fold in cells.folds:
-        for context in fold:
-            if context not in usable:
-                n = [int(cells.obs["context"].eq(context)[of].sum()) for of in _sides(cells)]
-                raise DesignError(
-                    f"{key}: {context} has {n[0]} control cells that no model learns from and {n[1]} "
-                    f"treated ones; {least}"
-                )
-    if any(len(set(usable) - set(fold)) < 2 for fold in cells.folds or [()]):
-        raise DesignError(
-            f"{key}: contexts with enough cells are {', '.join(usable) or 'none'}; two beside those that "
-            f"are held out are needed, {least}"
+    for context in (one for fold in folds for one in fold if one not in contexts):
+        n_control, n_treated = (
+            int((table["context"].eq(context) & of).sum())
+            for of in (table["perturbation"].eq(control), table["perturbation"].ne(control))
         )
+        raise DesignError(
+            f"{key}: {context} has {n_control} control cells that no model learns from and {n_treated} "
+            f"treated ones; {least}"
+        )
+    tried = folds or tuple((context,) for context in contexts)
+    left_out = tuple(
+        treatment
+        for treatment, there in usable.items()
+        if any(there & {*fold} and len(there - {*fold}) < 2 for fold in tried)
+    )
+    judged = set().union(*(there for treatment, there in usable.items() if treatment not in left_out))
+    folds = folds or tuple((context,) for context in sorted(judged))
+    if not folds or any(not judged.issuperset(fold) for fold in folds):
+        raise DesignError(
+            f"{key}: contexts with enough cells are {', '.join(contexts) or 'none'}; two beside those that "
+            f"are held out are needed for each treatment, {least}"
+        )
+    kept = ~table["perturbation"].isin(left_out).to_numpy()
+    return ResponseCells(positions[kept], table[kept], control, folds, left_out)
 
 
-def _sides(cells: ResponseCells) -> tuple[pd.Series, pd.Series]:
-    control = cells.obs["perturbation"] == cells.control
-    return control, ~control
+def _usable(table: pd.DataFrame, control: str, min_cells: int) -> dict[str, set[str]]:
+    """For each treatment the contexts with enough cells of it, and enough control cells."""
+    sizes = pd.crosstab(table["context"], table["perturbation"])
+    enough = sizes.loc[sizes[control] >= min_cells] >= min_cells
+    return {treatment: set(enough.index[enough[treatment]]) for treatment in sizes.columns.drop(control)}
 
 
 def response_tasks(

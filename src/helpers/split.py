@@ -9,7 +9,9 @@ from helpers import models, subset
 from helpers.corpus.checks import match
 from helpers.corpus.external import in_source
 from helpers.design import Design, DesignError, n_cells
-from helpers.responses import response_cells
+from helpers.joined import transfer_cells
+from helpers.judged import check_copies, check_judged
+from helpers.responses import ResponseCells, response_cells
 
 ROLES = ("corpus", "validation", "evaluation", "spikein", "unused")
 
@@ -122,39 +124,60 @@ def check_design(design: Design, obs: pd.DataFrame) -> int:
                 )
     for name in design.strategies:
         _check_sampling(design, obs, roles.to_numpy(), name)
-    task = design.evaluations.classification
-    sets = evaluation_table(obs, roles, design)
-    for name, part in sets.groupby("dataset"):
-        largest, half = int(part["label"].value_counts().max()), int(part["train"].sum())
-        if largest < task.headline_min_cells:
-            raise DesignError(
-                f"evaluations.classification.headline_min_cells = {task.headline_min_cells}, but the commonest type of "
-                f"{name} has {largest} cells: use that or fewer"
-            )
-        if half < task.n_neighbors:
-            raise DesignError(
-                f"evaluations.classification.n_neighbors = {task.n_neighbors}, but only {half} cells of {name} lend "
-                "their labels: use that or fewer"
-            )
-    _check_integration(design, obs, roles)
-    response_cells(obs, roles, sets, design)
+    _check_full(design)
+    check_judged(design, obs, _judged(design, obs)[0])
     return n_corpus
 
 
-def _check_integration(design: Design, obs: pd.DataFrame, roles: pd.Series) -> None:
-    for name, entry in (design.evaluations.integration.sets if design.evaluations.integration else {}).items():
-        chosen = np.any([evaluation_mask(obs, roles, design, one) for one in entry.sets], axis=0)
-        key = f"evaluations.integration.sets.{name}"
-        for column, least in ((entry.label, 2), (entry.batch, 1 if entry.mixing == "none" else 2)):
-            if column not in obs:
-                raise DesignError(f"{key}: no column {column!r}; obs has: {', '.join(map(str, obs.columns))}")
-            values = obs.loc[chosen, column]
-            if values.isna().any():
-                raise DesignError(f"{key}: {int(values.isna().sum()):,} of its cells have no {column}")
-            if values.nunique() < least:
-                raise DesignError(
-                    f"{key}: its cells have one {column}, {values.iloc[0]!r}; at least {least} are needed"
-                )
+def check_cells(design: Design, cells: AnnData) -> int:
+    """Check a design as `check_design` does, and that none of the cells that judge stands twice.
+
+    `cells` are all cells of the source, (n_cells, n_genes) raw counts.
+    """
+    n_corpus = check_design(design, cells.obs)
+    sets, responses = _judged(design, cells.obs)
+    check_copies(design, cells, sets, responses)
+    return n_corpus
+
+
+def left_out(design: Design, obs: pd.DataFrame) -> list[str]:
+    """What a design that was checked names and does not judge, a line each."""
+    sets, responses = _judged(design, obs)
+    lines = []
+    for name, transfer in design.evaluations.classification.transfer.items():
+        cells = sets.loc[sets["dataset"].isin([transfer.train, transfer.test]), "cell"]
+        without = len(cells) - len(transfer_cells(obs, sets, name, transfer))
+        if without:
+            lines.append(
+                f"evaluations.classification.transfer.{name} leaves out {without:,} of {len(cells):,} cells: without a "
+                f"type by {transfer.label!r} that both sets have"
+            )
+    for name, one in responses.items():
+        if one.left_out:
+            named = ", ".join(one.left_out[:10]) + (", …" if len(one.left_out) > 10 else "")
+            lines.append(f"{name} leaves out treatments that fewer than three contexts have enough cells of: {named}")
+    return lines
+
+
+def _judged(design: Design, obs: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, ResponseCells]]:
+    """The table of the evaluation sets, and the cells of perturbation tasks."""
+    roles = assign_roles(obs, design)
+    sets = evaluation_table(obs, roles, design)
+    return sets, response_cells(obs, roles, sets, design)
+
+
+def _check_full(design: Design) -> None:
+    """Raise DesignError if a model without an encoder is selected to be fine-tuned."""
+    task = design.evaluations.finetuning
+    if task is None or task.full is None:
+        return
+    chosen = {run.family for run in design.runs() if task.full.holds(run)}
+    able = [name for name in design.families if models.can_be_fine_tuned(design.families[name].family)]
+    for name in sorted(chosen.difference(able)):
+        raise DesignError(
+            f"evaluations.finetuning.full selects {name}, which has no encoder to train on: name others in its "
+            f"families; there are: {', '.join(able) or 'none, so leave full out'}"
+        )
 
 
 def offered(roles: np.ndarray, strategy: str) -> np.ndarray:

@@ -9,7 +9,7 @@ from helpers import failures, store, subset
 from helpers.corpus import source_hash
 from helpers.design import NO_STRATEGY, UNTRAINED, Design, Run
 from helpers.design_evaluations import TASKS
-from helpers.estimate import judging_seconds, stage_seconds
+from helpers.estimate import axes_seconds, judging_seconds, stage_seconds
 from helpers.evaluate.baselines import BASELINES as BASELINES_OF
 from helpers.provenance import digest, display_hash
 
@@ -27,6 +27,7 @@ READS = {
     "32_integrate": ("seed", *SIZES),
     "33_perturb": ("seed", "perturbation", "evaluation_sets", *SIZES),
     "34_heldout_loss": SIZES,
+    "63_response_axes": ("seed", "perturbation", "evaluation_sets"),
 }
 BASELINES = "baselines"
 
@@ -64,7 +65,9 @@ def pieces(design: Design) -> list[Piece]:
     tasks = {stage: task for stage, task in TASKS.items() if design.evaluates(task)}
     done += [Piece(stage, *chunk) for stage in ("20_pretrain", "25_embed", *tasks) for chunk in design.chunks()]
     done += [Piece(stage, BASELINES, 1.0, NO_STRATEGY) for stage, task in tasks.items() if BASELINES_OF[task]]
-    return [*done, *(Piece(stage) for stage in ("50_collect", "60_saturation", "61_scaling_laws", "90_figures"))]
+    axes = ["63_response_axes"] if design.evaluations.response_axes else []
+    analyses = ("50_collect", "60_saturation", "61_scaling_laws", "62_diversity_effect", *axes, "90_figures")
+    return [*done, *map(Piece, analyses)]
 
 
 def outputs(design: Design, piece: Piece, root: Path) -> list[str]:
@@ -89,9 +92,9 @@ def outputs(design: Design, piece: Piece, root: Path) -> list[str]:
 
 def repair(design: Design, root: Path) -> list[str]:
     """Find artifacts that should be there and are missing or corrupt; remove them and the executed notebooks that made
-    them.
+    them, and notebooks that failed while the others went on.
 
-    What is removed is made again by the next run. Returns one line per artifact.
+    What is removed is made again by the next run. Returns one line per artifact or failed notebook.
     """
     lines = []
     store.sweep(root)
@@ -103,7 +106,10 @@ def repair(design: Design, root: Path) -> list[str]:
             state = "corrupt or without its record" if (root / name).exists() else "missing"
             store.discard(root / name)
             lines.append(f"{root / name} is {state}: {piece.name} makes it again")
-        if wrong:
+        failed = executed.exists() and executed.with_suffix(".failed.ipynb").exists()
+        if failed and not wrong:
+            lines.append(f"{piece.name} failed in part: it is tried again")
+        if failed or wrong:
             executed.unlink()
     return lines
 
@@ -120,6 +126,12 @@ def _runs(design: Design, piece: Piece) -> list[Run]:
     return design.select(piece.family, piece.width, piece.strategy)
 
 
+def _lends_encoder(design: Design, chunk: tuple[str, float, str]) -> bool:
+    """Whether the axes of the response fix the encoder of a run of this family, width and strategy."""
+    axes = design.evaluations.response_axes
+    return axes is not None and any(map(axes.runs.holds, design.select(*chunk)))
+
+
 def upstream(design: Design, piece: Piece) -> list[Piece]:
     """The pieces whose artifacts a piece reads."""
     own = (piece.family, piece.width, piece.strategy)
@@ -127,6 +139,8 @@ def upstream(design: Design, piece: Piece) -> list[Piece]:
     tasks = [other for other in pieces(design) if other.stage in TASKS]
     baselines = (BASELINES, 1.0, NO_STRATEGY)
     embedded = [Piece("05_split") if piece.strategy == NO_STRATEGY else Piece("25_embed", *own)]
+    axes = [other for other in pieces(design) if other.stage == "63_response_axes"]
+    varied = [Piece("25_embed", *chunk) for chunk in design.chunks() if _lends_encoder(design, chunk)]
     needs = {
         "00_corpus": [],
         "05_split": [Piece("00_corpus")],
@@ -143,9 +157,9 @@ def upstream(design: Design, piece: Piece) -> list[Piece]:
             *([] if _controls(piece) else [Piece("34_heldout_loss", *own[:2], UNTRAINED)]),
         ],
         "50_collect": [Piece("15_diversity"), *tasks],
-        "60_saturation": [Piece("50_collect")],
-        "61_scaling_laws": [Piece("50_collect")],
-        "90_figures": [Piece("60_saturation"), Piece("61_scaling_laws")],
+        **{name: [Piece("50_collect")] for name in ("60_saturation", "61_scaling_laws", "62_diversity_effect")},
+        "63_response_axes": [*varied, Piece("33_perturb", *baselines)],
+        "90_figures": [Piece("60_saturation"), Piece("61_scaling_laws"), Piece("62_diversity_effect"), *axes],
     }
     return needs[piece.stage]
 
@@ -167,7 +181,11 @@ def stamp(design: Design, piece: Piece) -> str:
     if piece.stage == "00_corpus":
         reads["source_sha256"] = source_hash(design)
     if piece.stage in TASKS:
-        reads["task"] = design.model_dump()["evaluations"][TASKS[piece.stage]]
+        left = {"perturbation": {"axes"}}  # those have a stage of their own
+        reads["task"] = design.evaluations.model_dump(exclude=left)[TASKS[piece.stage]]
+    if piece.stage == "63_response_axes":
+        reads["task"] = design.evaluations.perturbation.model_dump()
+        reads["encoders"] = sorted(run.id for run in design.runs() if design.evaluations.response_axes.runs.holds(run))
     if piece.stage == "31_finetune":
         rules = design.evaluations.classification
         reads["limits"] = [rules.min_cells, rules.headline_min_cells]
@@ -184,4 +202,6 @@ def seconds(design: Design, piece: Piece, n_corpus: int) -> float:
         return 40.0
     if piece.stage == "61_scaling_laws":
         return 5 + 0.2 * len(pieces(design))
+    if piece.stage == "63_response_axes":
+        return 25 + axes_seconds(design)
     return 15.0 if piece.stage in ("00_corpus", "05_split", "90_figures") else 8.0

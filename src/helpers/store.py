@@ -38,6 +38,8 @@ MAKERS = {
     "saturation.parquet": "60_saturation",
     "saturation_sizes.parquet": "60_saturation",
     "scaling": "61_scaling_laws",
+    "diversity_effect.parquet": "62_diversity_effect",
+    "response_axes.parquet": "63_response_axes",
     "figures": "90_figures",
 }
 RUNNER_FOLDERS = {"notebooks", ".lock"}  # may be there before the first artifact is
@@ -144,9 +146,7 @@ class Artifact:
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Path]:
-        """A temporary path to write the file or folder to; it becomes the artifact when the block ends
-        without error.
-        """
+        """A temporary file or folder to write to; it becomes the artifact when the block ends without error."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.parent / f".{uuid.uuid4().hex[:8]}.tmp{self.path.suffix}"
         start = time.perf_counter()

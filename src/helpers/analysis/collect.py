@@ -38,6 +38,34 @@ def expected_tables(design: Design, store: Store) -> dict[str, Run | str]:
     return tables
 
 
+def missing_evaluations(design: Design, store: Store) -> pd.DataFrame:
+    """Evaluations of the design that are not there, a row per run or baseline and set: task, dataset, run, reason."""
+    rows = []
+    for path, owner in expected_tables(design, store).items():
+        task, failed = task_of(path), failures.noted(store, path)
+        run = owner if isinstance(owner, str) else owner.id
+        absent = (
+            failed if store.has(path) else {name: failed.get(name, "not made yet") for name in design.datasets(task)}
+        )
+        rows += [(task, dataset, run, why) for dataset, why in absent.items()]
+    return pd.DataFrame(rows, columns=["task", "dataset", "run", "reason"])
+
+
+def missing_note(design: Design, store: Store) -> str:
+    """A sentence for a finding that says how many evaluations are missing, nothing if all are there."""
+    n = len(missing_evaluations(design, store))
+    return f" {n} evaluations are missing, see 50_collect." if n else ""
+
+
+def told_missing(missing: pd.DataFrame) -> str:
+    """Evaluations that are not there, those of one set and reason on a line."""
+    groups = missing.groupby(["task", "dataset", "reason"], sort=False)["run"]
+    return "\n".join(
+        f"  {task} on {dataset}, {len(runs)} runs or baselines, {runs.iloc[0]} first: {why}"
+        for (task, dataset, why), runs in groups
+    )
+
+
 def describe_runs(design: Design, store: Store) -> pd.DataFrame:
     """What each run whose model is there, or was given up, learned from and cost, indexed by run id."""
     subsets = pd.read_parquet(store.read("diversity.parquet")).set_index("subset")[list(SUBSET_COLUMNS)]
@@ -54,9 +82,16 @@ def describe_runs(design: Design, store: Store) -> pd.DataFrame:
 
 
 def n_judged(task: str, store: Store) -> pd.Series:
-    """Number of cells that a task judges in each of its sets, by its name: those that a baseline was judged on."""
-    table = pd.read_parquet(store.read(prediction_path(task, JUDGED[task])))
-    return table.drop_duplicates(["dataset", "position"]).groupby("dataset").size()
+    """Number of cells that a task judges in each of its sets, by its name; of sets that nothing was judged on, none."""
+    owners = [JUDGED[task], *BASELINES[task], *store.design.runs()]
+    counts: dict[str, int] = {}
+    for path in (prediction_path(task, owner) for owner in owners):
+        if counts.keys() >= store.design.datasets(task).keys():
+            break
+        if store.has(path):
+            table = pd.read_parquet(store.read(path)).drop_duplicates(["dataset", "position"])
+            counts |= table.groupby("dataset").size().to_dict()
+    return pd.Series(counts, dtype=int)
 
 
 def loss_units(design: Design, store: Store) -> dict[str, str]:
@@ -121,9 +156,13 @@ def baseline_rows(store: Store, present: Mapping[str, Run | str]) -> pd.DataFram
     )
 
 
+def task_of(path: str) -> str:
+    """The task of an evaluation table, by its path."""
+    return path.removeprefix("evaluations/").split("--")[0]
+
+
 def _read(store: Store, path: str) -> pd.DataFrame:
-    task = path.removeprefix("evaluations/").split("--")[0]
-    return pd.read_parquet(store.read(path)).assign(task=task)
+    return pd.read_parquet(store.read(path)).assign(task=task_of(path))
 
 
 def _finish(rows: pd.DataFrame, store: Store, present: Mapping[str, Run | str]) -> pd.DataFrame:

@@ -61,7 +61,8 @@ class JointFit:
         By name (E, A, alpha, B, beta, R*): value, low, high. A and B depend on the units of parameters and cells, and
         are hardly knowable; R* has no interval where it is fixed.
     identifiable, reason
-        Whether both exponents have an interval under 1, and in words why not.
+        Whether both exponents have an interval under 1 that lies inside what is looked at, and A and B are positive; in
+        words why not.
     fixed_repetition
         Whether R* is that of language models, since nowhere are there three numbers of cell-views for the same cells.
     curve
@@ -166,12 +167,19 @@ def fit_joint(
         for name in values
     }
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
-    wide = [
-        f"{name} may be anything from {table.loc[name, 'low']:.2g} to {table.loc[name, 'high']:.2g}"
-        for name in ("alpha", "beta")
-        if table.loc[name, "high"] - table.loc[name, "low"] >= WIDEST
-    ]
-    return JointFit(table, not wide, "; ".join(wide), fixed, curve, point, draws)
+    against = [text for name in ("alpha", "beta") if (text := _untold(name, *table.loc[name, ["low", "high"]]))]
+    against += [f"{name} may be negative" for name in ("A", "B") if table.loc[name, "low"] <= 0]
+    return JointFit(table, not against, "; ".join(against), fixed, curve, point, draws)
+
+
+def _untold(name: str, low: float, high: float) -> str:
+    """Why an exponent's interval tells none; empty if it does."""
+    if high - low >= WIDEST:
+        return f"{name} may be anything from {low:.2g} to {high:.2g}"
+    least, most = np.exp(EXPONENTS)
+    if low < 1.1 * least:
+        return f"{name} may be as small as is looked at ({least:.2g}), where a logarithm does as well"
+    return f"{name} may be as large as is looked at ({most:.2g})" if high > most / 1.1 else ""
 
 
 def _parameters(fits: Fits) -> dict[str, np.ndarray]:

@@ -85,7 +85,7 @@ def frontiers(found: list[JointLaw]) -> tuple[pd.DataFrame, pd.DataFrame]:
     ]
     for law in (one for one in found if one.fit.identifiable):
         named = {"model": law.model, "dataset": law.dataset}
-        sizes = np.geomspace(law.runs["n_parameters"].min() / 10, law.runs["n_parameters"].max() * 10, 80)
+        sizes = np.geomspace(law.runs["n_parameters"].min() / 3, law.runs["n_parameters"].max() * 3, 80)
         for budget in law.budgets:
             profiles.append(law.fit.profiles(budget, law.flops, sizes).assign(budget=budget, **named))
         best.append(law.fit.frontier(law.budgets, law.flops).assign(**named))

@@ -53,21 +53,25 @@ def verdict_rates(
     return pd.DataFrame(rows)
 
 
+def planted_runs(ratio: float, rng: np.random.Generator) -> pd.DataFrame:
+    """Runs of `LAW`: 5 sizes of model × 7 of corpus × 5 seeds, with a standard deviation of their range / `ratio`."""
+    grid = [(n, unique, 4e4) for n in np.geomspace(1e5, 1e7, 5) for unique in np.geomspace(57, 57_000, 7)] * N_SEEDS
+    runs = pd.DataFrame(grid, columns=["n_parameters", "n_unique", "cell_views"])
+    means = _law(*(runs[name] for name in runs))
+    return runs.assign(loss=means + rng.normal(0, np.ptp(means) / ratio, len(runs)))
+
+
 def joint_coverage(repeats: int, rng: np.random.Generator, *, ratio: float = 40.0, n_boot: int = 300) -> pd.DataFrame:
-    """How often 90 % intervals of the joint law hold the truth: 5 sizes of model × 7 of corpus × 5 seeds a table.
+    """How often 90 % intervals of the joint law hold the truth in tables of `planted_runs`.
 
     One row per quantity (E, alpha, beta, loss at each of `POINTS`): quantity, truth, held (share).
     """
-    grid = [(n, unique, 4e4) for n in np.geomspace(1e5, 1e7, 5) for unique in np.geomspace(57, 57_000, 7)] * N_SEEDS
-    runs = pd.DataFrame(grid, columns=["n_parameters", "n_unique", "cell_views"])
-    means = _law(runs["n_parameters"], runs["n_unique"], runs["cell_views"])
     losses = _law(*(POINTS[name] for name in POINTS))
     truths = {name: LAW[name] for name in ("E", "alpha", "beta")}
     truths |= {f"loss at point {number + 1}": loss for number, loss in enumerate(losses)}
     held = np.zeros((repeats, len(truths)), dtype=bool)
     for repeat in range(repeats):
-        noisy = runs.assign(loss=means + rng.normal(0, np.ptp(means) / ratio, len(runs)))
-        fit = fit_joint(noisy, rng=rng, n_boot=n_boot)
+        fit = fit_joint(planted_runs(ratio, rng), rng=rng, n_boot=n_boot)
         known = fit.parameters.loc[["E", "alpha", "beta"], ["low", "high"]].to_numpy()
         foretold = fit.predict(*(POINTS[name].to_numpy() for name in POINTS))[["low", "high"]].to_numpy()
         low, high = np.concatenate([known, foretold]).T

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from helpers.corpus.checks import check_counts, check_genes, check_obs
+from helpers.corpus.checks import by_name, check_counts, check_genes, check_obs
 from helpers.design import UNTRAINED, Design, Run
 from helpers.provenance import digest, file_sha256, project_path
 from helpers.store import Store, subset_path
@@ -18,10 +18,11 @@ OBS_COLUMNS = ("dataset_id", "cell_type", "batch")
 def read_source(design: Design) -> AnnData:
     """All cells of the design's source, (n_cells, n_genes) raw integer counts as CSR, checked.
 
-    Cells of evaluation sets with a file of their own come last, on the source's genes; ``uns["missing_genes"]`` holds
-    the share that each set lacks. `obs` gets the column ``total_counts``, the UMIs of each cell over all genes. Raises
-    ValueError for counts that are negative, NaN or not integer, duplicate genes, missing or incomplete `obs` columns,
-    and for what `external.append` refuses.
+    Cells stand in the order of their names, whatever that of the file, so that draws by position depend on the cells
+    alone. Those of evaluation sets with a file of their own come last, set by set, on the source's genes;
+    ``uns["missing_genes"]`` holds the share that each set lacks. `obs` gets the column ``total_counts``, the UMIs of
+    each cell over all genes. Raises ValueError for counts that are negative, NaN or not integer, duplicate genes,
+    missing or incomplete `obs` columns, and for what `external.append` refuses.
     """
     from helpers.corpus import embedded, external, simulated
 
@@ -35,6 +36,7 @@ def read_source(design: Design) -> AnnData:
     except ValueError as error:
         made_from = f"path = {source.path!r}" if source.source == "embedded" else "simulation"
         raise ValueError(f"corpus.{made_from}: {error}") from error
+    adata = adata if adata.obs_names.is_monotonic_increasing else adata[by_name(adata.obs_names)].copy()
     if design.external:
         adata = external.append(adata, design)
     adata.obs["total_counts"] = np.asarray(adata.X.sum(axis=1), dtype=np.float64).ravel()
@@ -42,13 +44,14 @@ def read_source(design: Design) -> AnnData:
 
 
 def read_source_obs(design: Design) -> pd.DataFrame:
-    """Only the `obs` table of the source, (n_cells, n_columns): enough to check a design before anything runs."""
+    """The `obs` table of `read_source` alone, (n_cells, n_columns): enough to check a design before anything runs."""
     from helpers.corpus import embedded, external, simulated
 
     external.check_files(design)
     source = design.corpus
     obs = simulated.sample_obs(source.simulation) if source.source == "simulated" else embedded.read_obs(source.path)
     check_obs(obs, _needed_columns(design))
+    obs = obs.iloc[by_name(obs.index)]
     return external.append_obs(obs, design) if design.external else obs
 
 

@@ -52,6 +52,11 @@ def check_obs(obs: pd.DataFrame, needed: Sequence[str]) -> None:
         raise ValueError(f"{len(duplicates):,} duplicate cell names, e.g. {duplicates[0]!r}")
 
 
+def by_name(names: pd.Index) -> np.ndarray:
+    """Positions of cells in the order of their names, (n_cells,)."""
+    return np.argsort(np.asarray(names, dtype=str), kind="stable")
+
+
 def match(obs: pd.DataFrame, where: dict[str, list[str]], key: str, *, among: np.ndarray | None = None) -> np.ndarray:
     """Cells whose columns hold accepted values, (n_cells,) bool, of those in `among` (n_cells,) if it is given.
 

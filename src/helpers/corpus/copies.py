@@ -19,6 +19,30 @@ def learnable(obs: pd.DataFrame, design: Design) -> np.ndarray:
     return chosen
 
 
+FEWEST_GENES = 20  # of cells with counts in fewer genes two can agree by chance
+
+
+def same_cells(counts: sp.csr_matrix, pool: sp.csr_matrix) -> np.ndarray:
+    """Which cells, (n_cells,) bool, are cells of the pool, too: `copied`, but for cells that may agree by chance."""
+    return copied(counts, pool) & _telling(counts)
+
+
+def repeated(counts: sp.csr_matrix) -> np.ndarray:
+    """Which cells, (n_cells,) bool, have all counts of another one above them, but for those that may by chance."""
+    counts = _canonical(counts)
+    seen, found = set(), np.zeros(counts.shape[0], dtype=bool)
+    alike = pd.Series(cell_keys(counts)).duplicated(keep=False).to_numpy()
+    for row in np.flatnonzero(alike & _telling(counts)):
+        content = _content(counts, row)
+        found[row] = content in seen
+        seen.add(content)
+    return found
+
+
+def _telling(counts: sp.csr_matrix) -> np.ndarray:
+    return np.asarray((counts > 0).sum(axis=1)).ravel() >= FEWEST_GENES
+
+
 def copied(counts: sp.csr_matrix, pool: sp.csr_matrix) -> np.ndarray:
     """Which cells, (n_cells,) bool, have all counts of some cell of the pool; both (…, n_genes), on the same genes.
 

@@ -8,8 +8,8 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
-from helpers.corpus.checks import check_counts, check_genes, check_obs, match
-from helpers.corpus.copies import copied, learnable
+from helpers.corpus.checks import by_name, check_counts, check_genes, check_obs, match
+from helpers.corpus.copies import learnable, same_cells
 from helpers.design import Design, EvaluationSet
 from helpers.messages import unknown
 from helpers.models.counts import MOST_MISSING
@@ -66,7 +66,7 @@ def append(source: AnnData, design: Design) -> AnnData:
         with _opened(name, entry) as file:
             obs, rows = _read_obs(file, name, entry, source.obs)
             counts, present = _read_counts(file, rows, entry, source.var_names)
-            if entry.seen != "transductive" and (twice := copied(counts[:, present], pool[:, present])).any():
+            if entry.seen != "transductive" and (twice := same_cells(counts[:, present], pool[:, present])).any():
                 raise ValueError(
                     f"seen = {entry.seen!r}, but {int(twice.sum()):,} of the {len(twice):,} cells have the counts of "
                     f"cells that may be learned from or validate, {obs.index[twice][0]!r} first: leave them out with "
@@ -95,13 +95,14 @@ def _opened(name: str, entry: EvaluationSet) -> Iterator:
 
 
 def _read_obs(file, name: str, entry: EvaluationSet, source: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
-    """The chosen cells' `obs` under the names of the source's columns, and their rows in the file."""
+    """The chosen cells' `obs` by name, under the names of the source's columns, and their rows in the file."""
     from anndata.io import read_elem
 
     if (source["dataset_id"].astype(str) == name).any():
         raise ValueError(f"the corpus has a dataset {name!r}, too: choose another name for the set")
     obs = read_elem(file["obs"])
     rows = np.flatnonzero(match(obs, entry.where or {}, "where"))
+    rows = rows[by_name(obs.index[rows])]
     obs, values = obs.iloc[rows], {}
     for key in ("label", "batch", "perturbation", "context"):
         column = getattr(entry, key)

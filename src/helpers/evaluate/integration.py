@@ -47,7 +47,7 @@ def avg_bio(
     from it in the random order of visits alone, which depends on the embedding's values, not on the order of the rows.
     """
     values, types = _embedding(embedding), _types(labels, len(embedding))
-    return _avg_bio(values, types, _given_or_nearest(values, neighbors), n_repeats, silhouettes(values, types))
+    return _avg_bio(values, types, _given_or_nearest(values, types, neighbors), n_repeats, silhouettes(values, types))
 
 
 def _avg_bio(
@@ -57,7 +57,7 @@ def _avg_bio(
 
     if n_repeats < 1:
         raise ValueError(f"n_repeats = {n_repeats}: use 1 or more")
-    graph, order, runs = neighbors.graph(N_NEIGHBORS), cell_order(values), []
+    graph, order, runs = neighbors.graph(N_NEIGHBORS), cell_order(values, types), []
     for repeat in range(n_repeats):
         visits = np.random.default_rng(repeat).permutation(order)
         visited = graph[visits][:, visits].sorted_indices()  # the same whatever order the cells come in
@@ -170,7 +170,7 @@ def battery(
     values, types = _embedding(embedding), _types(labels, len(embedding))
     if batch is not None and _codes(batch, "batch", len(values)).max() == 0:
         raise ValueError("batch holds one batch: give batch=None to score types alone")
-    neighbors = _given_or_nearest(values, neighbors)
+    neighbors = _given_or_nearest(values, types, neighbors)
     widths = silhouettes(values, types)
     scores = _avg_bio(values, types, neighbors, n_repeats, widths)
     scores["graph_connectivity"] = graph_connectivity(neighbors, types)
@@ -257,11 +257,11 @@ def _nmi(types: np.ndarray, clusters: np.ndarray) -> float:
     return max(0.0, 2 * (both - entropy(joint.ravel())) / both) if both else 1.0
 
 
-def _given_or_nearest(values: np.ndarray, neighbors: Neighbors | None) -> Neighbors:
+def _given_or_nearest(values: np.ndarray, types: np.ndarray, neighbors: Neighbors | None) -> Neighbors:
     if neighbors is None:
         if len(values) <= N_NEIGHBORS:
             raise ValueError(f"embedding has {len(values)} cells: {N_NEIGHBORS + 1} or more make a neighbour graph")
-        return nearest(values, N_NEIGHBORS)
+        return nearest(values, N_NEIGHBORS, ties=types)
     if len(neighbors.indices) != len(values):
         raise ValueError(
             f"neighbors of {len(neighbors.indices):,} cells, embedding of {len(values):,}: give the same cells"

@@ -35,32 +35,33 @@ class Neighbors:
         return links
 
 
-def cell_order(embedding: np.ndarray) -> np.ndarray:
+def cell_order(embedding: np.ndarray, ties: np.ndarray | None = None) -> np.ndarray:
     """(n_cells,) positions of the cells in an order without meaning that depends on their values alone.
 
-    Only identical cells keep the order they come in.
+    Only identical cells keep the order they come in, or that of the numbers `ties` (n_cells,), such as their types.
     """
     order = np.argsort(embedding[:, 0], kind="stable")
     first = embedding[order, 0]
     if (first[1:] == first[:-1]).any():
-        order = np.lexsort(embedding.T[::-1])
+        order = np.lexsort([*([] if ties is None else [ties]), *embedding.T[::-1]])
     return order[np.random.default_rng(0).permutation(len(order))]
 
 
-def nearest(embedding: np.ndarray, n_neighbors: int) -> Neighbors:
+def nearest(embedding: np.ndarray, n_neighbors: int, *, ties: np.ndarray | None = None) -> Neighbors:
     """The `n_neighbors` nearest other cells of each cell, exact, Euclidean.
 
     Which of equally near cells are taken depends on `cell_order`, not on the order of the rows. Where all cells lie at
     one point each takes those that follow it there, which spreads the links evenly.
 
-    `embedding` is (n_cells, n_latent), finite. Raises ValueError for no more cells than neighbours.
+    `embedding` is (n_cells, n_latent), finite; `ties` as in `cell_order`. Raises ValueError for no more cells than
+    neighbours.
     """
     from sklearn.neighbors import NearestNeighbors
 
     n = len(embedding)
     if not 1 <= n_neighbors < n:
         raise ValueError(f"n_neighbors = {n_neighbors} of {n:,} cells: use 1 to {n - 1}, or give more cells")
-    order = cell_order(embedding)
+    order = cell_order(embedding, ties)
     points = embedding[order]
     if (points == points[0]).all():
         near, far = (np.arange(n)[:, None] + np.arange(1, n_neighbors + 1)) % n, np.zeros((n, n_neighbors))

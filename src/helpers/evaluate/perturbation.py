@@ -5,13 +5,14 @@ so that results do not depend on their order.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from helpers.evaluate import perturbation_metrics as pm
-from helpers.evaluate.perturbation_heads import ridge
+from helpers.evaluate.perturbation_heads import Response, ridge
 from helpers.evaluate.perturbation_task import Condition, Task
 from helpers.models.expression import chunks
 
@@ -50,6 +51,11 @@ class Reference:
     nulls: dict[str, np.ndarray]
     controls: pd.DataFrame
 
+    @cached_property
+    def limits(self) -> dict[str, dict]:
+        """Strongest null and ceiling of each metric, their names, and how far their gap scatters."""
+        return self.controls[["null", "ceiling", "null_name", "ceiling_name", "gap_sd"]].to_dict("index")
+
 
 def prepare(
     task: Task,
@@ -83,6 +89,27 @@ def prepare(
         condition: _reference(task, condition, known, spaces[others], child, n_bootstrap, stored[condition])
         for (condition, others), child in zip(task.training.items(), children, strict=True)
     }
+
+
+def relearned(references: dict[Condition, Reference], part: Task) -> dict[Condition, Reference]:
+    """References of the whole task for heads that learn from `part`, a restriction of it.
+
+    The training deltas are those of `part`. Truth, nulls, ceilings and what is called context-specific stay, so that
+    scores of all parts are comparable.
+    """
+    deltas = {
+        one: _mean(part.expression[part.rows(one)]) - _mean(part.expression[part.rows(one, control=True)])
+        for one in sorted(set().union(*part.training.values()))
+    }
+    return {
+        condition: replace(reference, training_deltas=np.array([deltas[one] for one in part.training[condition]]))
+        for condition, reference in references.items()
+    }
+
+
+def _mean(cells) -> np.ndarray:
+    """Mean log1p CP10k (n_genes,), as in `moments`, which need two cells."""
+    return np.asarray(cells.mean(axis=0), dtype=np.float64)
 
 
 def _reference(
@@ -191,27 +218,38 @@ def evaluate(
     deltas
         A row per held-out condition and gene: `held_out`, `perturbation`, `gene`, `delta`, in log1p CP10k.
     """
+    responses = head(task, references, checked(embedding, task))
+    deltas = [
+        pd.DataFrame({**one._asdict(), "gene": task.genes, "delta": responses[one].delta.astype(np.float32)})
+        for one in references
+    ]
+    table = pd.concat(deltas, ignore_index=True).rename(columns={"context": "held_out"})
+    return score(references, responses), table
+
+
+def checked(embedding: np.ndarray, task: Task) -> np.ndarray:
+    """The embedding (n_controls, n_latent) in float64; ValueError if it does not fit the task or is not finite."""
     embedding = np.asarray(embedding, dtype=np.float64)
     if embedding.ndim != 2 or len(embedding) != len(task.control_rows) or not np.isfinite(embedding).all():
         told = f"embedding has shape {embedding.shape} and {int((~np.isfinite(embedding)).sum())} values not finite"
         raise ValueError(f"{told}; ({len(task.control_rows)}, n_latent) finite values of task.control_rows are needed")
-    responses, rows, deltas = head(task, references, embedding), [], []
+    return embedding
+
+
+def score(references: dict[Condition, Reference], responses: dict[Condition, Response]) -> pd.DataFrame:
+    """Scores of predicted responses, as in `evaluate`."""
+    rows = []
     for condition, reference in references.items():
         delta, cells = responses[condition]
         prediction = pm.Prediction(delta, cells.var(axis=0, ddof=1), reference.space.place(cells))
-        table = reference.controls[["null", "ceiling", "null_name", "ceiling_name", "gap_sd"]].rename_axis("metric")
-        n_de = int((reference.truth.fdr < pm.FDR).sum())
-        table = table.assign(value=pm.scores(reference.truth, prediction), n_de=n_de).reset_index()
-        rows.append(table.assign(**condition._asdict()))
-        deltas.append(pd.DataFrame({**condition._asdict(), "gene": task.genes, "delta": delta.astype(np.float32)}))
-    scores = pd.concat(rows, ignore_index=True)
-    numbers = zip(scores["metric"], scores["value"], scores["null"], scores["ceiling"], scores["gap_sd"], strict=True)
-    scores["calibrated"] = [
-        pm.calibrated(value, null, ceiling, gap_sd=sd, best=pm.METRICS[name].best)
-        for name, value, null, ceiling, sd in numbers
-    ]
-    deltas = pd.concat(deltas, ignore_index=True).rename(columns={"context": "held_out"})
-    return scores.rename(columns={"context": "held_out"})[COLUMNS], deltas
+        values = pm.scores(reference.truth, prediction)
+        told = {"held_out": condition.context, "perturbation": condition.perturbation}
+        told["n_de"] = int((reference.truth.fdr < pm.FDR).sum())
+        for name, limits in reference.limits.items():
+            low, high, sd = (limits[key] for key in ("null", "ceiling", "gap_sd"))
+            share = pm.calibrated(values[name], low, high, gap_sd=sd, best=pm.METRICS[name].best)
+            rows.append({**told, **limits, "metric": name, "value": values[name], "calibrated": share})
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def inseparable(references: dict[Condition, Reference]) -> pd.DataFrame:

@@ -42,6 +42,14 @@ def ridge(task: Task, references: dict[Condition, Reference], embedding: np.ndar
     return responses
 
 
+def training_mean(
+    task: Task, references: dict[Condition, Reference], embedding: np.ndarray
+) -> dict[Condition, Response]:
+    """What a head predicts that knows no embedding: every control cell changes by the mean of the training deltas."""
+    means = {condition: reference.training_deltas.mean(axis=0) for condition, reference in references.items()}
+    return {one: Response(mean, references[one].drawn_cells + mean) for one, mean in means.items()}
+
+
 def mixing_weights(
     embeddings: list[np.ndarray], deltas: np.ndarray, groups: np.ndarray, *, alphas: np.ndarray = ALPHAS
 ) -> Callable[[np.ndarray], np.ndarray]:
@@ -57,12 +65,14 @@ def mixing_weights(
     deltas
         (n_conditions, n_genes).
     groups
-        (n_conditions,), at least two.
+        (n_conditions,); one alone leaves nothing to choose a penalty by, and its conditions weigh the same.
 
     Returns
     -------
     Function from embeddings (n, n_latent) to weights (n, n_conditions), which sum to 1 for each cell.
     """
+    if len(np.unique(groups)) == 1:
+        return lambda cells: np.full((len(cells), len(deltas)), 1 / len(deltas))
     centre = np.mean([cells.mean(axis=0) for cells in embeddings], axis=0)
     scale = np.sqrt(np.mean([np.mean((cells - centre) ** 2, axis=0) for cells in embeddings], axis=0))
     scale[scale == 0] = 1
@@ -75,12 +85,14 @@ def mixing_weights(
         values, axes = np.linalg.eigh(within[kept].sum(axis=0) + away.T @ away)
         return lambda at, alpha: 1 / kept.sum() + ((at - middle) @ axes / (values + alpha)) @ (away @ axes).T
 
-    errors = np.zeros(len(alphas))
+    errors, products = np.zeros(len(alphas)), deltas @ deltas.T
     for group in np.unique(groups):
         kept = groups != group
         weights = solved(kept)
+        missed = -np.eye(len(means))[~kept]  # weights of all deltas in prediction less truth
         for number, alpha in enumerate(alphas):
-            errors[number] += np.sum((weights(means[~kept], alpha) @ deltas[kept] - deltas[~kept]) ** 2)
+            missed[:, kept] = weights(means[~kept], alpha)
+            errors[number] += np.sum(missed @ products * missed)
     weights, alpha = solved(np.full(len(means), True)), alphas[errors.argmin()]
     return lambda cells: weights((cells - centre) / scale, alpha)
 

@@ -224,7 +224,7 @@ def scores(truth: Truth, predicted: Prediction) -> dict[str, float]:
     mean = truth.control.mean + predicted.delta
     cells = Moments(truth.treated.n, mean, predicted.var)
     fdr = welch(predicted.delta, cells, truth.control)[1]
-    evidence = welch(predicted.delta - truth.training_delta, cells, truth.control, truth.training_error)[0]
+    evidence = _t(predicted.delta - truth.training_delta, cells, truth.control, truth.training_error)[0]
     profiles, deltas = (truth.treated.mean, mean), (truth.delta, predicted.delta)
     return {
         "mean_profile_mse": mean_profile_mse(*profiles),
@@ -267,13 +267,17 @@ def welch(
     from scipy.special import stdtr
     from scipy.stats import false_discovery_control
 
+    t, both = _t(change, treated, control, error)
     parts = treated.var / treated.n, control.var / control.n
-    both = parts[0] + parts[1]
     spread = parts[0] ** 2 / (treated.n - 1) + parts[1] ** 2 / (control.n - 1)
-    t, freedom = np.zeros_like(both), np.ones_like(both)
-    np.divide(change, np.sqrt(both + error), out=t, where=both > 0)
-    np.divide(both**2, spread, out=freedom, where=both > 0)
+    freedom = np.divide(both**2, spread, out=np.ones_like(both), where=both > 0)
     return t, false_discovery_control(2 * stdtr(freedom, -np.abs(t)))
+
+
+def _t(change, treated: Moments, control: Moments, error) -> tuple[np.ndarray, np.ndarray]:
+    """Welch's t, and the squared standard error of the difference of means, both (n_genes,)."""
+    both = treated.var / treated.n + control.var / control.n
+    return np.divide(change, np.sqrt(both + error), out=np.zeros_like(both), where=both > 0), both
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -4,7 +4,8 @@ Cells are sorted by name before anything is drawn, so that results do not depend
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -47,7 +48,11 @@ class Task:
     def rows(self, condition: Condition, *, control: bool = False) -> np.ndarray:
         """Positions in `cells` of the condition, or of its context's control cells, which index an embedding too."""
         wanted = self.control if control else condition.perturbation
-        return np.flatnonzero((self.cells["context"] == condition.context) & (self.cells["perturbation"] == wanted))
+        return self._positions.get((condition.context, wanted), np.array([], dtype=np.intp))
+
+    @cached_property
+    def _positions(self) -> dict[tuple[str, str], np.ndarray]:
+        return self.cells.groupby(["context", "perturbation"], sort=False).indices
 
 
 def read_task(
@@ -124,6 +129,38 @@ def read_task(
     cells = cells.sort_values("perturbation", key=lambda names: names != control, kind="stable")
     expression = log_cp10k(raw_counts(adata[cells["row"].to_numpy()]))
     return Task(cells, expression, adata.var_names, control, {c: tuple(others) for c, others in same.items()}, axis)
+
+
+def restricted(task: Task, treated: np.ndarray) -> Task:
+    """The task with all its control cells and only those treated cells that a head is to learn from.
+
+    `treated` are their positions in `task.cells`, (n_treated,) without repeats. Conditions that are left without a
+    cell teach no more. The treated cells of conditions to predict are gone, so that no head can read them; an embedding
+    of `task.control_rows` fits as it is.
+
+    Raises ValueError for cells that the task does not teach with, repeats, and a condition to predict that nothing
+    teaches any more.
+    """
+    treated = np.asarray(treated)
+    teaching = np.concatenate([task.rows(one) for one in sorted(set().union(*task.training.values()))])
+    wrong = np.setdiff1d(treated, teaching)
+    if len(wrong):
+        told = f"{len(wrong)} of {len(treated)} positions are no treated training cells, e.g. {wrong[0]}"
+        raise ValueError(
+            f"treated: {told}; {len(teaching)} cells teach the task, see rows() of its training conditions"
+        )
+    if len(np.unique(treated)) < len(treated):
+        raise ValueError(
+            f"treated: {len(treated) - len(np.unique(treated))} positions stand twice; a cell teaches once"
+        )
+    kept = np.concatenate([np.flatnonzero(task.cells["perturbation"] == task.control), np.sort(treated)])
+    cells = task.cells.iloc[kept]
+    left = {Condition(*pair) for pair in zip(cells["context"], cells["perturbation"], strict=True)}
+    training = {one: tuple(other for other in others if other in left) for one, others in task.training.items()}
+    for condition, others in training.items():
+        if not others:
+            raise ValueError(f"treated: none of the {len(treated)} cells teaches {tuple(condition)}")
+    return replace(task, cells=cells, expression=task.expression[kept], training=training)
 
 
 def _named(entry, split: str, n_cells: dict, usable: list[Condition], min_cells: int) -> list[Condition]:

@@ -27,6 +27,7 @@ __all__ = [
     "Family",
     "TrainingCells",
     "UnfitCellsError",
+    "can_be_fine_tuned",
     "create",
     "families",
     "family_class",
@@ -191,3 +192,10 @@ def family_class(family: str) -> type[Family]:
         else:
             raise ValueError(unknown("family", family, families()))
     return _registered[family]
+
+
+def can_be_fine_tuned(family: str) -> bool:
+    """Whether models of a family have an encoder that can be trained on. Raises ValueError for an unknown family."""
+    from helpers.models.neural import NeuralFamily
+
+    return issubclass(family_class(family), NeuralFamily)

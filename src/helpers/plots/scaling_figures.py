@@ -199,7 +199,9 @@ def compute_frontier(profiles: pd.DataFrame, frontier: pd.DataFrame, *, title: s
         left.fill_between(part["n_parameters"], part["low"], part["high"], color=colour, alpha=0.25, lw=0)
         best = frontier[frontier["budget"] == budget].iloc[0]
         left.plot(best["n_parameters"], best["loss"], "o", ms=4, mec=colour, mfc=colour if best["inside"] else "white")
+    shown = profiles["value"].quantile([0, 0.9])
     left.set(xscale="log", xlabel="parameters", ylabel="predicted loss")
+    left.set_ylim(shown.iloc[0] - 0.1 * np.ptp(shown), shown.iloc[1] + 0.1 * np.ptp(shown))
     left.legend(title="FLOPs", fontsize=6)
     right.plot(frontier["budget"], frontier["n_parameters"], color="#0072B2", lw=1.2)
     right.fill_between(frontier["budget"], frontier["low"], frontier["high"], color="#0072B2", alpha=0.25, lw=0)

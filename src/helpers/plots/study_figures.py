@@ -135,11 +135,14 @@ def heldout_loss(results: pd.DataFrame, *, units: dict[str, str], n_test: pd.Ser
         for axes, name in zip(panels[row], names, strict=True):
             part = trained[(trained["dataset"] == name) & (trained["family"] == family)]
             _draw_runs(axes, part, families, samplings)
-            axes.axhline(part["null"].iloc[0], color=style.GREY, lw=0.9, ls=":", label="null of gene means")
-            axes.axhline(part["ceiling"].iloc[0], color=style.GREY, lw=0.9, label="count-split reference")
+            for level in part["null"].iloc[:1]:  # none if the family was not judged on the set
+                axes.axhline(level, color=style.GREY, lw=0.9, ls=":", label="null of gene means")
+            for level in part["ceiling"].iloc[:1]:
+                axes.axhline(level, color=style.GREY, lw=0.9, label="count-split reference")
             style.size_axis(axes, *_sizes(trained), name_percentages=row == 0)
             if row == 0:
-                axes.set_title(f"{name} (n = {n_test[name]:,})\n{part['seen'].iloc[0]}", pad=4)
+                seen = scores.loc[scores["dataset"] == name, "seen"].iloc[0]
+                axes.set_title(f"{name} (n = {n_test[name]:,})\n{seen}", pad=4)
             if row == len(families) - 1:
                 axes.set_xlabel("cells in the corpus")
         unit = "\n".join(textwrap.wrap(units[family], 22))
@@ -232,7 +235,7 @@ def axis_curves(results: pd.DataFrame, *, strategy: str, metrics: dict[str, str]
             axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
             axes.set_xticks([], minor=True)
             if number == 0:
-                axes.set_title(f"{name}\n{part['seen'].iloc[0]}")
+                axes.set_title(f"{name}\n{rows.loc[rows['dataset'] == name, 'seen'].iloc[0]}")
         row[0].set_ylabel(label)
     style.shared_legend(fig, panels[0][:1], ncols=4, title=_seeds(rows))
     return fig

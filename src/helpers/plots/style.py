@@ -129,14 +129,23 @@ def shared_legend(fig: Figure, axes: Iterable[Axes], *, most: int | None = None,
 
 
 def size_axis(axes: Axes, cells: np.ndarray, percentages: np.ndarray, *, name_percentages: bool = True) -> None:
-    """Cells on a logarithmic axis, the percentages of the corpus above it; both (n_sizes,)."""
+    """Cells on a logarithmic axis, the percentages of the corpus above it; both (n_sizes,), ascending."""
     axes.set_xscale("log")
-    every = slice(None) if len(cells) <= 6 else slice(None, None, 2)
-    axes.set_xticks(cells[every], [f"{value:,.0f}" for value in cells[every]])
+    kept = _apart(np.log(cells))
+    axes.set_xticks(cells[kept], [f"{value:,.0f}" for value in cells[kept]])
     axes.set_xticks([], minor=True)
     if name_percentages:
         above = axes.secondary_xaxis("top")
-        above.set_xticks(cells[every], [f"{value:g} %" for value in percentages[every]])
+        above.set_xticks(cells[kept], [f"{value:g} %" for value in percentages[kept]])
         above.set_xticks([], minor=True)
         above.tick_params(length=2)
         above.spines["top"].set_visible(False)
+
+
+def _apart(places: np.ndarray, least: float = 0.2) -> list[int]:
+    """Which of ascending places (n,) to name, from the last on, so that no two are nearer than a share of the range."""
+    kept = [len(places) - 1]
+    for place in range(len(places) - 2, -1, -1):
+        if places[kept[-1]] - places[place] >= least * np.ptp(places):
+            kept.append(place)
+    return kept[::-1]

@@ -1,0 +1,160 @@
+"""Does a metric flatten while the held-out loss still falls?"""
+
+import numpy as np
+import pandas as pd
+
+from helpers.analysis.resampling import corrected_interval, pooled_sd
+from helpers.analysis.runs import read_runs, told
+
+VERDICTS = ("metric flattens while loss falls", "both move", "both flat", "cannot tell")
+FEWEST_SIZES = 4
+MOVES = 3.0  # pooled seed SDs over which a change counts
+TOGETHER = 0.5  # rank correlation from which two that move do so together
+FLAT = 0.25  # share of the loss range, at its low end, over which a flat metric gains under one seed SD
+
+
+def metric_against_loss(
+    frame: pd.DataFrame,
+    *,
+    score: str = "score",
+    loss: str = "loss",
+    rng: np.random.Generator,
+    n_boot: int = 500,
+) -> dict:
+    """Rank correlation of a score with −loss across runs, and where the score flattens while the loss still falls.
+
+    The monotone fit (`monotone_fit`) goes through the means of seeds. Its flat end is the share of the loss range, from
+    the lowest loss up, over which it gains less than one pooled SD of seeds; a straight line has one too, one SD of its
+    whole gain. Intervals (90 %) draw seeds of each sampling and size with replacement; where the fit has a kink they
+    are somewhat narrow (with nine sizes and three to five seeds, 72 to 85 % of them hold the true flat end).
+
+    Parameters
+    ----------
+    frame
+        One row per trained run of one model and evaluation set, with percentage and strategy or sampling, and a `score`
+        (higher is better) and a `loss` (lower is better) without gaps.
+
+    Returns
+    -------
+    `rho`, `rho_low`, `rho_high`; `flat`, `flat_low`, `flat_high`; `gain` of the fit and `fall` of the loss in seed SDs;
+    `verdict`, one of `VERDICTS`, with its `reason`; `n` runs, `n_sizes`, `n_seeds`, `range`:
+
+    - ``metric flattens while loss falls``: the loss falls by over three seed SDs, and the score's flat end is surely
+      over a quarter of the range and longer than a straight line's; or its gain is surely under three SDs and its rank
+      correlation may be none.
+    - ``both move``: the loss falls, the score gains over three SDs, its flat end is surely under a quarter, and their
+      rank correlation is at least 0.5: a score that first rises and then falls does not follow the loss.
+    - ``both flat``: neither moves by more than three seed SDs.
+    - ``cannot tell``: everything else; fewer than four sizes, or a size with one seed, for which intervals are NaN.
+
+    Raises
+    ------
+    ValueError
+        What `read_runs` refuses.
+    """
+    runs = read_runs(frame, score, loss).sort_values(["percentage", "sampling", loss, score])
+    values = runs[[loss, score]].to_numpy(float)
+    cells = runs.groupby(["sampling", "percentage"]).ngroup().to_numpy()
+    n, sds = np.bincount(cells), [pooled_sd(column, cells) for column in values.T]
+    unknown = dict.fromkeys(("rho_low", "rho_high", "flat", "flat_low", "flat_high", "gain", "fall"), np.nan)
+    about = told(runs) | {"rho": _spearman(values), "verdict": "cannot tell"} | unknown
+    if np.isnan(about["rho"]):
+        return about | {"reason": "the score or the loss is the same in all runs"}
+    if np.isnan(sds).any():
+        return about | {"reason": "one seed for each size: what seeds change is not known"}
+    about |= _shape(_means(values, cells), n, sds)
+    if about["n_sizes"] < FEWEST_SIZES:
+        return about | {"reason": f"{about['n_sizes']} sizes; at least {FEWEST_SIZES} are needed"}
+    if n.min() < 2:
+        return about | {"reason": "a size has one seed, so no interval"}
+    rows = [values[_redraw(cells, rng)] for _ in range(n_boot)]
+    means, stretch = _means(values, cells), np.sqrt(n / (n - 1))[:, None]
+    shapes = [_shape(means + stretch * (_means(drawn, cells) - means), n, sds) for drawn in rows]
+    draws = pd.DataFrame(shapes).assign(rho=[_spearman(drawn) for drawn in rows])
+    ends = {
+        key: corrected_interval(about[key], draws[key].dropna().to_numpy()) for key in ("rho", "flat", "gain", "over")
+    }
+    about |= {f"{key}_{end}": ends[key][place] for key in ("rho", "flat") for place, end in enumerate(("low", "high"))}
+    verdict, reason = _judge(about, ends)
+    return {key: value for key, value in about.items() if key != "over"} | {"verdict": verdict, "reason": reason}
+
+
+def monotone_fit(loss: np.ndarray, score: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Least squares fit of a score that never rises with the loss, all (n,): losses in ascending order and the fit.
+
+    Source: isotonic regression; equal losses are averaged first, as in scikit-learn, with which a test compares it.
+    """
+    from scipy.optimize import isotonic_regression
+
+    x, place = np.unique(loss, return_inverse=True)
+    weights = np.bincount(place, weight)
+    return x, isotonic_regression(np.bincount(place, weight * score) / weights, weights=weights, increasing=False).x
+
+
+def flat_share(x: np.ndarray, y: np.ndarray, tolerance: float) -> float:
+    """Share of the range of `x`, from its low end, over which a falling line through `y` loses less than `tolerance`.
+
+    `x` ascending and `y` not rising, both (n,).
+    """
+    level = y[0] - tolerance
+    below = np.flatnonzero(y < level)
+    if not len(below):
+        return 1.0
+    after = below[0]
+    part = (y[after - 1] - level) / (y[after - 1] - y[after])
+    return float((x[after - 1] + part * (x[after] - x[after - 1]) - x[0]) / (x[-1] - x[0]))
+
+
+def seed_means(runs: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Means of seeds, one row per sampling and size, with their number `n`."""
+    grouped = runs.groupby(["sampling", "percentage"], sort=False)
+    return grouped[columns].mean().assign(n=grouped.size()).reset_index()
+
+
+def _means(values: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    return np.stack([np.bincount(cells, column) for column in values.T], axis=1) / np.bincount(cells)[:, None]
+
+
+def _redraw(cells: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Row numbers (n_runs,), each drawn among the rows of its own cell."""
+    order = np.argsort(cells, kind="stable")
+    n = np.bincount(cells)
+    starts = np.cumsum(n) - n
+    return order[starts[cells] + (rng.random(len(cells)) * n[cells]).astype(int)]
+
+
+def _spearman(values: np.ndarray) -> float:
+    """Rank correlation of score and −loss of runs (n_runs, [loss, score]); NaN if one of them is constant."""
+    from scipy.stats import rankdata
+
+    ranks = rankdata(values, axis=0)
+    if (ranks == ranks[0]).all(axis=0).any():
+        return np.nan
+    return float(-np.corrcoef(ranks.T)[0, 1])
+
+
+def _shape(means: np.ndarray, n: np.ndarray, sds: list[float]) -> dict[str, float]:
+    """Flat end, how much longer it is than a straight line's, and gain and fall in seed SDs, from means of seeds."""
+    x, y = monotone_fit(means[:, 0], means[:, 1], n)
+    flat, gain, fall = flat_share(x, y, sds[1]), y[0] - y[-1], x[-1] - x[0]
+    straight = min(1.0, sds[1] / gain) if gain > 0 else 1.0
+    in_sds = [float(change / sd) if sd > 0 else np.inf for change, sd in ((gain, sds[1]), (fall, sds[0]))]
+    return {"flat": flat, "over": flat - straight, "gain": in_sds[0], "fall": in_sds[1]}
+
+
+def _judge(about: dict, ends: dict[str, tuple[float, float]]) -> tuple[str, str]:
+    gain, fall = (f"{about[key]:.1f}" for key in ("gain", "fall"))
+    moved = f"the loss falls by {fall} and the score gains {gain} seed SDs"
+    flat = f"over the lowest {100 * about['flat']:.0f} % of the loss range ({100 * max(0, ends['flat'][0]):.0f} to "
+    flat += f"{100 * min(1, ends['flat'][1]):.0f} %) the score gains under one seed SD"
+    if about["fall"] <= MOVES:
+        return ("both flat", moved) if about["gain"] <= MOVES else ("cannot tell", f"{moved}, without the loss")
+    if about["gain"] <= MOVES:
+        surely = ends["gain"][1] <= MOVES and ends["rho"][0] <= 0
+        return (VERDICTS[0], moved) if surely else ("cannot tell", f"{moved}; seeds spread too much to call it flat")
+    if ends["flat"][0] >= FLAT and ends["over"][0] > 0:
+        return VERDICTS[0], flat
+    if ends["flat"][1] < FLAT:
+        together = about["rho"] >= TOGETHER
+        return ("both move", f"{moved}; {flat}") if together else ("cannot tell", f"{moved}, but hardly together")
+    return "cannot tell", f"{flat}; a straight line: {100 / about['gain']:.0f} %"

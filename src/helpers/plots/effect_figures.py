@@ -1,0 +1,145 @@
+"""Figures of effects at fixed size, and of scores against losses and budgets."""
+
+import textwrap
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from helpers.analysis.equal_budget import flops_of_sizes
+from helpers.analysis.metric_against_loss import monotone_fit, seed_means
+from helpers.plots import study_figures, style
+from helpers.plots.style import figure
+from helpers.reading import between
+
+METRIC_NAMES = {
+    "macro_f1": "macro F1 (5-NN)",
+    "avg_bio": "AvgBIO",
+    "calibrated_specific_r": "context-specific r (calibrated)",
+    "heldout_loss": "−held-out loss",
+}
+TERM_NAMES = style.STRATEGY_NAMES | {
+    "shannon": "Shannon index",
+    "vendi": "Vendi score",
+    "n_donors": "donors",
+    "n_datasets": "datasets",
+}
+FLAT_COLOUR = "#DDDDDD"
+
+
+@figure
+def forest(effects: pd.DataFrame, *, xlabel: str, same_scale: bool = False) -> Figure:
+    """Effects with their 90 % intervals: models in rows, metrics in columns, sets on the y axis, terms in colours.
+
+    `effects` is of one kind, with model, metric, dataset, term, estimate, low, high, p_holm, n, n_sizes, n_seeds and
+    testable. Effects that stand correction are filled. Scales are shared by all panels if `same_scale`, else by none,
+    since held-out losses of models differ in unit.
+    """
+    shown = effects[effects["testable"]]
+    models, metrics = (list(dict.fromkeys(effects[column])) for column in ("model", "metric"))
+    terms = list(dict.fromkeys(shown["term"]))
+    sets = {metric: list(dict.fromkeys(effects.loc[effects["metric"] == metric, "dataset"])) for metric in metrics}
+    row = max(0.9, 0.16 * max(map(len, sets.values())) * (len(terms) + 1) + 0.5)
+    fig, panels = plt.subplots(
+        len(models),
+        len(metrics),
+        figsize=(0.6 + 2.1 * len(metrics), 1.0 + row * len(models)),
+        sharex=same_scale,
+        squeeze=False,
+    )
+    for line, model in zip(panels, models, strict=True):
+        for axes, metric in zip(line, metrics, strict=True):
+            part = shown[(shown["model"] == model) & (shown["metric"] == metric)]
+            _draw_effects(axes, part, sets[metric], terms)
+            axes.set_title(METRIC_NAMES.get(metric, metric) if model == models[0] else "")
+            axes.set_xlabel(xlabel if model == models[-1] else "")
+        line[0].set_ylabel(style.FAMILY_NAMES.get(model, model))
+    style.shared_legend(fig, panels.flat, ncols=4, title=_about(shown))
+    return fig
+
+
+def _draw_effects(axes: Axes, part: pd.DataFrame, sets: list[str], terms: list[str]) -> None:
+    axes.axvline(0, color=style.GREY, lw=0.8)
+    for number, term in enumerate(terms):
+        rows = part[part["term"] == term]
+        at = rows["dataset"].map({name: place for place, name in enumerate(sets)}).to_numpy(float)
+        at = at + 0.7 * ((number + 0.5) / len(terms) - 0.5)
+        colour = style.SAMPLING_COLOURS[number % len(style.SAMPLING_COLOURS)]
+        axes.hlines(at, rows["low"], rows["high"], color=colour, lw=1.2)
+        faces = np.where(rows["p_holm"] < 0.05, colour, "white")
+        label = TERM_NAMES.get(term, term.replace("_", " "))
+        axes.scatter(rows["estimate"], at, s=16, facecolors=faces, edgecolors=colour, lw=1, zorder=3)
+        axes.plot([], [], "o-", color=colour, ms=4, label=label)
+    axes.set_yticks(range(len(sets)), sets)
+    axes.set_ylim(len(sets) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.locator_params(axis="x", nbins=4)
+
+
+def _about(shown: pd.DataFrame) -> str:
+    if shown.empty:
+        return "nothing could be tested"
+    n, seeds, sizes = (between(shown[column], ".0f") for column in ("n", "n_seeds", "n_sizes"))
+    return (
+        f"n = {n} runs of {sizes} sizes, {seeds} seeds each; bars: 90 % over seeds; filled: p < .05 after Holm.\n"
+        "Right is better. The same test cells judge all runs: other cells might tell otherwise."
+    )
+
+
+@figure
+def monotone_fits(
+    pairs: pd.DataFrame, effects: pd.DataFrame, *, sampling: str, dataset: str, metric_name: str, units: dict[str, str]
+) -> Figure:
+    """Scores against held-out loss, a panel per model, with the monotone fit of one sampling and its flat end shaded.
+
+    `pairs` is as in `study_figures.loss_against_metric`, with percentage; `effects` has the flat ends, by family.
+    """
+    fig = study_figures.loss_against_metric(pairs, dataset=dataset, metric_name=metric_name, units=units)
+    ends = effects[(effects["kind"] == "flat end") & (effects["term"] == sampling) & (effects["dataset"] == dataset)]
+    ends = ends[ends["task"] == "classification"].drop_duplicates("family").set_index("family")
+    drawn = [axes for axes in fig.axes if axes.get_title()]
+    for axes, family in zip(drawn, dict.fromkeys(pairs["family"]), strict=True):
+        if family not in ends.index:
+            continue
+        end = ends.loc[family]
+        of_family = pairs[(pairs["family"] == family) & (pairs["width"] == end["width"])]
+        means = seed_means(of_family[of_family["sampling"] == sampling], ["loss", "score"])
+        x, y = monotone_fit(*(means[column].to_numpy(float) for column in ("loss", "score", "n")))
+        axes.plot(x, y, color="black", lw=1.2)
+        if pd.notna(end["estimate"]):
+            axes.axvspan(x[0], x[0] + end["estimate"] * (x[-1] - x[0]), color=FLAT_COLOUR, lw=0, zorder=0)
+        told = "\n".join(textwrap.wrap(f"{end['verdict']} (n = {end['n']}, {end['n_seeds']} seeds)", 44))
+        axes.set_title(f"{axes.get_title()}\n{told}")
+    name = TERM_NAMES.get(sampling, sampling)
+    fig.suptitle(f"Line: monotone fit of {name} cells; shaded: its end that gains under one SD of seeds", size=8)
+    return fig
+
+
+@figure
+def equal_budgets(runs: pd.DataFrame, *, dataset: str, metric_name: str) -> Figure:
+    """Scores of models against the cells they learned from, and against the FLOPs of their training.
+
+    Of equally costly sizes the line over FLOPs has the largest, as in `equal_compute`.
+    """
+    names = runs["family"] + runs["width"].map("-w{:g}".format).where(runs["width"] != 1, "")
+    families = list(dict.fromkeys(runs["family"]))
+    fig, panels = plt.subplots(1, 2, figsize=(6.6, 3.2), sharey=True)
+    titles = {"n_cells": "equal data: cells in the corpus", "flops": "equal compute: FLOPs of training"}
+    for axes, (column, title) in zip(panels, titles.items(), strict=True):
+        for number, (name, part) in enumerate(runs.groupby(names, sort=False)):
+            colour = style.family_colour(part["family"].iloc[0], families)
+            means = part.groupby("percentage")[[column, "score"]].mean()
+            means = means.loc[flops_of_sizes(part).index] if column == "flops" else means
+            axes.plot(part[column], part["score"], "o", ms=2.5, alpha=0.5, mew=0, color=colour)
+            line = ("-", "--", ":", "-.")[number % 4 if len(families) < names.nunique() else 0]
+            label = style.FAMILY_NAMES.get(name, name)
+            axes.plot(means[column], means["score"], ls=line, marker="o", ms=4, color=colour, label=label)
+        axes.set(xscale="log", xlabel=title)
+    panels[0].set_ylabel(f"{metric_name} on {dataset}")
+    seeds = between(runs.groupby([names, "percentage"]).size(), "d")
+    sizes = runs["percentage"].nunique()
+    about = f"{len(runs)} runs of random cells, {sizes} sizes, {seeds} seeds of each (dots), means (lines)"
+    style.shared_legend(fig, panels[:1], ncols=4, title=f"{about}.\nNothing is told beyond either end of a line.")
+    return fig

@@ -1,0 +1,85 @@
+"""Figures of predicted responses against what teaches them."""
+
+import textwrap
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from helpers.analysis.response_axes import BASELINE, ENCODER, FOLD, LEVELS, MEAN
+from helpers.design import NO_STRATEGY, UNTRAINED
+from helpers.plots import style
+from helpers.plots.style import figure
+
+MOST = 6  # folds in one figure
+NAMES = {BASELINE: "own PCA of the control cells", MEAN: "mean of what teaches"}
+X_NAMES = {"n_treated": "treated training cells", "n_contexts": "training contexts (all their cells)"}
+
+
+def _name(family: str, width: float, strategy: str, percentage: float) -> str:
+    if strategy == NO_STRATEGY:
+        return NAMES[family]
+    told = style.FAMILY_NAMES.get(family, family) + ("" if width == 1 else f" × {width:g}")
+    sampling = "" if strategy == "random" else f", {style.STRATEGY_NAMES.get(strategy, strategy.replace('_', ' '))}"
+    return f"{told}, untrained" if strategy == UNTRAINED else f"{told}, {percentage:g} % of the corpus{sampling}"
+
+
+def _looks(family: str, strategy: str, families: list[str]) -> dict:
+    """Colour of the family; solid if trained, dashed if not, grey for what knows no corpus."""
+    if strategy == NO_STRATEGY:
+        line = {BASELINE: style.BASELINE_LINES[BASELINE], MEAN: (0, (1, 1.5))}[family]
+        return {"color": style.GREY, "ls": line, "marker": "", "lw": 1.1}
+    open_dot = {"mfc": "white"} if strategy == UNTRAINED else {}
+    line = (0, (3, 1.5)) if strategy == UNTRAINED else "-"
+    return {"color": style.family_colour(family, families), "ls": line, "marker": "o", "ms": 3.5, **open_dot}
+
+
+def _draw_curves(axes: Axes, part: pd.DataFrame, x: str, families: list[str]) -> None:
+    """Mean over draws as a line, from least to largest draw as a band, for each encoder."""
+    for (family, width, strategy, percentage), rows in part.groupby(ENCODER, sort=False, dropna=False):
+        looks = _looks(family, strategy, families)
+        levels = rows.groupby(x)["calibrated"].agg(["mean", "min", "max"])
+        axes.fill_between(levels.index, levels["min"], levels["max"], color=looks["color"], alpha=0.1, lw=0)
+        axes.plot(levels.index, levels["mean"], label=_name(family, width, strategy, percentage), **looks)
+
+
+@figure
+def response_axes(table: pd.DataFrame, *, metric: str) -> Figure:
+    """Calibrated score against treated training cells (above) and training contexts (below), a panel per fold.
+
+    `table` holds rows of ``response_axes.parquet``. Of over six folds the first are drawn. A fold where the metric
+    cannot tell null from ceiling has an empty panel.
+    """
+    rows = table[table["metric"] == metric]
+    folds = list(rows.groupby(FOLD, sort=False))
+    families = list(dict.fromkeys(rows.loc[rows["strategy"] != NO_STRATEGY, "family"]))
+    shown = folds[:MOST]
+    fig, panels = plt.subplots(2, len(shown), figsize=(2.4 * len(shown) + 0.6, 4.8), squeeze=False)
+    for column, ((dataset, held_out), of_fold) in zip(panels.T, shown, strict=True):
+        for axes, (axis, x) in zip(column, LEVELS.items(), strict=True):
+            part = of_fold[(of_fold["axis"] == axis) & of_fold["calibrated"].notna()]
+            _draw_curves(axes, part, x, families)
+            if part.empty:
+                axes.text(0.5, 0.5, "null and ceiling\ncannot be told apart", transform=axes.transAxes, ha="center")
+                axes.set(xticks=[], yticks=[])
+                continue
+            for level in (0, 1):
+                axes.axhline(level, color=style.GREY, lw=0.7, zorder=0)
+            ticks = np.sort(of_fold.loc[of_fold["axis"] == axis, x].unique())
+            if axis == "treated cells":
+                axes.set_xscale("log")
+                axes.set_xticks([], minor=True)
+            axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+            axes.set_xlabel(X_NAMES[x])
+        told = "" if held_out == dataset else "\n" + "\n".join(textwrap.wrap(f"({held_out})", 30))
+        column[0].set_title(dataset + told, fontsize=7.5)
+    for axes in panels[:, 0]:
+        axes.set_ylabel(f"{metric.replace('_', ' ')}, calibrated\n(0: strongest null, 1: ceiling)")
+    draws, seeds = int(rows["draw"].max()) + 1, rows["seed"].nunique()
+    of_seeds = f"{seeds} encoder seeds" if seeds > 1 else "one encoder seed, whose spread is not seen"
+    told = f"mean (line) and range (band) of {draws} draws of what teaches, {of_seeds}; the whole task has one draw"
+    left = f"; {len(folds) - MOST} more folds are in the table" if len(folds) > MOST else ""
+    style.shared_legend(fig, panels.flat, ncols=3, title=told + left)
+    return fig
