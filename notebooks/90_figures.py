@@ -113,7 +113,6 @@ for metric, name in (("micro_f1", "micro F1"), ("macro_f1", "macro F1")):
 
 # %%
 curve = ["family", "width", "strategy", "task", "dataset", "sampling"]
-n_test = {"macro_f1": n_judged("classification", artifacts), "heldout_loss": sets.groupby("dataset").size()}
 for metric, name in (("macro_f1", "macro F1"), ("heldout_loss", "held-out loss over its reference")):
     part = points[(points["metric"] == metric) & (points["rule"] == "error") & (points["q"] == 0.95)]
     shares = sizes[(sizes["metric"] == metric) & (sizes["q"] == 0.95)]
@@ -121,8 +120,10 @@ for metric, name in (("macro_f1", "macro F1"), ("heldout_loss", "held-out loss o
         continue
     told = part[[*curve, "percentage", "low", "high", "gain_per_doubling", "gain_low", "gain_high", "resampled"]]
     sources[f"saturation_error_{metric}"] = shares.merge(told, on=curve, suffixes=("", "_of_point"))
+    n_test = n_judged("classification", artifacts) if metric == "macro_f1" else sets.groupby("dataset").size()
+    title = f"Saturation by the error rule, {name}, q = 0.95"
     figures[f"saturation_error_{metric}"] = saturation_figures.probability_heatmap(
-        part, shares, title=f"Saturation by the error rule, {name}, q = 0.95", n_test=n_test[metric]
+        part, shares, title=title, n_test=n_test
     )
     display(figures[f"saturation_error_{metric}"])
 

@@ -112,7 +112,7 @@ def _way(metric: str) -> Way:
 def _tables(
     store: Store, task: str, runs: Sequence[str], columns: list[str], way: str = ""
 ) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Run, set and predictions, of one `way` where several are told apart; runs of a set were judged on the same cells."""
+    """Run, set and predictions, of one `way` where several are told apart; a set has the same cells in all runs."""
     first: dict[str, tuple[str, pd.Series]] = {}
     filters = [("way", "==", way)] if way else None
     for run in runs:
