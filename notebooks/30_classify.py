@@ -80,20 +80,25 @@ def predict(run, part: pd.DataFrame) -> dict[str, np.ndarray]:
 
 # %%
 def evaluate(run, name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tidy scores and per-cell predictions of one run on one set."""
+    """Tidy scores, of the set and of each type, and per-cell predictions of one run on one set."""
     part, types = judged(name)
     test, told, scores = part[~part["train"]], predict(run, part), []
     for way, predicted in told.items():
         values = classification.scores(test["label"], predicted, types=types)
-        scores += [(name, f"{way}{metric}", value) for metric, value in values.items()]
-    kept = test[["dataset", "position", "label"]]
-    return judging.tidy(scores), kept.assign(**{f"{way}predicted": predicted for way, predicted in told.items()})
+        scores.append(judging.tidy([(name, f"{way}{metric}", value) for metric, value in values.items()]))
+        of_types = classification.type_scores(test["label"], predicted, types=types)
+        of_types = of_types.rename(columns={"label": "type", "n": "n_test", "f1": "value"})[["type", "n_test", "value"]]
+        scores.append(of_types.assign(dataset=name, metric=f"{way}type_f1"))
+    predictions = test[["dataset", "position", "label"]]
+    predictions = predictions.assign(**{f"{way}predicted": predicted for way, predicted in told.items()})
+    return pd.concat(scores, ignore_index=True), predictions
 
 
 # %%
 inputs = ["corpus", "evaluation_sets.parquet"]
 settings = {"seed": study.seed, **task.model_dump(exclude={"runs"})}
-scores, failed = judging.judge(artifacts, "classification", runs, evaluate, inputs=inputs, settings=settings)
+everything, failed = judging.judge(artifacts, "classification", runs, evaluate, inputs=inputs, settings=settings)
+scores = judging.whole(everything)
 
 # %% [markdown]
 # ## Scores

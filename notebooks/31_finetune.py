@@ -124,7 +124,7 @@ if len(scores):
 
 # %% tags=["show"]
 if len(scores):
-    display(plots.few_shot_curves(scores))
+    display(plots.few_shot_curves(judging.with_limits(artifacts, "finetuning", scores)))
 
 # %% tags=["show"]
 if len(scores):

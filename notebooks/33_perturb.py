@@ -33,7 +33,7 @@ import pandas as pd
 
 from helpers import failures, judging, store
 from helpers.design import NO_STRATEGY
-from helpers.evaluate import perturbation
+from helpers.evaluate import perturbation, perturbation_means
 from helpers.evaluate.perturbation_heads import mlp
 from helpers.judging_responses import read_responses
 from helpers.reading import finding
@@ -58,13 +58,16 @@ assert not judged.roles.isin(["corpus", "validation"]).any(), "a cell that pretr
 # %%
 inputs = ["corpus", "split.parquet", "evaluation_sets.parquet"]
 settings = {"seed": study.seed, **task.model_dump(exclude={"runs", "axes"}), "folds": judged.folds}
+settings["splits"] = {name: entry.split for name, entry in study.external.items()}
 file = artifacts.artifact(store.controls_path("perturbation"), inputs=inputs, settings=settings)
 stored = pd.read_parquet(artifacts.read(file.relative)) if file.fresh else None
 
 # %%
 references, unprepared = judged.references(study, stored)
 rows = [
-    reference.controls.reset_index(names="metric").assign(dataset=name, **where._asdict())
+    reference.controls.reset_index(names="metric").assign(
+        dataset=name, n_de=perturbation_means.n_de(reference.truth), **where._asdict()
+    )
     for (name, *_), of_task in zip(tasks, references, strict=True)
     for where, reference in of_task.items()
 ]
@@ -76,16 +79,17 @@ if stored is None or set(controls["dataset"]) > set(stored["dataset"]):
 # %% [markdown]
 # ## Predict
 # Baselines that are nulls or ceilings have their scores from above; `own_pca` is a head on the components of the
-# control cells alone.
+# control cells alone. A dataset's value, null and ceiling are means over the same held-out conditions, a calibrated
+# score over those that separate null from ceiling; `n_conditions` counts them. The scores of each condition are kept.
 
 
 # %%
 def evaluate(run, dataset: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tidy scores, means over the held-out conditions of a dataset, and predicted responses by gene."""
+    """Tidy scores of a dataset and of its held-out conditions, and predicted responses by gene."""
     if dataset in unprepared:
         raise failures.FailedPartsError(f"no nulls and ceilings of {dataset}: {unprepared[dataset]}")
     if run in controls or run in ("floor", "ceiling"):
-        return control_scores(run, dataset), pd.DataFrame({"dataset": [], "gene": [], "delta": []})
+        return with_means(control_scores(run, dataset)), pd.DataFrame({"dataset": [], "gene": [], "delta": []})
     rows, deltas = [], []
     for (name, one, controls_at), of_task in zip(tasks, references, strict=True):
         if name != dataset:
@@ -95,31 +99,22 @@ def evaluate(run, dataset: str) -> tuple[pd.DataFrame, pd.DataFrame]:
             scores, predicted = perturbation.evaluate(one, of_task, embedding, head=head)
             rows.append(scores.assign(dataset=name, metric=kind + scores["metric"]))
             deltas.append(predicted.assign(dataset=name, head=kind or "ridge"))
-    return means(pd.concat(rows)), pd.concat(deltas, ignore_index=True)
+    return with_means(pd.concat(rows)), pd.concat(deltas, ignore_index=True)
 
 
 # %%
-def means(scores: pd.DataFrame) -> pd.DataFrame:
-    """A row per metric and calibrated metric; a metric without a calibrated score in any condition has no such row."""
-    table = scores.groupby(["dataset", "metric"], sort=False)[["value", "calibrated"]].mean().reset_index()
-    way = table["metric"].str.extract("^(mlp_)?(.*)$").fillna("")
-    calibrated = table.assign(metric=way[0] + "calibrated_" + way[1], value=table["calibrated"])
-    return pd.concat([table, calibrated.dropna(subset="value")], ignore_index=True).drop(columns="calibrated")
+def with_means(scores: pd.DataFrame) -> pd.DataFrame:
+    """Means over the conditions of each dataset, and below them the conditions."""
+    columns = ["dataset", "context", "perturbation", "metric", "value", "null", "ceiling", "calibrated", "n_de"]
+    conditions = scores.rename(columns={"held_out": "context"})[columns]
+    return pd.concat([perturbation_means.means(conditions), conditions], ignore_index=True)
 
 
 def control_scores(run: str, dataset: str) -> pd.DataFrame:
-    """Rows of a null or a ceiling, or of the strongest of them by metric; calibrated, floor and ceiling are 0 and 1."""
-    column = {"floor": "null"}.get(run, run)
-    rows = (
-        controls[controls["dataset"] == dataset]
-        .groupby(["dataset", "metric"], sort=False)[column]
-        .mean()
-        .rename("value")
-        .reset_index()
-    )
-    if run not in ("floor", "ceiling"):
-        return rows
-    return pd.concat([rows, rows.assign(metric="calibrated_" + rows["metric"], value=float(run == "ceiling"))])
+    """Scores by condition of a null or a ceiling, or of the strongest of them by metric."""
+    scores = controls[controls["dataset"] == dataset]
+    scores = scores.assign(value=scores[{"floor": "null"}.get(run, run)])
+    return scores.assign(calibrated=perturbation_means.calibrated(scores))
 
 
 # %%
@@ -132,7 +127,8 @@ def heads(run) -> dict:
 
 # %%
 needed = [*inputs, file.relative]
-scores, failed = judging.judge(artifacts, "perturbation", runs, evaluate, inputs=needed, settings=settings)
+everything, failed = judging.judge(artifacts, "perturbation", runs, evaluate, inputs=needed, settings=settings)
+scores = judging.whole(everything)
 
 # %% [markdown]
 # ## Scores
@@ -155,6 +151,24 @@ if len(scores):
     shown = scores[scores["metric"].isin(["delta_r", "specific_r", "specific_auprc", "tail_r"])]
     overview = shown.pivot_table(index="run", columns=["dataset", "metric"], values="value", sort=False)
     display(overview.style.format("{:.3f}", na_rep="–"))
+
+# %% [markdown]
+# Calibrated scores of each condition by the runs of the largest size (means over seeds; among baselines by `own_pca`),
+# unclipped, by the number of genes that the treatment truly changes; then means over the conditions of a stratum, those
+# without a score left out:
+
+# %% tags=["show"]
+if len(scores):
+    shown = "own_pca" if strategy == NO_STRATEGY else runs[-1].percentage
+    conditions = everything[everything["context"].notna() & (everything["run"] == shown)]
+    by_condition = perturbation_means.by_condition(conditions)
+    display(by_condition.style.format("{:.2f}", na_rep="–"))
+
+# %% tags=["show"]
+if len(scores):
+    by_stratum = by_condition.groupby(level="stratum", sort=False).mean()
+    by_stratum.insert(0, "conditions", by_condition.groupby(level="stratum", sort=False).size())
+    display(by_stratum.style.format("{:.2f}", na_rep="–").format("{:d}", subset="conditions"))
 
 # %% tags=["show"]
 if len(scores) and strategy != NO_STRATEGY:

@@ -47,6 +47,15 @@ cells, sets = corpus.read_evaluation_cells(artifacts)
 
 
 # %%
+def load_one() -> models.Family:
+    """A model of the family, the largest that can be read."""
+    unread: dict[str, str] = {}
+    for run in reversed(runs):
+        with failures.going_on(unread, run.id):
+            return models.load(artifacts.read(store.model_path(run)))
+    raise failures.FailedPartsError("; ".join(unread.values()))
+
+
 def control_losses(unprepared: dict[str, str]) -> pd.DataFrame:
     """Null and reference loss of each cell of each evaluation set, and the standard error of the reference's mean; sets
     that fail are put into `unprepared`.
@@ -56,8 +65,7 @@ def control_losses(unprepared: dict[str, str]) -> pd.DataFrame:
     known = models.TrainingCells(
         train=everything[roles == "corpus"].copy(), validation=everything[roles == "validation"].copy()
     )
-    model = models.load(artifacts.read(store.model_path(runs[-1])))
-    parts = []
+    model, parts = load_one(), []
     for name, part in sets.groupby("dataset", sort=False):
         with failures.going_on(unprepared, name):
             controls = model.loss_controls(known, cells[part["row"].to_numpy()].copy())

@@ -14,7 +14,8 @@
 # **Method.** One row per run, evaluation set and metric, with what the run learned from and what it cost. Every value
 # has its null and its ceiling or reference beside it: majority class and logistic regression for classification, gene
 # means and the count-split reference for the held-out loss. Runs or evaluations that are not there are listed, never
-# filled in: the next run tries them again.
+# filled in: the next run tries them again. Beside it, `parts.parquet` has the F1 of each type and the scores of each
+# held-out condition, of every run.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -40,15 +41,17 @@ missing = missing_evaluations(study, artifacts)
 given_up = failures.told(artifacts, study.runs())
 inputs = ["corpus", "split.parquet", "evaluation_sets.parquet", *present]
 settings = {"missing": missing.to_dict("list"), "given_up": given_up, **study.model_dump()}
-file = artifacts.artifact("results.parquet", inputs=inputs, settings=settings)
+files = [artifacts.artifact(f"{name}.parquet", inputs=inputs, settings=settings) for name in ("results", "parts")]
 
 # %%
-if not file.fresh:
-    with file.write() as path:
-        runs = describe_runs(study, artifacts)
-        rows = pd.concat([result_rows(runs, artifacts, present), baseline_rows(artifacts, present)], ignore_index=True)
-        rows.to_parquet(path, index=False)
+if not all(file.fresh for file in files):
+    runs = describe_runs(study, artifacts)
+    for file, of_parts in zip(files, (False, True), strict=True):
+        rows = result_rows(runs, artifacts, present, parts=of_parts), baseline_rows(artifacts, present, parts=of_parts)
+        with file.write() as path:
+            pd.concat(rows, ignore_index=True).to_parquet(path, index=False)
 table = pd.read_parquet(artifacts.read("results.parquet"))
+parts = pd.read_parquet(artifacts.read("parts.parquet"))
 
 # %% [markdown]
 # ## The table
@@ -68,6 +71,12 @@ overview.style.format("{:,.0f}")
 table.sample(min(8, len(table)), random_state=1).sort_index()[
     ["run_id", "n_cells", "shannon", "cell_views", "dataset", "seen", "metric", "value", "null", "ceiling"]
 ].style.format(precision=3, thousands=",").hide()
+
+# %% tags=["show"]
+of_types = parts[(parts["metric"] == "type_f1") & parts["type"].ne("")]
+hardest = of_types[of_types["percentage"] == of_types["percentage"].max()].groupby(["dataset", "type"], sort=False)
+hardest = hardest[["n_test", "value", "null", "ceiling"]].mean().sort_values("value").head(8).reset_index()
+hardest.style.format(precision=2).hide().set_caption("Types with the lowest F1, mean of the runs of the largest size")
 
 # %% tags=["show"]
 if len(missing):

@@ -222,7 +222,7 @@ headline = study.evaluations.heldout_loss.headline
 sampling = next(iter(size_samplings(table)), "")
 losses = table.query("metric == 'heldout_loss' and sampling == @sampling and dataset == @headline")
 means = losses.pivot_table(index="family", columns="percentage", values="value")
-falls = ", ".join(f"{name} {100 * (1 - row.iloc[-1] / row.iloc[0]):.1f} %" for name, row in means.iterrows())
+falls = ", ".join(f"{name} {100 * (1 - row.iloc[-1] / row.iloc[0]):.1f} %" for name, row in means.dropna().iterrows())
 at_once = int((micro["percentage"] == min(study.percentages)).sum())
 micro_at = at[at.index.get_level_values("metric") == "micro_f1"]
 early, edge = int((micro_at["percentage"] == min(study.percentages)).sum()), int(micro_at["at_edge"].sum())

@@ -54,7 +54,8 @@ from helpers.plots import scaling_figures as plots
 table = tables["laws"]
 runs = laws.losses(results_table).assign(model=lambda rows: rows["family"].map(models))
 over_cells = table[table["axis"] == "n_cells"]
-plots.verdict_map(over_cells, title=f"What {laws.told_sizes(over_cells)} tell")
+if len(over_cells):
+    display(plots.verdict_map(over_cells, title=f"What {laws.told_sizes(over_cells)} tell"))
 
 # %% [markdown]
 # ## The held-out loss of each curve, and the form that leads
@@ -71,13 +72,19 @@ for (sampling, width, budget), part in losses.groupby(["sampling", "width", "bud
 # A power law is a straight line here. The floor is fitted, and the last points depend on it most.
 
 # %% tags=["show"]
-plots.excess_loss(losses, tables["curves"], runs)
+if (losses["verdict"] == "power law").any():
+    display(plots.excess_loss(losses, tables["curves"], runs))
+else:
+    print("No curve over corpus sizes has a power law.")
 
 # %% [markdown]
 # ## Exponents
 
 # %% tags=["show"]
-plots.exponent_forest(table)
+if table["low"].notna().any():
+    display(plots.exponent_forest(table))
+else:
+    print("No curve is led by a power law.")
 
 # %% [markdown]
 # ## In numbers
@@ -85,7 +92,7 @@ plots.exponent_forest(table)
 # told for power laws alone.
 
 # %% tags=["show"]
-laws.readable(table[table["metric"] == "heldout_loss"]).style.hide()
+laws.readable(table[(table["metric"] == "heldout_loss") & (table["form"] != "")]).style.hide()
 
 # %% [markdown]
 # ## Parameters and data together
@@ -107,10 +114,13 @@ from helpers.reading import finding
 
 random = losses[losses["sampling"] == "random"]
 told = ", ".join(f"{verdict} {(random['verdict'] == verdict).sum()}" for verdict in plots.VERDICTS)
-scores = over_cells.loc[over_cells["metric"] != "heldout_loss", "verdict"]
-finding(
-    f"Held-out losses of {len(random)} curves over random cells, {laws.told_sizes(random)}: {told}. Of {len(scores)} "
-    f"curves of downstream scores {(scores == 'power law').sum()} follow a power law, {(scores == 'saturated').sum()} "
-    f"saturate and {(scores == 'not identifiable').sum()} tell nothing of the kind. All of it holds for up to "
-    f"{over_cells['largest'].max():,.0f} cells, and for no more."
-)
+scores = over_cells.loc[(over_cells["metric"] != "heldout_loss") & (over_cells["form"] != ""), "verdict"]
+if random.empty:
+    finding("No curve of the held-out loss over random cells has the four sizes that a verdict needs.")
+else:
+    finding(
+        f"Held-out losses of {len(random)} curves over random cells, {laws.told_sizes(random)}: {told}. Of "
+        f"{len(scores)} curves of downstream scores {(scores == 'power law').sum()} follow a power law, "
+        f"{(scores == 'saturated').sum()} saturate and {(scores == 'not identifiable').sum()} tell nothing of the "
+        f"kind. All of it holds for up to {over_cells['largest'].max():,.0f} cells, and for no more."
+    )

@@ -140,9 +140,11 @@ shown = of_loss[(of_loss["sampling"] == "random") & (of_loss["width"] == of_loss
 drawn = {}
 if len(shown):
     drawn["scaling_laws"] = scaling_figures.fitted_curves(shown, curves, runs_fitted)
+if (of_loss["verdict"] == "power law").any():
     drawn["excess_loss"] = scaling_figures.excess_loss(of_loss, curves, runs_fitted)
-if len(over_cells):
+if laws_found["low"].notna().any():
     drawn["exponents"] = scaling_figures.exponent_forest(laws_found)
+if len(over_cells):
     drawn["verdicts"] = scaling_figures.verdict_map(over_cells, title=f"What {laws.told_sizes(over_cells)} tell")
 figures, sources = figures | drawn, sources | dict.fromkeys(drawn, laws_found)
 display(*drawn.values())

@@ -15,6 +15,8 @@ from helpers.models.counts import cell_keys
 from helpers.responses import response_cells, response_tasks
 from helpers.split import assign_roles, check_design, evaluation_table, left_out
 
+SPLIT = {"path": "a.h5ad", "perturbation": "drug", "context": "kind", "split": "both", "seen": "study unseen"}
+
 
 @pytest.fixture
 def own_cells() -> anndata.AnnData:
@@ -285,6 +287,39 @@ def test_treatments_of_two_contexts_are_left_out_and_told(treated, added, own_ce
     assert left_out(design, read_source_obs(design)) == [told]
 
 
+@pytest.fixture
+def crossed(own_cells) -> anndata.AnnData:
+    """The own cells under three drugs; every type gets each, or none."""
+    own_cells.obs["drug"] = np.array(["none", "x", "y", "z", "none"])[np.arange(90) // 3 % 5]
+    return own_cells
+
+
+@pytest.mark.parametrize(
+    ("keys", "held_out", "n_taught"),
+    [
+        ({"split": "perturbation"}, ["x", "y", "z"], [6, 6, 6]),
+        ({"split": "perturbation", "held_out": ["y"]}, ["y"], [6]),
+        ({"split": "both"}, [(kind, drug) for kind in "abc" for drug in "xyz"], [4] * 9),
+        ({"split": "both", "held_out": [["b", "x"], ["c", "z"]]}, [("b", "x"), ("c", "z")], [4, 4]),
+        ({"split": "context", "held_out": ["b"]}, ["b"], [6]),
+    ],
+)
+def test_a_design_says_what_is_held_out(treated, crossed, small_design, keys, held_out, n_taught):
+    small_design["evaluations"]["perturbation"]["min_cells"] = 4
+    cells, found = treated(cells=crossed, **keys)
+    assert found["own"].folds == tuple((one,) for one in held_out)
+    tasks = response_tasks(cells, np.arange(cells.n_obs), found, min_cells=4)
+    for one, held, n in zip(tasks, held_out, n_taught, strict=True):
+        tested, taught = set(one.task.training), set().union(*one.task.training.values())
+        assert len(taught) == n
+        for field in ("context", "perturbation"):
+            names = {getattr(condition, field) for condition in tested}
+            if keys["split"] in (field, "both"):
+                assert names == {held if isinstance(held, str) else held[field == "perturbation"]}
+                assert not names & {getattr(condition, field) for condition in taught}
+        assert set(cells.obs.iloc[one.positions]["perturbation"]) == {"none"}
+
+
 def test_a_sample_of_a_file_is_all_that_is_judged(treated):
     _, found = treated(at_most=80)
     assert len(found["own"].positions) == 80
@@ -294,9 +329,14 @@ def test_a_sample_of_a_file_is_all_that_is_judged(treated):
     ("keys", "told"),
     [
         ({"control": None}, r"evaluation_sets.own.control = 'control' marks no cell; there are: none, x"),
-        ({"held_out": ["d"]}, r"evaluation_sets.own: d has 0 control cells .* and 0 treated ones"),
-        ({"where": {"kind": ["a", "b"]}}, "contexts with enough cells are a, b; two beside those that are held out"),
-        ({"at_most": 30}, "contexts with enough cells are none"),
+        ({"held_out": ["d"]}, r"evaluation_sets.own: unknown held-out context 'd'.*; there are: a, b, c"),
+        (
+            {"where": {"kind": ["a", "b"]}},
+            r"\['a'\] leaves 1 training context\(s\) \['b'\] .*min_cells = 10, and no model",
+        ),
+        ({"at_most": 30}, "evaluation_sets.own: no context has enough control and treated cells.*min_cells = 10"),
+        ({"split": "perturbation"}, r"\['x'\] leaves 0 training perturbation\(s\)"),
+        ({"split": "both", "held_out": [["a", "y"]]}, "unknown held-out both 'a, y' .did you mean 'a, x'"),
     ],
 )
 def test_responses_that_cannot_be_judged_are_named(treated, keys, told):
@@ -336,6 +376,13 @@ def test_a_changed_file_or_key_makes_the_corpus_anew(added, own_cells):
         ({"path": "a.h5ad", "context": "line", "seen": "study unseen"}, "context = 'line' has no perturbation"),
         ({"path": "a.h5ad", "control": "none", "seen": "study unseen"}, "control = 'none' needs the columns"),
         ({"path": "a.h5ad", "held_out": ["a"], "seen": "study unseen"}, "held_out = ['a'] needs the columns"),
+        ({"path": "a.h5ad", "split": "both", "seen": "study unseen"}, "split = 'both' needs the columns"),
+        (SPLIT | {"held_out": ["a"]}, "held_out = 'a', but split = 'both' holds out pairs such as [a type, a drug]"),
+        (SPLIT | {"held_out": [["a"]]}, "evaluation_sets.own.held_out = [['a']]: ['a'] is neither a name nor a pair"),
+        (SPLIT | {"held_out": [3]}, "evaluation_sets.own.held_out = [3]: 3 is neither a name nor a pair"),
+        (SPLIT | {"held_out": [["a", "x"], ["a", "x"]]}, "each entry may stand only once"),
+        (SPLIT | {"split": "perturbation", "held_out": [["a", "x"]]}, "holds out names of a perturbation"),
+        (SPLIT | {"split": "drug"}, "evaluation_sets.own.split = 'drug'"),
         ({"path": "", "seen": "study unseen"}, "evaluation_sets.own.path = ''"),
         ({"path": "a.h5ad", "lable": "kind", "seen": "study unseen"}, "did you mean 'label'"),
         ({"path": 3, "seen": "study unseen"}, "evaluation_sets.own.path = 3"),

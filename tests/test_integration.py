@@ -15,6 +15,7 @@ from sklearn.metrics import normalized_mutual_info_score, silhouette_samples
 
 from helpers.evaluate import integration as it
 from helpers.evaluate import neighbors as nb
+from helpers.evaluate.registry import METRICS
 
 BIO = ["nmi", "ari", "asw_label", "avg_bio"]
 
@@ -155,6 +156,38 @@ def test_given_neighbours_are_used():
     assert it.avg_bio(*given[:2], neighbors=other)["nmi"] < 0.2
 
 
+def test_wide_neighbours_serve_all_scores_of_an_embedding(monkeypatch):
+    given = cells(300)
+    narrow, wide = it.shared_neighbors(given[0]), it.shared_neighbors(given[0], wide=True)
+    assert (narrow.indices.shape, wide.indices.shape) == ((300, 14), (300, 89))
+    np.testing.assert_array_equal(wide.indices[:, :14], narrow.indices)
+    monkeypatch.setattr(it, "nearest", None)  # would fail if it were searched again
+    assert scores_of(*given, neighbors=wide) == scores_of(*given, neighbors=narrow)
+    with pytest.raises(ValueError, match="neighbors holds 14 neighbours of a cell, 89 are needed"):
+        it.scib_metrics_scores(*given, neighbors=narrow)
+    with pytest.raises(ValueError, match="embedding has 80 cells: 90 or more"):
+        it.shared_neighbors(given[0][:80], wide=True)
+
+
+def test_the_published_pcr_compares_with_the_expression():
+    """0 for what is as far apart as the expression or farther, 1 where nothing is left; controls bound it."""
+    embedding, labels, batch = cells(spread=1.5, shift=1.0)
+    before = it.pcr(embedding, batch)
+    centres = np.array([embedding[batch == name].mean(axis=0) for name in "xy"])
+    mended = embedding - centres[(batch == "y").astype(int)]
+    half = embedding - centres[(batch == "y").astype(int)] / 2
+    of = {
+        name: scores_of(one, labels, batch, before=before) for name, one in (("as is", embedding), ("mended", mended))
+    }
+    assert of["as is"]["pcr_comparison"] == 0
+    assert of["mended"]["pcr_comparison"] == pytest.approx(1, abs=1e-6)
+    assert 0.5 < scores_of(half, labels, batch, before=before)["pcr_comparison"] < 0.9
+    assert "pcr_comparison" not in scores_of(embedding, labels, batch)
+    controls = it.control_embeddings(embedding, labels, batch, rng=np.random.default_rng(0))
+    assert scores_of(*controls["batch"], before=before)["pcr_comparison"] == 0
+    assert scores_of(*controls["shuffled_batch"], before=before)["pcr_comparison"] > 0.9
+
+
 def test_neighbours_are_the_nearest_others():
     embedding = cells(300)[0]
     squared = ((embedding[:, None].astype(float) - embedding[None]) ** 2).sum(axis=2)
@@ -250,6 +283,22 @@ def test_only_the_first_components_count_as_in_scib(scib):
     assert abs(it.pcr(wide, batch, n_components=68) - theirs) > 5e-4
 
 
+def test_the_comparison_with_the_expression_is_that_of_scib(scib):
+    from sklearn.decomposition import PCA
+
+    embedding, labels, batch = cells(spread=1.5, shift=2.0)
+    rng = np.random.default_rng(0)
+    expression = embedding @ rng.normal(size=(8, 80)) + rng.normal(size=(400, 80))
+    mended = embedding - np.where(batch == "y", 1.0, 0.0)[:, None]
+    before, after = annotated(embedding, labels, batch), annotated(mended, labels, batch)
+    before = ad.AnnData(expression, before.obs)
+    theirs = scib.me.pcr_comparison(before, after, "batch", embed="X_emb", n_comps=50)
+    own = it.pcr(PCA(50, svd_solver="full").fit_transform(expression), batch)
+    ours = scores_of(mended, labels, batch, before=own)["pcr_comparison"]
+    assert 0.2 < ours < 0.9
+    assert ours == pytest.approx(theirs, abs=1e-4)
+
+
 # Of scib 1.1.7 with louvain 0.8.2 and igraph 0.11.9: mean nmi and ari of random_state 0, 1 and 2.
 RECORDED = {1.2: [0.9331, 0.9422], 1.6: [0.7030, 0.7542]}
 
@@ -291,6 +340,16 @@ def test_scib_metrics_tell_mixed_from_shifted(tmp_path):
         near, far = (
             it.scib_metrics_scores(*cells(300, shift=shift), compilation_cache=tmp_path / "jax") for shift in (0.0, 3.0)
         )
+        given = cells(300)
+        shared = it.scib_metrics_scores(*given, neighbors=nb.nearest(given[0], 100))
+        controls = it.control_embeddings(*given, rng=np.random.default_rng(0))
+        of = pd.DataFrame({name: it.scib_metrics_scores(*control) for name, control in controls.items()})
+    assert shared == near, "more neighbours than are looked at change nothing"
+    assert set(of.index) == {name for name in METRICS if name.startswith("scib_metrics_")}
+    for name in of.index:
+        worst, best = ("batch", "shuffled_batch") if name in it.OF_BATCHES else ("shuffled_cells", "labels")
+        assert of.loc[name, worst] < of.loc[name, best] - 0.2, name
+        assert of.loc[name, worst] - 0.02 < near[name] < of.loc[name, best] + 0.05, name
     assert all(name.startswith("scib_metrics_") and -1e-9 <= value <= 1 + 1e-6 for name, value in near.items())
     for name in ("bras", "ilisi_knn", "kbet"):
         assert near[f"scib_metrics_{name}"] > far[f"scib_metrics_{name}"] + 0.2

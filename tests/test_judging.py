@@ -90,6 +90,31 @@ def test_other_settings_judge_anew(store):
     assert len(asked) == 2 * 2
 
 
+def test_rows_of_types_and_conditions_are_no_scores_of_sets():
+    rows = pd.DataFrame(
+        {
+            "dataset": "other",
+            "metric": ["macro_f1", "type_f1", "delta_r", "delta_r"],
+            "value": [0.5, 0.6, 0.7, 0.8],
+            "type": [None, "a", None, None],
+            "context": [None, None, "b", None],
+        }
+    )
+    assert judging.whole(rows)["value"].tolist() == [0.5, 0.8]
+    plain = judging.tidy([("other", "micro_f1", 1.0)])
+    pd.testing.assert_frame_equal(judging.whole(plain), plain)
+
+
+def test_limits_are_those_of_the_baselines_that_are_there(store):
+    table = judge(store, RUNS[:2], scored)
+    assert list(judging.with_limits(store, "classification", table)) == list(table)
+    judge(store, ["majority"], lambda run: (judging.tidy([("other", "micro_f1", 0.3)]), pd.DataFrame({"position": []})))
+    limited = judging.with_limits(store, "classification", table)
+    assert limited["null"].tolist() == [0.3, 0.3]
+    assert "ceiling" not in limited
+    assert limited["value"].tolist() == table["value"].tolist()
+
+
 def test_without_runs_there_is_an_empty_table(store):
     table, failed = judge(store, [], scored)
     assert (table.columns.tolist(), failed) == (["dataset", "metric", "value", "run"], {})

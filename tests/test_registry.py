@@ -27,6 +27,16 @@ def test_ways_and_shots_are_told_beside_the_metric():
     assert (calibrated.low, calibrated.high, calibrated.best) == (-np.inf, np.inf, 1)
 
 
+def test_scores_of_scib_metrics_are_described_one_by_one():
+    known = {name: one for name, one in registry.METRICS.items() if name.startswith("scib_metrics_")}
+    assert len({one.description for one in known.values()}) == len(known) == 10
+    for name, one in known.items():
+        assert name.removeprefix("scib_metrics_") not in one.description, "a name does not describe itself"
+        assert "10.1038/" in one.citation
+        assert "scib-metrics 0.6.1" in one.citation
+        assert (one.low, one.high, one.best) == (-1 if "_ari_" in name else 0, 1, 1)
+
+
 def test_an_unknown_metric_is_told_with_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'macro_f1'"):
         registry.metric("makro_f1")

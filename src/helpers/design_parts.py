@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 SEEN = ("in distribution", "library unseen", "study unseen", "tissue unseen", "transductive")
 
@@ -13,6 +13,17 @@ def distinct(values: list) -> list:
     if len(set(values)) < len(values):
         raise ValueError("each entry may stand only once")
     return values
+
+
+def _entries(values: object) -> object:
+    """Names, and pairs of a context and a perturbation as tuples; each may stand only once."""
+    if not isinstance(values, list):
+        return values
+    for value in values:
+        names = list(value) if isinstance(value, (list, tuple)) else [value]
+        if (names != [value] and len(names) != 2) or not all(isinstance(name, str) and name for name in names):
+            raise ValueError(f"{value!r} is neither a name nor a pair of a context and a perturbation")
+    return distinct([value if isinstance(value, str) else tuple(value) for value in values])
 
 
 def _one_decimal(value: float) -> float:
@@ -136,7 +147,8 @@ class EvaluationSet(Strict):
     perturbation: Text | None = None
     context: Text | None = None
     control: Text | None = None  # value of `perturbation` that marks untreated cells; "control" if left out
-    held_out: Annotated[list[Text], AfterValidator(distinct)] = []  # contexts left out in turn; empty for all
+    split: Literal["context", "perturbation", "both"] = "context"  # what no head learns from
+    held_out: Annotated[list[str | tuple[str, str]], BeforeValidator(_entries)] = []  # left out in turn; empty for all
     genes: Text | None = None  # column of the file's var with the gene names, if var_names are others
     source: Text | None = None  # where the file comes from, told when it is missing
     at_most: Annotated[int, Field(ge=10)] | None = None
@@ -154,11 +166,15 @@ class EvaluationSet(Strict):
                 raise ValueError(f"{key} = {getattr(self, key)!r} is of a file: give its path, or leave {key} out")
         if self.context is not None and self.perturbation is None:
             raise ValueError(f"context = {self.context!r} has no perturbation: name its column, or leave context out")
-        for key in ("control", "held_out"):
-            if self.context is None and getattr(self, key):
+        for key in ("control", "held_out", "split"):
+            if self.context is None and getattr(self, key) not in (None, [], "context"):
                 raise ValueError(
                     f"{key} = {getattr(self, key)!r} needs the columns perturbation and context: name them"
                 )
+        for entry in self.held_out:
+            if isinstance(entry, str) == (self.split == "both"):
+                would = "pairs such as [a type, a drug]" if self.split == "both" else f"names of a {self.split}"
+                raise ValueError(f"held_out = {entry!r}, but split = {self.split!r} holds out {would}")
         return self
 
 

@@ -11,6 +11,8 @@ from anndata import AnnData
 from helpers import failures
 from helpers.design import NO_STRATEGY, Design, Run
 from helpers.evaluate import baselines
+from helpers.evaluate.baselines import FLOORS, REFERENCES
+from helpers.evaluate.registry import PARTS
 from helpers.reading import track
 from helpers.store import Store, discard, embedding_path, evaluation_path, maker_of, prediction_path
 
@@ -123,6 +125,22 @@ def _known(store: Store, run: Run) -> np.ndarray:
 def tidy(rows: Sequence[tuple[str, str, float]]) -> pd.DataFrame:
     """Scores as a table with dataset, metric, value."""
     return pd.DataFrame(rows, columns=["dataset", "metric", "value"])
+
+
+def whole(scores: pd.DataFrame) -> pd.DataFrame:
+    """The scores of whole sets, without those of single types or conditions."""
+    named = [column for column in PARTS if column in scores]
+    return scores[scores[named].isna().all(axis=1)].drop(columns=named)
+
+
+def with_limits(store: Store, task: str, scores: pd.DataFrame) -> pd.DataFrame:
+    """The scores of whole sets with `null` and `ceiling`, where the baselines that give them have been judged."""
+    keys = pd.MultiIndex.from_frame(scores[["dataset", "metric"]])
+    for column, names in (("null", FLOORS), ("ceiling", REFERENCES)):
+        if store.has(path := evaluation_path(task, names[task])):
+            known = whole(pd.read_parquet(store.read(path))).set_index(["dataset", "metric"])["value"]
+            scores = scores.assign(**{column: known.reindex(keys).to_numpy()})
+    return scores
 
 
 def nothing(family: str, strategy: str) -> str:

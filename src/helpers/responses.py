@@ -10,7 +10,7 @@ from anndata import AnnData
 from helpers.corpus.checks import match
 from helpers.corpus.external import in_source
 from helpers.design import Design, DesignError
-from helpers.evaluate.perturbation_task import Task, read_task
+from helpers.evaluate.perturbation_task import Task, in_turn, read_task, training_conditions
 
 CONTROL, TREATED = "control", "treated"
 
@@ -18,14 +18,16 @@ CONTROL, TREATED = "control", "treated"
 @dataclass(frozen=True)
 class ResponseCells:
     """Cells of one dataset of results: sorted `positions` (n,) in the corpus; `obs` (n,) with `perturbation`, of which
-    `control` marks untreated cells, and `context`; `folds`, contexts that are held out together, one after the other;
-    `left_out`, treatments that too few contexts have for one to be held out, whose cells are not among these.
+    `control` marks untreated cells, and `context`; `folds`, what is held out together, one after the other: contexts,
+    perturbations, or pairs of both, as `split` says; `left_out`, treatments that too few contexts have for one to be
+    held out, whose cells are not among these.
     """
 
     positions: np.ndarray
     obs: pd.DataFrame
     control: str
-    folds: tuple[tuple[str, ...], ...]
+    folds: tuple[tuple[str | tuple[str, str], ...], ...]
+    split: str = "context"
     left_out: tuple[str, ...] = ()
 
 
@@ -53,8 +55,16 @@ def response_cells(obs: pd.DataFrame, roles: pd.Series, sets: pd.DataFrame, desi
             positions = np.sort(sets.loc[sets["dataset"] == name, "position"].to_numpy())
             table = obs.iloc[positions][["perturbation", "context"]].astype(str)
             control = entry.control or CONTROL
-            folds = tuple((context,) for context in entry.held_out)
-            found[name] = _judgeable(positions, table, control, folds, f"evaluation_sets.{name}", task.min_cells)
+            key = f"evaluation_sets.{name}"
+            if entry.split == "context":
+                folds = tuple((context,) for context in entry.held_out)
+                found[name] = _judgeable(positions, table, control, folds, key, task.min_cells)
+                continue
+            folds = entry.held_out
+            if not folds and control in set(table["perturbation"]):
+                folds = in_turn(table, control=control, split=entry.split, min_cells=task.min_cells)
+            found[name] = ResponseCells(positions, table, control, tuple((one,) for one in folds), entry.split)
+            _check(found[name], key, task.min_cells)
     return found
 
 
@@ -122,7 +132,7 @@ def _judgeable(
             f"are held out are needed for each treatment, {least}"
         )
     kept = ~table["perturbation"].isin(left_out).to_numpy()
-    return ResponseCells(positions[kept], table[kept], control, folds, left_out)
+    return ResponseCells(positions[kept], table[kept], control, folds, left_out=left_out)
 
 
 def _usable(table: pd.DataFrame, control: str, min_cells: int) -> dict[str, set[str]]:
@@ -130,6 +140,22 @@ def _usable(table: pd.DataFrame, control: str, min_cells: int) -> dict[str, set[
     sizes = pd.crosstab(table["context"], table["perturbation"])
     enough = sizes.loc[sizes[control] >= min_cells] >= min_cells
     return {treatment: set(enough.index[enough[treatment]]) for treatment in sizes.columns.drop(control)}
+
+
+def _check(cells: ResponseCells, key: str, min_cells: int) -> None:
+    """Raise DesignError for a fold that holds out what is not there or leaves too little to learn from."""
+    values = sorted(set(cells.obs["perturbation"]))
+    if cells.control not in values:
+        raise DesignError(f"{key}.control = {cells.control!r} marks no cell; there are: {', '.join(values)}")
+    least = f"evaluations.perturbation.min_cells = {min_cells}, and no model may have learned from the control cells"
+    if not cells.folds:
+        raise DesignError(f"{key}: no {cells.split} has enough control and treated cells to be held out; {least}")
+    options = {"control": cells.control, "split": cells.split, "min_cells": min_cells}
+    for fold in cells.folds:
+        try:
+            training_conditions(cells.obs, held_out=fold, **options)
+        except ValueError as error:
+            raise DesignError(f"{key}: {error}; {least}") from error
 
 
 def response_tasks(
@@ -142,6 +168,6 @@ def response_tasks(
         part.obs = one.obs
         columns = {"control": one.control, "perturbation": "perturbation", "context": "context"}
         for fold in one.folds:
-            task = read_task(part, **columns, held_out=fold, min_cells=min_cells)
+            task = read_task(part, **columns, held_out=fold, split=one.split, min_cells=min_cells)
             tasks.append(ResponseTask(name, task, one.positions[task.control_rows]))
     return tasks

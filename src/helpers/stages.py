@@ -118,8 +118,8 @@ def _controls(piece: Piece) -> list[str]:
     """Floors and ceilings that a piece makes for others, which come after it."""
     if piece.stage == "34_heldout_loss" and piece.strategy == UNTRAINED:
         return [store.controls_path("heldout_loss", piece.family, piece.width)]
-    first = piece.stage == "33_perturb" and piece.strategy == NO_STRATEGY
-    return [store.controls_path("perturbation")] if first else []
+    first = piece.stage in ("32_integrate", "33_perturb") and piece.strategy == NO_STRATEGY
+    return [store.controls_path(TASKS[piece.stage])] if first else []
 
 
 def _runs(design: Design, piece: Piece) -> list[Run]:
@@ -141,6 +141,7 @@ def upstream(design: Design, piece: Piece) -> list[Piece]:
     embedded = [Piece("05_split") if piece.strategy == NO_STRATEGY else Piece("25_embed", *own)]
     axes = [other for other in pieces(design) if other.stage == "63_response_axes"]
     varied = [Piece("25_embed", *chunk) for chunk in design.chunks() if _lends_encoder(design, chunk)]
+    limited = [*embedded, *([] if piece.strategy == NO_STRATEGY else [Piece(piece.stage, *baselines)])]
     needs = {
         "00_corpus": [],
         "05_split": [Piece("00_corpus")],
@@ -150,8 +151,8 @@ def upstream(design: Design, piece: Piece) -> list[Piece]:
             Piece("05_split") if piece.strategy == UNTRAINED else Piece("10_subset", strategy=piece.strategy)
         ],
         "25_embed": [Piece("20_pretrain", *own)],
-        **dict.fromkeys(["30_classify", "31_finetune", "32_integrate"], embedded),
-        "33_perturb": [*embedded, *([] if _controls(piece) else [Piece("33_perturb", *baselines)])],
+        "30_classify": embedded,
+        **dict.fromkeys(["31_finetune", "32_integrate", "33_perturb"], limited),
         "34_heldout_loss": [
             Piece("20_pretrain", *own),
             *([] if _controls(piece) else [Piece("34_heldout_loss", *own[:2], UNTRAINED)]),

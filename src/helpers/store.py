@@ -35,6 +35,7 @@ MAKERS = {
     "models": "20_pretrain",
     "embeddings": "25_embed",
     "results.parquet": "50_collect",
+    "parts.parquet": "50_collect",
     "saturation.parquet": "60_saturation",
     "saturation_sizes.parquet": "60_saturation",
     "scaling": "61_scaling_laws",

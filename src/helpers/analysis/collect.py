@@ -7,22 +7,18 @@ import numpy as np
 import pandas as pd
 
 from helpers import failures
-from helpers.analysis.results import COST_COLUMNS, EVALUATION_COLUMNS, RESULT_COLUMNS
+from helpers.analysis.results import COST_COLUMNS, EVALUATION_COLUMNS, PART_COLUMNS, RESULT_COLUMNS
 from helpers.design import NO_STRATEGY, UNTRAINED, Design, Run
 from helpers.design_evaluations import TASKS
-from helpers.evaluate.baselines import BASELINES
-from helpers.evaluate.registry import WAYS
+from helpers.evaluate.baselines import BASELINES, FLOORS, REFERENCES
+from helpers.evaluate.registry import PARTS, WAYS
 from helpers.store import Store, evaluation_path, model_path, prediction_path
 
 OTHER_WAYS = f"^({'|'.join(WAYS)})"  # of reaching a score: its floor and reference are the same
 
 SUBSET_COLUMNS = ("n_cells", "n_unique", "n_donors", "n_datasets", "umis_per_cell", "shannon", "vendi")
 
-FLOORS = {"classification": "majority", "finetuning": "majority", "integration": "floor", "perturbation": "floor"}
 JUDGED = {"classification": "majority", "finetuning": "majority", "integration": "own_pca"}
-REFERENCES = {"classification": "logistic", "finetuning": "logistic"} | dict.fromkeys(
-    ("integration", "perturbation"), "ceiling"
-)
 
 
 def expected_tables(design: Design, store: Store) -> dict[str, Run | str]:
@@ -125,34 +121,39 @@ def _describe_run(run: Run, store: Store) -> dict:
     }
 
 
-def result_rows(runs: pd.DataFrame, store: Store, present: Mapping[str, Run | str]) -> pd.DataFrame:
+def result_rows(
+    runs: pd.DataFrame, store: Store, present: Mapping[str, Run | str], *, parts: bool = False
+) -> pd.DataFrame:
     """Rows of all runs; null and ceiling, where a row has none of its own, are the values of `FLOORS` and `REFERENCES`.
 
-    A run that was given up has one row, without task and value, whose status is ``failed``.
+    A run that was given up has one row, without task and value, whose status is ``failed``. With `parts`, the rows are
+    those of single types and conditions instead, in `PART_COLUMNS`.
     """
     tables = [
-        _read(store, path).assign(run_id=owner.id)
+        _read(store, path, parts).assign(run_id=owner.id)
         for path, owner in present.items()
         if isinstance(owner, Run) and owner.id in runs.index
     ]
-    empty = pd.DataFrame(columns=["run_id", *EVALUATION_COLUMNS])
+    empty = pd.DataFrame(columns=["run_id", *EVALUATION_COLUMNS, *PARTS])
     rows = pd.concat(tables or [empty], ignore_index=True).merge(runs, left_on="run_id", right_index=True)
     failed = runs[runs["status"] == "failed"].rename_axis("run_id").reset_index()
     rows = pd.concat([rows, failed], ignore_index=True) if len(failed) else rows
-    return _finish(rows, store, present)
+    return _finish(rows, store, present, parts)
 
 
-def baseline_rows(store: Store, present: Mapping[str, Run | str]) -> pd.DataFrame:
-    """Rows of the baselines: family is the baseline's name, strategy ``none``."""
+def baseline_rows(store: Store, present: Mapping[str, Run | str], *, parts: bool = False) -> pd.DataFrame:
+    """Rows of the baselines: family is the baseline's name, strategy ``none``; `parts` as in `result_rows`."""
     tables = [
-        _read(store, path).assign(run_id=f"{owner}/{NO_STRATEGY}", family=owner, strategy=NO_STRATEGY, status="ok")
+        _read(store, path, parts).assign(
+            run_id=f"{owner}/{NO_STRATEGY}", family=owner, strategy=NO_STRATEGY, status="ok"
+        )
         for path, owner in present.items()
         if isinstance(owner, str)
     ]
     return (
-        _finish(pd.concat(tables, ignore_index=True), store, present)
+        _finish(pd.concat(tables, ignore_index=True), store, present, parts)
         if tables
-        else pd.DataFrame(columns=RESULT_COLUMNS)
+        else pd.DataFrame(columns=PART_COLUMNS if parts else RESULT_COLUMNS)
     )
 
 
@@ -161,19 +162,22 @@ def task_of(path: str) -> str:
     return path.removeprefix("evaluations/").split("--")[0]
 
 
-def _read(store: Store, path: str) -> pd.DataFrame:
-    return pd.read_parquet(store.read(path)).assign(task=task_of(path))
+def _read(store: Store, path: str, parts: bool) -> pd.DataFrame:
+    """Rows of one evaluation: those of whole sets, or of parts of them, whose names are empty where they have none."""
+    rows = pd.read_parquet(store.read(path)).assign(task=task_of(path))
+    names = rows.reindex(columns=list(PARTS)).fillna("").astype(str)
+    return rows.assign(**names)[names.ne("").any(axis=1) == parts]
 
 
-def _finish(rows: pd.DataFrame, store: Store, present: Mapping[str, Run | str]) -> pd.DataFrame:
+def _finish(rows: pd.DataFrame, store: Store, present: Mapping[str, Run | str], parts: bool) -> pd.DataFrame:
     rows["seen"] = rows["dataset"].map(store.design.seen())
+    keys = ["task", "dataset", *PARTS, "metric"]
     for column, names in (("null", FLOORS), ("ceiling", REFERENCES)):
         paths = [evaluation_path(task, name) for task, name in names.items()]
-        tables = [_read(store, path) for path in paths if path in present]
+        tables = [_read(store, path, parts) for path in paths if path in present]
         if not tables:
             continue
-        keys = ["task", "dataset", "metric"]
         wanted = rows[keys].assign(metric=rows["metric"].str.replace(OTHER_WAYS, "", regex=True))
         values = pd.concat(tables).set_index(keys)["value"].reindex(pd.MultiIndex.from_frame(wanted)).to_numpy()
         rows[column] = rows[column].fillna(pd.Series(values, index=rows.index)) if column in rows else values
-    return rows.reindex(columns=RESULT_COLUMNS)
+    return rows.reindex(columns=PART_COLUMNS if parts else RESULT_COLUMNS)

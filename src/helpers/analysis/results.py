@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
+from helpers.evaluate.registry import PARTS
 from helpers.messages import unknown
 
 RUN_COLUMNS = [
@@ -16,7 +17,10 @@ COST_COLUMNS = [
     *("steps", "unique_cells", "flops_counted", "cells_per_second", "peak_memory_mb", "device", "peak_gpu_memory_mb"),
     *("lr", "sweep_seconds", "sweep_flops", "supervised", "within_study_triplets"),
 ]
-RESULT_COLUMNS = [*RUN_COLUMNS, *EVALUATION_COLUMNS, *COST_COLUMNS, "reason"]  # of a run that was given up
+# The last two: why a run was given up, and how many held-out conditions a score is the mean of.
+RESULT_COLUMNS = [*RUN_COLUMNS, *EVALUATION_COLUMNS, *COST_COLUMNS, "reason", "n_conditions"]
+# Of scores of one type (cells of it that were tested) or one condition (calibrated score, number of truly DE genes).
+PART_COLUMNS = [*RUN_COLUMNS, *EVALUATION_COLUMNS, *PARTS, "n_test", "calibrated", "n_de"]
 
 
 def wide(results: pd.DataFrame, metrics: Mapping[str, tuple[str, str, str]] | Iterable[str]) -> pd.DataFrame:

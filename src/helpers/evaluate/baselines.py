@@ -100,6 +100,11 @@ BASELINES = {  # of each task of a design
     "perturbation": ("own_pca", *NULLS, *CEILINGS, "floor", "ceiling"),
     "heldout_loss": (),
 }
+# Which of them are the null and the ceiling, or reference, of a task whose runs do not know their own.
+FLOORS = {"classification": "majority", "finetuning": "majority", "integration": "floor", "perturbation": "floor"}
+REFERENCES = {"classification": "logistic", "finetuning": "logistic"} | dict.fromkeys(
+    ("integration", "perturbation"), "ceiling"
+)
 
 
 def embed(name: str, adata: AnnData) -> np.ndarray:

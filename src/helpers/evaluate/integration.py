@@ -11,11 +11,28 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers.evaluate.knn import finite
+from helpers.evaluate.cells import checked_embedding, name_codes, type_codes
 from helpers.evaluate.neighbors import Neighbors, cell_order, louvain, nearest, silhouettes
 
 RESOLUTIONS = np.arange(1, 21) / 10
 N_NEIGHBORS = 14  # other cells: scanpy's n_neighbors = 15 counts the cell itself
+N_WIDE = 89  # other cells that scib-metrics looks at
+_OF_BATCHES = ("asw_batch", "pcr_batch", "pcr_comparison", "condition_separation", "condition_variance")
+OF_BATCHES = {*_OF_BATCHES, *(f"scib_metrics_{name}" for name in ("bras", "ilisi_knn", "kbet"))}  # others: of types
+
+
+def shared_neighbors(
+    embedding: np.ndarray, labels: Sequence | np.ndarray | None = None, *, wide: bool = False
+) -> Neighbors:
+    """The neighbours of each cell that all scores of an embedding share: 14, or the 89 of `scib_metrics_scores`.
+
+    With `labels` (n_cells,) the order of the rows decides nothing even among cells at one point. Raises ValueError for
+    values that are not finite, and for no more cells than neighbours.
+    """
+    values, wanted = checked_embedding(embedding), N_WIDE if wide else N_NEIGHBORS
+    if len(values) <= wanted:
+        raise ValueError(f"embedding has {len(values)} cells: {wanted + 1} or more make a neighbour graph")
+    return nearest(values, wanted, ties=None if labels is None else np.unique(labels, return_inverse=True)[1])
 
 
 def avg_bio(
@@ -46,7 +63,7 @@ def avg_bio(
     Source: study, and scib 1.1.7 with `louvain`: unweighted edges between a cell and its 14 nearest others. Deviates
     from it in the random order of visits alone, which depends on the embedding's values, not on the order of the rows.
     """
-    values, types = _embedding(embedding), _types(labels, len(embedding))
+    values, types = checked_embedding(embedding), type_codes(labels, len(embedding))
     return _avg_bio(values, types, _given_or_nearest(values, types, neighbors), n_repeats, silhouettes(values, types))
 
 
@@ -75,8 +92,8 @@ def asw_label(embedding: np.ndarray, labels: Sequence | np.ndarray) -> float:
 
     Raises ValueError as `avg_bio`. Source: scib's silhouette, Euclidean.
     """
-    values = _embedding(embedding)
-    return float(silhouettes(values, _codes(labels, "labels", len(values))).mean() + 1) / 2
+    values = checked_embedding(embedding)
+    return float(silhouettes(values, name_codes(labels, "labels", len(values))).mean() + 1) / 2
 
 
 def asw_batch(embedding: np.ndarray, labels: Sequence | np.ndarray, batch: Sequence | np.ndarray) -> float:
@@ -85,8 +102,8 @@ def asw_batch(embedding: np.ndarray, labels: Sequence | np.ndarray, batch: Seque
     Types seen in one batch only, and types with each cell in a batch of its own, are left out. Raises ValueError where
     no type is left, and for the input that `avg_bio` refuses. Source: scib's silhouette_batch, Euclidean.
     """
-    values = _embedding(embedding)
-    types, batches = _codes(labels, "labels", len(values)), _codes(batch, "batch", len(values))
+    values = checked_embedding(embedding)
+    types, batches = name_codes(labels, "labels", len(values)), name_codes(batch, "batch", len(values))
     means = []
     for label in range(types.max() + 1):
         cells = np.flatnonzero(types == label)
@@ -105,7 +122,7 @@ def graph_connectivity(neighbors: Neighbors, labels: Sequence | np.ndarray) -> f
     """
     from scipy.sparse.csgraph import connected_components
 
-    types = _codes(labels, "labels", len(neighbors.indices))
+    types = name_codes(labels, "labels", len(neighbors.indices))
     links = neighbors.graph(N_NEIGHBORS).tocoo()
     inside = types[links.row] == types[links.col]
     links.data, links.coords = links.data[inside], (links.row[inside], links.col[inside])
@@ -123,8 +140,8 @@ def pcr(embedding: np.ndarray, batch: Sequence | np.ndarray, *, n_components: in
     Source: scib's pc_regression on a batch of names. The R² of the components, weighted by their variances, add up to a
     ratio of sums of squares, so that no regression is needed.
     """
-    values = _embedding(embedding)
-    batches = _codes(batch, "batch", len(values))
+    values = checked_embedding(embedding)
+    batches = name_codes(batch, "batch", len(values))
     if batches.max() == 0:
         raise ValueError("batch holds one batch: two or more can differ")
     if (values == values[0]).all():
@@ -141,7 +158,10 @@ def pcr_comparison(before: float, after: float) -> float:
     """Share of the batch variance that an embedding removes, (before − after) / before, and 0 where it adds some.
 
     `before` is the `pcr` of the expression, as its first 50 principal components show it (`own_pca_embedding`); `after`
-    that of the embedding. Raises ValueError where `before` is 0 or less. Source: scib's pcr_comparison, scaled.
+    that of the embedding. Raises ValueError where `before` is 0 or less.
+
+    Source: scib's pcr_comparison, scaled, which the study's tables call PCR_batch. It takes the components of all
+    genes, here those of the set's 2,000 most variable ones.
     """
     if before <= 0:
         raise ValueError(f"before = {before}: batches that do not differ before cannot come nearer")
@@ -154,21 +174,24 @@ def battery(
     batch: Sequence | np.ndarray | None = None,
     *,
     neighbors: Neighbors | None = None,
+    before: float | None = None,
     n_repeats: int = 1,
 ) -> tuple[dict[str, float], np.ndarray]:
     """All scores of one embedding, with neighbours searched once, and the silhouette of each cell among the types.
 
-    Parameters as in `avg_bio`; `batch` is (n_cells,) of two batches or more, or None for a set that has one.
+    Parameters as in `avg_bio`; `batch` is (n_cells,) of two batches or more, or None for a set that has one; `before`
+    the `pcr` of the expression that was embedded, see `pcr_comparison`.
 
     Returns
     -------
     scores
-        nmi, ari, asw_label, avg_bio, graph_connectivity; with `batch` asw_batch and pcr_batch too.
+        nmi, ari, asw_label, avg_bio, graph_connectivity; with `batch` asw_batch and pcr_batch too; with `before`
+        pcr_comparison.
     silhouettes
         (n_cells,), whose mean is asw_label, but from −1 to 1.
     """
-    values, types = _embedding(embedding), _types(labels, len(embedding))
-    if batch is not None and _codes(batch, "batch", len(values)).max() == 0:
+    values, types = checked_embedding(embedding), type_codes(labels, len(embedding))
+    if batch is not None and name_codes(batch, "batch", len(values)).max() == 0:
         raise ValueError("batch holds one batch: give batch=None to score types alone")
     neighbors = _given_or_nearest(values, types, neighbors)
     widths = silhouettes(values, types)
@@ -176,6 +199,8 @@ def battery(
     scores["graph_connectivity"] = graph_connectivity(neighbors, types)
     if batch is not None:
         scores |= {"asw_batch": asw_batch(values, types, batch), "pcr_batch": pcr(values, batch)}
+    if before is not None:
+        scores["pcr_comparison"] = pcr_comparison(before, scores["pcr_batch"])
     return scores, widths
 
 
@@ -184,19 +209,21 @@ def scib_metrics_scores(
     labels: Sequence | np.ndarray,
     batch: Sequence | np.ndarray,
     *,
+    neighbors: Neighbors | None = None,
     compilation_cache: str | Path | None = None,
 ) -> dict[str, float]:
     """Scores of the package scib-metrics, under `scib_metrics_` and its own names; not comparable with `battery`'s.
 
-    Parameters as in `avg_bio`, with 91 cells or more; `compilation_cache` is a folder where JAX keeps what it compiles,
-    for this process from now on. The first call on a new shape compiles for up to a minute. Neighbours are exact here.
+    Parameters as in `avg_bio`, but 89 neighbours or more; `compilation_cache` is a folder where JAX keeps what it
+    compiles, for this process from now on. The first call on a new shape compiles for up to a minute. Neighbours are
+    exact here.
 
     Source: scib-metrics, Benchmarker: 90 neighbours for LISI, 50 for kBET and 15 for clusters, the cell included.
     Deviates from it in kBET, here the share of accepted cells of the whole set: per type, each size compiles anew.
     """
-    values, types = _embedding(embedding), _codes(labels, "labels", len(embedding))
-    batches = _codes(batch, "batch", len(values))
-    near = nearest(values, 89)
+    values, types = checked_embedding(embedding), name_codes(labels, "labels", len(embedding))
+    batches = name_codes(batch, "batch", len(values))
+    near = _given_or_nearest(values, types, neighbors, N_WIDE)
     import jax
     from scib_metrics import metrics
     from scib_metrics.nearest_neighbors import NeighborsResults
@@ -205,7 +232,8 @@ def scib_metrics_scores(
         jax.config.update("jax_compilation_cache_dir", str(compilation_cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     itself = np.arange(len(values))[:, None]
-    wide = NeighborsResults(np.hstack([itself, near.indices]), np.hstack([0.0 * itself, near.distances]))
+    indices, distances = near.indices[:, :N_WIDE], near.distances[:, :N_WIDE]
+    wide = NeighborsResults(np.hstack([itself, indices]), np.hstack([0.0 * itself, distances]))
     scores = {
         "isolated_labels": metrics.isolated_labels(values, types, batches),
         "silhouette_label": metrics.silhouette_label(values, types),
@@ -230,10 +258,10 @@ def control_embeddings(
     - batch: the batches themselves, in the same way: floor of mixing.
     - shuffled_batch: the embedding with batches permuted: ceiling of mixing.
     """
-    values, labels, batch = _embedding(embedding), np.asarray(labels), np.asarray(batch)
+    values, labels, batch = checked_embedding(embedding), np.asarray(labels), np.asarray(batch)
 
     def axes(names: np.ndarray, key: str) -> np.ndarray:
-        codes = _codes(names, key, len(values))
+        codes = name_codes(names, key, len(values))
         return np.eye(codes.max() + 1)[codes] + rng.normal(0, 0.01, (len(codes), codes.max() + 1))
 
     return {
@@ -257,38 +285,15 @@ def _nmi(types: np.ndarray, clusters: np.ndarray) -> float:
     return max(0.0, 2 * (both - entropy(joint.ravel())) / both) if both else 1.0
 
 
-def _given_or_nearest(values: np.ndarray, types: np.ndarray, neighbors: Neighbors | None) -> Neighbors:
+def _given_or_nearest(
+    values: np.ndarray, types: np.ndarray, neighbors: Neighbors | None, wanted: int = N_NEIGHBORS
+) -> Neighbors:
     if neighbors is None:
-        if len(values) <= N_NEIGHBORS:
-            raise ValueError(f"embedding has {len(values)} cells: {N_NEIGHBORS + 1} or more make a neighbour graph")
-        return nearest(values, N_NEIGHBORS, ties=types)
+        return shared_neighbors(values, types, wide=wanted > N_NEIGHBORS)
     if len(neighbors.indices) != len(values):
         raise ValueError(
             f"neighbors of {len(neighbors.indices):,} cells, embedding of {len(values):,}: give the same cells"
         )
+    if (there := neighbors.indices.shape[1]) < wanted:
+        raise ValueError(f"neighbors holds {there} neighbours of a cell, {wanted} are needed")
     return neighbors
-
-
-def _embedding(embedding: np.ndarray) -> np.ndarray:
-    given, values = np.asarray(embedding), finite(embedding, "embedding")
-    if not values.size:
-        raise ValueError(f"embedding has shape {values.shape}; (n_cells, n_latent) is needed, neither 0")
-    return given if given.dtype == np.float32 else values
-
-
-def _types(labels: Sequence | np.ndarray, n_cells: int) -> np.ndarray:
-    """Number of each cell's type (n_cells,), of two or more."""
-    types = _codes(labels, "labels", n_cells)
-    if types.max() == 0:
-        raise ValueError("labels holds one type: NMI, ARI and silhouette compare two or more")
-    return types
-
-
-def _codes(names: Sequence | np.ndarray, key: str, n_cells: int) -> np.ndarray:
-    """Numbers of the names in their sorted order, (n_cells,)."""
-    codes = pd.factorize(np.asarray(names, dtype=object), sort=True)[0]
-    if codes.shape != (n_cells,):
-        raise ValueError(f"{key} has {len(codes):,} entries, the embedding {n_cells:,} cells: one for each is needed")
-    if (codes < 0).any():
-        raise ValueError(f"{key} is missing for {(codes < 0).sum():,} of {n_cells:,} cells: leave these cells out")
-    return codes

@@ -101,34 +101,62 @@ def read_task(
             raise ValueError(unknown("obs column", column, adata.obs.columns))
     cells = pd.DataFrame({"context": adata.obs[context], "perturbation": adata.obs[perturbation]}, dtype=object)
     cells = cells.assign(row=np.arange(adata.n_obs)).dropna().astype({"context": str, "perturbation": str}).sort_index()
+    if control not in set(cells["perturbation"]):
+        raise ValueError(unknown(f"control in obs[{perturbation!r}]", control, sorted(set(cells["perturbation"]))))
+    same = training_conditions(cells, control=control, held_out=held_out, split=split, min_cells=min_cells)
+    axis = _axis(split)
+    used = set(same).union(*same.values())
+    used |= {Condition(condition.context, control) for condition in used}
+    cells = cells[[pair in used for pair in zip(cells["context"], cells["perturbation"], strict=True)]]
+    cells = cells.sort_values("perturbation", key=lambda names: names != control, kind="stable")
+    expression = log_cp10k(raw_counts(adata[cells["row"].to_numpy()]))
+    return Task(cells, expression, adata.var_names, control, {c: tuple(others) for c, others in same.items()}, axis)
+
+
+def condition_sizes(cells: pd.DataFrame, control: str) -> dict[Condition, tuple[int, int]]:
+    """Numbers of control and of treated cells of each context under each treatment.
+
+    `cells` (n_cells, …) has `context` and `perturbation`, of which `control` marks untreated cells.
+    """
     sizes = pd.crosstab(cells["context"], cells["perturbation"])
-    if control not in sizes:
-        raise ValueError(unknown(f"control in obs[{perturbation!r}]", control, sizes.columns))
-    n_cells = {
-        Condition(one, treatment): (int(row[control]), int(row[treatment]))
-        for one, row in sizes.iterrows()
+    return {
+        Condition(context, treatment): (int(row[control]), int(row[treatment]))
+        for context, row in sizes.iterrows()
         for treatment in sizes.columns.drop(control)
     }
+
+
+def in_turn(cells: pd.DataFrame, *, control: str, split: str, min_cells: int) -> list[str | tuple[str, str]]:
+    """What can be held out of `cells`, sorted: contexts, perturbations or pairs of both with enough cells."""
+    usable = [one for one, sizes in condition_sizes(cells, control).items() if min(sizes) >= min_cells]
+    named = sorted({tuple(condition[field] for field in SPLITS[split]) for condition in usable})
+    return named if split == "both" else [name for (name,) in named]
+
+
+def training_conditions(
+    cells: pd.DataFrame, *, control: str, held_out: Sequence[str | tuple[str, str]], split: str, min_cells: int
+) -> dict[Condition, list[Condition]]:
+    """The conditions to predict, sorted, and those that teach each; see `read_task`, whose ValueErrors these are."""
+    n_cells = condition_sizes(cells, control)
     usable = [condition for condition, numbers in n_cells.items() if min(numbers) >= min_cells]
-    fields = SPLITS[split]
+    fields, axis = SPLITS[split], _axis(split)
     tested = {condition for entry in held_out for condition in _named(entry, split, n_cells, usable, min_cells)}
     barred = [{condition[field] for condition in tested} for field in fields]
     rest = [c for c in usable if not any(c[field] in names for field, names in zip(fields, barred, strict=True))]
     same = {
         c: [one for one in rest if split != "context" or one.perturbation == c.perturbation] for c in sorted(tested)
     }
-    axis = "perturbation" if split == "perturbation" else "context"
     for condition, others in same.items():
         left = sorted({getattr(other, axis) for other in others})
         if len(left) < 2:
             told = f"held_out = {list(held_out)!r} leaves {len(left)} training {axis}(s) {left} for {tuple(condition)}"
             raise ValueError(f"{told}; at least 2 with {min_cells} control and treated cells are needed: hold out less")
-    used = tested.union(*same.values())
-    used |= {Condition(condition.context, control) for condition in used}
-    cells = cells[[pair in used for pair in zip(cells["context"], cells["perturbation"], strict=True)]]
-    cells = cells.sort_values("perturbation", key=lambda names: names != control, kind="stable")
-    expression = log_cp10k(raw_counts(adata[cells["row"].to_numpy()]))
-    return Task(cells, expression, adata.var_names, control, {c: tuple(others) for c, others in same.items()}, axis)
+    return same
+
+
+def _axis(split: str) -> str:
+    """The field of a condition whose values are left out in turn to choose a penalty."""
+    return "perturbation" if split == "perturbation" else "context"
 
 
 def restricted(task: Task, treated: np.ndarray) -> Task:

@@ -6,10 +6,11 @@ from itertools import cycle
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.design import Run
-from helpers.plots.style import SAMPLING_COLOURS, figure, sequential, shared_legend
+from helpers.plots.style import GREY, LIMIT_LINES, SAMPLING_COLOURS, figure, sequential, shared_legend
 
 
 @figure
@@ -61,7 +62,8 @@ def loss_by_cell(losses: Mapping[Run, pd.DataFrame], *, unit: str) -> Figure:
 def scores_by_size(scores: pd.DataFrame, *, metrics: Sequence[str], unit: str) -> Figure:
     """Scores of runs by size, seeds as dots, their mean as a line; a panel per metric, a colour per set.
 
-    `scores` has run (a size in per cent, or a baseline's name), dataset, metric, value.
+    `scores` has run (a size in per cent, or a baseline's name), dataset, metric, value, and null and ceiling where they
+    are known: lines in the set's colour, grey where all sets share one.
     """
     order = list(dict.fromkeys(scores["run"]))
     names = list(dict.fromkeys(scores["dataset"]))
@@ -74,19 +76,34 @@ def scores_by_size(scores: pd.DataFrame, *, metrics: Sequence[str], unit: str) -
                 [order.index(run) for run in part["run"]], part["value"], "o", ms=2.5, mew=0, alpha=0.5, color=colour
             )
             axes.plot(range(len(order)), means, "-o", ms=3.5, color=colour, label=name)
+        _limits(axes, scores[scores["metric"] == metric], dict(zip(names, cycle(SAMPLING_COLOURS), strict=False)))
         axes.set(title=metric.replace("_", " "))
         sized = [f"{run:g} %" if isinstance(run, float) else run for run in order]
         axes.set_xticks(range(len(order)), sized, rotation=45, ha="right", rotation_mode="anchor")
     panels[0][0].set_ylabel(unit)
-    shared_legend(fig, panels[0][:1], ncols=min(len(names), 5))
+    shared_legend(fig, panels[0][:1], ncols=min(len(names) + 2, 6))
     return fig
+
+
+def _limits(axes: Axes, scores: pd.DataFrame, colours: Mapping[str, str]) -> None:
+    """Null and ceiling of each set as horizontal lines, and what they are for the legend."""
+    for limit in scores.columns.intersection(list(LIMIT_LINES)):
+        known = scores.groupby("dataset")[limit].median().dropna()
+        if known.empty:
+            continue
+        line = {"lw": 0.8, "ls": LIMIT_LINES[limit]}
+        shared = known.eq(known.iloc[0]).all()
+        for name, value in (known.iloc[:1] if shared else known).items():
+            axes.axhline(value, color=GREY if shared else colours[name], zorder=0, **line)
+        axes.plot([], [], color=GREY, label=limit, **line)
 
 
 @figure
 def few_shot_curves(scores: pd.DataFrame) -> Figure:
     """Macro F1 against the number of cells of each type that teach a head, mean over seeds; a panel per set.
 
-    `scores` has run (a size in per cent, or a baseline's name), dataset, metric, value; dashed: encoder trained too.
+    `scores` has run (a size in per cent, or a baseline's name), dataset, metric, value, and null and ceiling, drawn in
+    grey, where they are known; dashed: encoder trained too.
     """
     found = scores["metric"].str.extract(r"^(full_)?macro_f1(?:_at_(\d+))?$", expand=True)
     part = scores.assign(full=found[0].notna(), shot=found[1].fillna("all"))[scores["metric"].str.contains("macro_f1")]
@@ -100,6 +117,10 @@ def few_shot_curves(scores: pd.DataFrame) -> Figure:
                 means = chosen.groupby("shot")["value"].mean().reindex(shots)
                 label = f"{run:g} %" if isinstance(run, float) else run
                 axes.plot(shots, means, f"{line}o", ms=3, color=colour, label=None if full else label)
+        for limit in part.columns.intersection(list(LIMIT_LINES)):
+            known = part[part["dataset"] == name].groupby("shot")[limit].median().reindex(shots)
+            label = {"null": "(majority class)", "ceiling": "(logistic regression)"}[limit]
+            axes.plot(shots, known, color=GREY, lw=0.9, ls=LIMIT_LINES[limit], label=label)
         axes.set(title=name, xlabel="cells of each type")
     panels[0][0].set_ylabel("macro F1")
     panels[0][-1].legend(title="pretrained on", loc="center left", bbox_to_anchor=(1, 0.5))

@@ -106,8 +106,8 @@ def excess_loss(table: pd.DataFrame, curves: pd.DataFrame, runs: pd.DataFrame) -
     laws = table[table["verdict"] == "power law"]
     names = _sized(laws)
     axis, models = table["axis"].iloc[0], list(dict.fromkeys(laws["model"]))
-    fig, panels = plt.subplots(1, max(len(models), 1), figsize=(3.4 * max(len(models), 1), 4.0), squeeze=False)
-    for axes, model in zip(panels[0], models, strict=False):
+    fig, panels = plt.subplots(1, len(models), figsize=(3.4 * len(models), 4.0), squeeze=False)
+    for axes, model in zip(panels[0], models, strict=True):
         for colour, (number, law) in zip(style.SAMPLING_COLOURS, laws[laws["model"] == model].iterrows(), strict=False):
             means = _runs_of(law, runs).groupby(axis)["loss"].mean()
             curve = curves[curves["curve"] == number]
@@ -119,8 +119,6 @@ def excess_loss(table: pd.DataFrame, curves: pd.DataFrame, runs: pd.DataFrame) -
         axes.set(xscale="log", yscale="log", title=_name(model), xlabel=NAMES[axis])
         axes.legend(title="exponent (90 %)", fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1)
     panels[0][0].set_ylabel("mean loss above the fitted floor")
-    if not models:
-        panels[0][0].text(0.5, 0.5, "no curve has a power law", ha="center", transform=panels[0][0].transAxes)
     return fig
 
 
@@ -128,7 +126,7 @@ def excess_loss(table: pd.DataFrame, curves: pd.DataFrame, runs: pd.DataFrame) -
 def exponent_forest(table: pd.DataFrame) -> Figure:
     """Exponents with 90 % intervals of all curves that lead with a power law; open: the verdict is another one."""
     laws = table[np.isfinite(table["low"])].sort_values(["axis", "model", "metric", "dataset"], kind="stable")
-    fig, axes = plt.subplots(figsize=(6.2, 0.8 + 0.2 * max(len(laws), 2)))
+    fig, axes = plt.subplots(figsize=(6.2, 0.9 + 0.2 * len(laws)))
     labels, names = [], _sized(laws)
     for place, (_, law) in enumerate(laws.iterrows()):
         colour = style.family_colour(law["model"], list(dict.fromkeys(table["model"])))
@@ -142,9 +140,7 @@ def exponent_forest(table: pd.DataFrame) -> Figure:
         labels.append(f"{names[law.name]} · {what} · {law['dataset']} · {how} · {NAMES[law['axis']]}")
     axes.set_yticks(-np.arange(len(laws)), labels, size=6)
     axes.set(xlabel="exponent, 90 % interval", xlim=(0, None))
-    told = (
-        f"{between(laws['n_runs'], 'd')} models a curve, {between(laws['seeds'], 'd')} seeds" if len(laws) else "none"
-    )
+    told = f"{between(laws['n_runs'], 'd')} models a curve, {between(laws['seeds'], 'd')} seeds"
     fig.suptitle(
         f"Curves that a power law leads ({told}), within the fitted range\n"
         "no dot: not told, the interval is 1 or wider; open dot: the verdict is no power law",

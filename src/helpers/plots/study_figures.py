@@ -54,7 +54,8 @@ def size_curves(
     n_test: pd.Series,
     ylim: tuple[float, float] | None = (0, 1.02),
 ) -> Figure:
-    """Score of a task against corpus size, a panel per set; untrained models and baselines as horizontal lines.
+    """Score of a task against corpus size, a panel per set; untrained models, baselines, null and ceiling as horizontal
+    lines.
 
     `n_test` holds the number of test cells of each set, by its name.
     """
@@ -74,6 +75,10 @@ def size_curves(
             value = part.loc[part["family"] == baseline, "value"]
             if len(value):
                 axes.axhline(value.iloc[0], color=style.GREY, lw=0.9, ls=line, label=style.BASELINE_NAMES[baseline])
+        for limit, line in style.LIMIT_LINES.items():
+            if len(known := part[limit].dropna()):
+                label = style.LIMIT_NAMES[limit].get(task, limit)
+                axes.axhline(known.iloc[0], color=style.GREY, lw=0.9, ls=line, label=label)
         style.size_axis(axes, *_sizes(trained))
         axes.set_xlabel("cells in the corpus")
         axes.set_title(f"{name} (n = {n_test[name]:,})\n{part['seen'].iloc[0]}", pad=4)
@@ -92,7 +97,7 @@ RESPONSES = {
 @figure
 def responses(results: pd.DataFrame) -> Figure:
     """Calibrated scores of predicted responses against corpus size: metrics of `RESPONSES` in rows, held-out contexts
-    in columns; untrained models as horizontal lines, null (0) and ceiling (1) too.
+    in columns, with the number of conditions averaged; untrained models, null (0) and ceiling (1) as horizontal lines.
     """
     names, samplings, trained = list(dict.fromkeys(results["dataset"])), *_over_sizes(results)
     families = list(dict.fromkeys(trained["family"]))
@@ -108,10 +113,13 @@ def responses(results: pd.DataFrame) -> Figure:
                 colour = style.curve_colour(family, samplings[0], families, samplings[:1])
                 label = f"{style.FAMILY_NAMES.get(family, family)}, untrained"
                 axes.axhline(floor.mean(), color=colour, lw=0.9, ls=(0, (1, 2)), label=label)
-            for level in (0, 1):
-                axes.axhline(level, color=style.GREY, lw=0.9)
+            for level, (limit, line) in enumerate(style.LIMIT_LINES.items()):
+                label = f"{'strongest null' if limit == 'null' else limit} ({level})"
+                axes.axhline(level, color=style.GREY, lw=0.9, ls=line, label=label)
             style.size_axis(axes, *_sizes(trained))
-            axes.set_title(name if axes in panels[0] else "")
+            if axes in panels[0]:
+                n = int(results.loc[results["dataset"] == name, "n_conditions"].max())
+                axes.set_title(f"{name} ({n} condition{'s' * (n > 1)})")
         row[0].set_ylabel(f"{title}\n(calibrated)")
     for axes in panels[-1]:
         axes.set_xlabel("cells in the corpus")

@@ -41,13 +41,15 @@ STRATEGY_NAMES = {
     "spikein_10": "10 % spike-ins",
     "spikein_50": "50 % spike-ins",
 }
-BASELINE_NAMES = {
-    "hvg": "HVGs",
-    "own_pca": "own PCA",
-    "logistic": "logistic regression (supervised)",
-    "majority": "majority class (floor)",
+BASELINE_NAMES = {"hvg": "HVGs", "own_pca": "own PCA"}
+BASELINE_LINES = {"hvg": (0, (4, 1, 1, 1)), "own_pca": (0, (5, 2))}
+LIMIT_LINES = {"null": (0, (1, 3)), "ceiling": "-"}  # columns of the results
+_OF_LABELS = ("classification", "finetuning")
+LIMIT_NAMES = {  # by task
+    "null": dict.fromkeys(_OF_LABELS, "majority class (floor)") | {"integration": "shuffled cells (floor)"},
+    "ceiling": dict.fromkeys(_OF_LABELS, "logistic regression (supervised)")
+    | {"integration": "types as embedding (ceiling)"},
 }
-BASELINE_LINES = {"hvg": (0, (4, 1, 1, 1)), "own_pca": (0, (5, 2)), "logistic": "-", "majority": (0, (1, 3))}
 GREY = "#5A5A5A"
 
 RC = {

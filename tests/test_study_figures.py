@@ -1,0 +1,76 @@
+"""What the figures of the study show beside the curves."""
+
+import matplotlib.colors as colors
+import pandas as pd
+import pytest
+
+from helpers.plots import evaluation_figures, study_figures
+from helpers.plots.style import GREY
+
+
+def grey_levels(axes) -> dict[str, float]:
+    """Height of each grey horizontal line that the legend names."""
+    lines = [line for line in axes.lines if colors.same_color(line.get_color(), GREY) and len(line.get_ydata()) == 2]
+    return {line.get_label(): line.get_ydata()[0] for line in lines}
+
+
+def legend(figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+@pytest.fixture
+def results() -> pd.DataFrame:
+    """Two sizes and an untrained model of one family on two sets whose null and ceiling differ, and a baseline."""
+    runs = [(0.0, "untrained", 0, "pca"), (10.0, "random", 50, "pca"), (100.0, "random", 500, "pca")]
+    runs.append((float("nan"), "none", float("nan"), "own_pca"))
+    limits = {"one": (0.1, 0.9, 1), "two": (0.2, 0.8, 3)}
+    rows = [
+        {
+            "percentage": size,
+            "strategy": strategy,
+            "sampling": strategy,
+            "n_cells": n,
+            "family": family,
+            "dataset": name,
+        }
+        | {"subset_seed": 0, "seen": "study unseen", "value": 0.5, "null": null, "ceiling": ceiling, "n_conditions": k}
+        for size, strategy, n, family in runs
+        for name, (null, ceiling, k) in limits.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("task", "names"),
+    [
+        ("integration", ["shuffled cells (floor)", "types as embedding (ceiling)"]),
+        ("classification", ["majority class (floor)", "logistic regression (supervised)"]),
+    ],
+)
+def test_size_curves_show_null_and_ceiling_of_each_set(results, task, names):
+    scores = results.assign(task=task, metric="score")
+    n_test = pd.Series({"one": 10, "two": 20})
+    figure = study_figures.size_curves(scores, task=task, metric="score", title="score", n_test=n_test)
+    for axes, (null, ceiling) in zip(figure.axes, [(0.1, 0.9), (0.2, 0.8)], strict=True):
+        levels = grey_levels(axes)
+        assert [levels[name] for name in names] == [null, ceiling]
+        assert levels["own PCA"] == 0.5
+    assert set(names) < set(legend(figure))
+
+
+def test_responses_name_their_null_and_ceiling_and_the_number_of_conditions(results):
+    of_metrics = [results.assign(metric=name, null=0.0, ceiling=1.0) for name in study_figures.RESPONSES]
+    figure = study_figures.responses(pd.concat(of_metrics, ignore_index=True))
+    assert {"strongest null (0)", "ceiling (1)"} < set(legend(figure))
+    assert all(set(grey_levels(axes).values()) == {0, 1} for axes in figure.axes)
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["one (1 condition)", "two (3 conditions)"]
+
+
+def test_stage_figures_show_limits_where_they_are_known(results):
+    scores = results.rename(columns={"percentage": "run"}).query("family == 'pca'").assign(metric="avg_bio")
+    bare = evaluation_figures.scores_by_size(scores.drop(columns=["null", "ceiling"]), metrics=["avg_bio"], unit="x")
+    assert legend(bare) == ["one", "two"]
+    figure = evaluation_figures.scores_by_size(scores, metrics=["avg_bio"], unit="x")
+    assert legend(figure) == ["one", "two", "null", "ceiling"]
+    heights = [line.get_ydata()[0] for line in figure.axes[0].lines if list(line.get_xdata()) == [0, 1]]
+    assert sorted(heights) == [0.1, 0.2, 0.8, 0.9]
