@@ -112,19 +112,19 @@ for metric, name in (("micro_f1", "micro F1"), ("macro_f1", "macro F1")):
 # Near the smallest mean error (q = 0.95), with the probability of each size.
 
 # %%
+curve = ["family", "width", "strategy", "task", "dataset", "sampling"]
 for metric, name in (("macro_f1", "macro F1"), ("heldout_loss", "held-out loss over its reference")):
-    by_error = points[(points["metric"] == metric) & (points["rule"] == "error") & (points["q"] == 0.95)]
+    part = points[(points["metric"] == metric) & (points["rule"] == "error") & (points["q"] == 0.95)]
     shares = sizes[(sizes["metric"] == metric) & (sizes["q"] == 0.95)]
-    if by_error.empty:
+    if part.empty:
         continue
-    curve = ["family", "width", "strategy", "task", "dataset", "sampling"]
-    sources[f"saturation_error_{metric}"] = shares.merge(
-        by_error[[*curve, "percentage", "low", "high", "gain_per_doubling", "gain_low", "gain_high", "resampled"]],
-        on=curve,
-        suffixes=("", "_of_point"),
-    )
+    told = part[[*curve, "percentage", "low", "high", "gain_per_doubling", "gain_low", "gain_high", "resampled"]]
+    sources[f"saturation_error_{metric}"] = shares.merge(told, on=curve, suffixes=("", "_of_point"))
+    n_test = n_judged("classification", artifacts) if metric == "macro_f1" else sets.groupby("dataset").size()
     title = f"Saturation by the error rule, {name}, q = 0.95"
-    figures[f"saturation_error_{metric}"] = saturation_figures.probability_heatmap(by_error, shares, title=title)
+    figures[f"saturation_error_{metric}"] = saturation_figures.probability_heatmap(
+        part, shares, title=title, n_test=n_test
+    )
     display(figures[f"saturation_error_{metric}"])
 
 # %% [markdown]

@@ -248,6 +248,20 @@ def test_runs_without_predictions_are_left_out(stored):
     assert drawn(stored).shape == (30, 0)
 
 
+@pytest.mark.parametrize(("task", "metric"), [("classification", "macro_f1"), ("heldout_loss", "heldout_loss")])
+def test_a_run_that_failed_on_a_set_is_drawn_on_the_others(stored, task, metric):
+    whole = drawn(stored, task=task, metrics=[metric])
+    for run in (RUNS[0], RUNS[5]):
+        table = pd.read_parquet(stored.read(prediction_path(task, run)))
+        stored.write(task, run, table[table["dataset"] != "liver"])
+    results = stored.results()
+    failed = results["run_id"].isin([RUNS[0], RUNS[5]]) & (results["dataset"] == "liver")
+    draws = drawn(stored, results[~failed], task=task, metrics=[metric])
+    lost = whole.columns.difference(draws.columns)
+    assert {(key[2], key[4]) for key in lost} == {("liver", RUNS[0]), ("liver", RUNS[5])}
+    pd.testing.assert_frame_equal(draws, whole[draws.columns])
+
+
 def test_what_cannot_be_drawn_is_refused(stored):
     results = stored.results()
     with pytest.raises(ValueError, match="'avg_bio' is not told by single cells"):
@@ -260,5 +274,6 @@ def test_what_cannot_be_drawn_is_refused(stored):
         drawn(stored, wrong)
     fewer = pd.read_parquet(stored.read(prediction_path("classification", RUNS[4]))).iloc[1:]
     stored.write("classification", RUNS[4], fewer)
-    with pytest.raises(ValueError, match=f"{RUNS[4]} and {RUNS[0]} were judged on different cells: run 30_classify"):
+    told = f"{RUNS[4]} and {RUNS[0]} were judged on different cells of liver: run 30_classify"
+    with pytest.raises(ValueError, match=told):
         drawn(stored, results)

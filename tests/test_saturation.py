@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from helpers.analysis import saturation_points
 from helpers.analysis.saturation import size_probabilities
+from helpers.plots.saturation_figures import gains, probability_heatmap, saturation_heatmap
 
 PERCENTAGES = [1.0, 10.0, 25.0, 50.0, 75.0, 100.0]
 
@@ -410,3 +411,43 @@ def test_cells_tell_sizes_where_percentages_are_not_known():
 def test_the_error_rule_refuses(results, options, told):
     with pytest.raises(ValueError, match=told):
         saturation_points(results, **({"metric": "micro_f1", "rule": "error"} | options))
+
+
+def texts(drawn) -> list[str]:
+    return [text.get_text() for axes in drawn.axes for text in axes.texts]
+
+
+def test_figures_show_points_probabilities_and_what_is_missing():
+    two_seeds = curve({1: [0.7, 0.9], 10: [0.9, 0.9]}, dataset="lung")
+    results = pd.concat(
+        [
+            two_seeds,
+            two_seeds.assign(width=2.0, run_id=two_seeds["run_id"] + "wide"),
+            curve({1: [0.5], 10: [0.9]}, dataset="liver"),
+        ],
+        ignore_index=True,
+    )
+    options = {"metric": "micro_f1", "n_boot": 400}
+    points, sizes = saturation_points(results, rule="error", **options), size_probabilities(results, **options)
+    n_test = pd.Series({"lung": 1200, "liver": 30})
+    drawn = probability_heatmap(points, sizes, title="title", n_test=n_test)
+    assert [axes.get_title() for axes in drawn.axes] == ["PCA, random", "PCA 2×, random"]
+    told = [f"{100 * share:.0f}" for share in sizes["probability"].dropna()]
+    assert sorted(texts(drawn)) == sorted([*told, "no interval"])
+    assert [tick.get_text() for tick in drawn.axes[0].get_yticklabels()] == ["lung (n = 1,200)", "liver (n = 30)"]
+    title = drawn.get_suptitle()
+    assert "1 to 2 seeds" in title
+    assert "% of draws of seeds;" in title
+    assert len(gains(points, title="title", n_test=n_test).axes) == 2
+    published = saturation_points(results, metric="micro_f1", rule="published")
+    assert texts(saturation_heatmap(published, title="title")) == ["1 %", "1 %", "10 %"]
+
+
+def test_figures_without_any_interval():
+    results = curve({1: [0.5], 10: [0.9]})
+    options = {"metric": "micro_f1"}
+    points, sizes = saturation_points(results, rule="error", **options), size_probabilities(results, **options)
+    drawn = probability_heatmap(points, sizes, title="title", n_test=pd.Series({"lung": 5}))
+    assert texts(drawn) == ["no interval"]
+    assert "% of no draws;" in drawn.get_suptitle()
+    assert len(gains(points, title="title", n_test=pd.Series({"lung": 5})).axes) == 1

@@ -1,6 +1,7 @@
 """Scores of runs on evaluation cells drawn anew, the same cells for all runs, from their stored predictions."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
@@ -58,21 +59,20 @@ def paired_draws(
     require(results, ["run_id", "family", "width", "task", "dataset", "metric", "percentage", "value"])
     ways = list(dict.fromkeys(_way(metric) for metric in metrics))
     rows = results[(results["task"] == task) & results["metric"].isin(metrics) & (results["percentage"] > 0)]
-    rows = rows[rows["run_id"].map(lambda run: store.has(prediction_path(task, run))).astype(bool)].sort_values(
-        "run_id"
-    )
+    there = [run for run in rows["run_id"].unique() if store.has(prediction_path(task, run))]
+    rows = rows[rows["run_id"].isin(there)].sort_values("run_id")
     sets = sorted(set(rows["dataset"]))
     seeds = dict(zip(sets, rng.integers(2**63, size=len(sets)), strict=True))
     tables = [pd.DataFrame(np.empty((n_boot + 1, 0)), columns=pd.MultiIndex.from_arrays([[]] * len(LEVELS)))]
     for way in ways:
         judged = rows[rows["metric"].isin([metric for metric in metrics if _way(metric) == way])]
         judged = judged.drop_duplicates("run_id")
-        read = _losses(store, judged) if way is None else _types(store, task, judged["run_id"].tolist(), way)
-        for dataset, cells, names in read:
+        read = _losses(store, judged) if way is None else _types(store, task, judged, way)
+        for dataset, runs, cells, names in read:
             drawn = _draw(cells, n_boot, np.random.default_rng(seeds[dataset])) if dataset in seeds else {}
             for score, values in drawn.items():
                 column, metric = names[score]
-                keys = pd.MultiIndex.from_product([[column], [task], [dataset], [metric], judged["run_id"]])
+                keys = pd.MultiIndex.from_product([[column], [task], [dataset], [metric], runs])
                 tables.append(pd.DataFrame(values, columns=keys))
     return _checked(pd.concat(tables, axis=1).rename_axis(columns=LEVELS), rows)
 
@@ -109,61 +109,65 @@ def _way(metric: str) -> Way:
     return found[1] or "", found[3] or ""
 
 
-def _tables(store: Store, task: str, runs: Sequence[str], columns: list[str], way: str) -> Iterator[pd.DataFrame]:
-    """Predictions of each run, of one `way` where a column tells several apart; all of the same cells."""
-    first = None
+def _tables(
+    store: Store, task: str, runs: Sequence[str], columns: list[str], way: str = ""
+) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Run, set and predictions, of one `way` where several are told apart; a set has the same cells in all runs."""
+    first: dict[str, tuple[str, pd.Series]] = {}
     filters = [("way", "==", way)] if way else None
     for run in runs:
         path = store.read(prediction_path(task, run))
         table = pd.read_parquet(path, columns=["dataset", "position", *columns], filters=filters)
-        cells = table[["dataset", "position"]]
-        if first is None:
-            first = cells
-        elif not cells.equals(first):
-            raise ValueError(
-                f"{run} and {runs[0]} were judged on different cells: run {maker_of(f'predictions/{task}--')}"
-            )
-        yield table
+        for dataset, part in table.groupby("dataset", sort=False, observed=True):
+            part = part.reset_index(drop=True)
+            other, cells = first.setdefault(str(dataset), (run, part["position"]))
+            if not part["position"].equals(cells):
+                maker = maker_of(prediction_path(task, run))
+                raise ValueError(f"{run} and {other} were judged on different cells of {dataset}: run {maker}")
+            yield run, str(dataset), part
 
 
-def _types(store: Store, task: str, runs: list[str], way: Way) -> Iterator[tuple[str, Confusions, Names]]:
-    """True and predicted types of each set."""
+def _types(
+    store: Store, task: str, judged: pd.DataFrame, way: tuple[str, str]
+) -> Iterator[tuple[str, list[str], Confusions, Names]]:
+    """Sets, with the runs judged on each and what they say."""
     before, behind = way
     heads = task == "finetuning"
     column = "predicted" if heads else f"{before}predicted"
-    predicted, labels = [], None
-    for table in _tables(store, task, runs, ["label", column], f"{before}head{behind}" if heads else ""):
-        if labels is None:
-            labels, known = table[["dataset", "label"]], pd.Index(table["label"].dropna().unique())
-        predicted.append(known.get_indexer(table[column]).astype(np.int16))
-    if labels is None:
-        return
+    runs, labels, known, said = defaultdict(list), {}, {}, defaultdict(list)
+    tables = _tables(store, task, judged["run_id"], ["label", column], f"{before}head{behind}" if heads else "")
+    for run, dataset, table in tables:
+        if dataset not in labels:
+            labels[dataset], known[dataset] = table["label"], pd.Index(table["label"].dropna().unique())
+        runs[dataset].append(run)
+        said[dataset].append(known[dataset].get_indexer(table[column]).astype(np.int16))
     rules = store.design.evaluations.classification
     both_halves = pd.read_parquet(store.read("evaluation_sets.parquet"))
-    for dataset, part in labels.groupby("dataset", sort=False):
-        own = both_halves[both_halves["dataset"] == dataset] if dataset not in rules.transfer else part
-        types = scored_types(own["label"], min_cells=rules.min_cells, headline_min=rules.headline_min_cells)
+    names = {score: ("value", f"{before}{score}{behind}") for score in ("micro_f1", "macro_f1")}
+    for dataset, of_cells in labels.items():
+        halves = both_halves.loc[both_halves["dataset"] == dataset, "label"]
+        own = of_cells if dataset in rules.transfer else halves  # across studies the test half is a whole set
+        types = scored_types(own, min_cells=rules.min_cells, headline_min=rules.headline_min_cells)
         types = types[types["scored"]]
-        number = (
-            pd.Series(np.arange(len(types)), index=types["label"]).reindex(known).fillna(-1).to_numpy(dtype=np.int16)
-        )
-        number = np.append(number, np.int16(-1))  # of what no cell is
-        true = number[known.get_indexer(part["label"])]
+        number = pd.Index(types["label"]).get_indexer(known[dataset])
+        number = np.append(number, -1).astype(np.int16)  # of what no cell is
+        true = number[known[dataset].get_indexer(of_cells)]
         kept = true >= 0
-        said = np.stack([number[of_run[part.index]][kept] for of_run in predicted], axis=1)
-        names = {score: ("value", f"{before}{score}{behind}") for score in ("micro_f1", "macro_f1")}
-        yield str(dataset), Confusions(true[kept], said, types["headline"].to_numpy()), names
+        predicted = np.stack([number[of_run][kept] for of_run in said[dataset]], axis=1)
+        yield dataset, runs[dataset], Confusions(true[kept], predicted, types["headline"].to_numpy()), names
 
 
-def _losses(store: Store, judged: pd.DataFrame) -> Iterator[tuple[str, Losses, Names]]:
-    """Losses and references of the cells of each set; runs of a family and width have one reference."""
-    of_family = judged.groupby(["family", "width"], sort=False, observed=True).ngroup().to_numpy()
-    losses, references, sets = [], {}, None
-    tables = _tables(store, LOSS, judged["run_id"].tolist(), ["loss", "reference"], "")
-    for table, group in zip(tables, of_family, strict=True):
-        sets = table["dataset"] if sets is None else sets
-        losses.append(table["loss"].to_numpy(dtype=np.float32))
-        references.setdefault(group, table["reference"].to_numpy(dtype=np.float32))
-    for dataset, rows in sets.groupby(sets).indices.items() if losses else ():
-        own = [np.stack([column[rows] for column in part], axis=1) for part in (losses, references.values())]
-        yield dataset, Losses(*own, of_family), {"loss": ("value", LOSS), "reference": ("ceiling", LOSS)}
+def _losses(store: Store, judged: pd.DataFrame) -> Iterator[tuple[str, list[str], Losses, Names]]:
+    """Sets, with the runs judged on each, their losses and references; a family and width has one reference."""
+    models = dict(zip(judged["run_id"], zip(judged["family"], judged["width"], strict=True), strict=True))
+    runs, losses, references = defaultdict(list), defaultdict(list), defaultdict(dict)
+    for run, dataset, table in _tables(store, LOSS, judged["run_id"], ["loss", "reference"]):
+        runs[dataset].append(run)
+        losses[dataset].append(table["loss"].to_numpy(dtype=np.float32))
+        references[dataset].setdefault(models[run], table["reference"].to_numpy(dtype=np.float32))
+    names = {"loss": ("value", LOSS), "reference": ("ceiling", LOSS)}
+    for dataset, of_models in references.items():
+        number = {model: place for place, model in enumerate(of_models)}
+        reference_of = np.array([number[models[run]] for run in runs[dataset]])
+        stacked = [np.stack(list(part), axis=1) for part in (losses[dataset], of_models.values())]
+        yield dataset, runs[dataset], Losses(*stacked, reference_of), names

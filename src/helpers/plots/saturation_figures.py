@@ -45,11 +45,12 @@ def saturation_heatmap(points: pd.DataFrame, *, title: str) -> Figure:
 
 
 @figure
-def probability_heatmap(points: pd.DataFrame, sizes: pd.DataFrame, *, title: str) -> Figure:
+def probability_heatmap(points: pd.DataFrame, sizes: pd.DataFrame, *, title: str, n_test: pd.Series) -> Figure:
     """Probability of each size as the saturation point by the error rule, in per cent of the draws.
 
     Models in rows, samplings in columns, a line per evaluation set. `points` is what `saturation_points` returns by the
-    error rule for one metric and q, `sizes` what `size_probabilities` returns.
+    error rule for one metric and q, `sizes` what `size_probabilities` returns; `n_test` holds the number of test cells
+    of each set, by its name.
     """
     models = list(dict.fromkeys(zip(sizes["family"], sizes["width"], strict=True)))
     samplings, names = list(dict.fromkeys(sizes["sampling"])), list(dict.fromkeys(sizes["dataset"]))
@@ -58,7 +59,7 @@ def probability_heatmap(points: pd.DataFrame, sizes: pd.DataFrame, *, title: str
     fig, panels = plt.subplots(
         len(models),
         len(samplings),
-        figsize=(1.2 + 0.34 * sum(widths), 0.9 + (0.45 + 0.27 * len(names)) * len(models)),
+        figsize=(1.6 + 0.34 * sum(widths), 0.9 + (0.45 + 0.27 * len(names)) * len(models)),
         width_ratios=widths,
         sharey=True,
         squeeze=False,
@@ -73,9 +74,10 @@ def probability_heatmap(points: pd.DataFrame, sizes: pd.DataFrame, *, title: str
             axes.set_title(style.curve_name(family, sampling, width))
     for axes in panels[-1]:
         axes.set_xlabel("size, % of the corpus")
+    panels[0][0].set_yticks(range(len(names)), _with_cells(names, n_test))
     cells = sizes["n_cells"].dropna()
     told = (
-        f"numbers: % of draws over {_resampled(points)}; ring: the point; line: 90 % interval\n"
+        f"numbers: % of {_drawn(points)}; ring: the point; line: 90 % interval\n"
         f"{between(points['n_seeds'], 'd')} seeds{f', {between(cells, ",.0f")} cells' if len(cells) else ''}; "
         "a curve at its largest size has not saturated within the range, beyond which nothing is known"
     )
@@ -100,20 +102,19 @@ def _draw_probabilities(
         if np.isfinite(point.percentage):
             axes.plot(steps.index(point.percentage), line - 0.02, "o", ms=10, mfc="none", mec="#D55E00", mew=1)
     axes.set_xticks(range(len(steps)), [f"{step:g}" for step in steps])
-    axes.set_yticks(range(len(names)), names)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
 
 @figure
-def gains(points: pd.DataFrame, *, title: str) -> Figure:
+def gains(points: pd.DataFrame, *, title: str, n_test: pd.Series) -> Figure:
     """Fall of the error for twice the cells between the two largest sizes, with 90 % intervals, a panel per model.
 
-    `points` is what `saturation_points` returns by the error rule for one metric.
+    `points` is what `saturation_points` returns by the error rule for one metric; `n_test` as in `probability_heatmap`.
     """
     models = list(dict.fromkeys(zip(points["family"], points["width"], strict=True)))
     samplings, names = list(dict.fromkeys(points["sampling"])), list(dict.fromkeys(points["dataset"]))
-    size = (1.2 + 2.9 * len(models), 1.3 + 0.32 * len(names))
+    size = (1.6 + 2.9 * len(models), 1.3 + 0.32 * len(names))
     fig, panels = plt.subplots(1, len(models), figsize=size, sharey=True, squeeze=False)
     for axes, (family, width) in zip(panels[0], models, strict=True):
         own = points[(points["family"] == family) & (points["width"] == width)]
@@ -127,14 +128,18 @@ def gains(points: pd.DataFrame, *, title: str) -> Figure:
         axes.axvline(0, color=style.GREY, lw=0.8)
         axes.set(title=style.FAMILY_NAMES.get(family, family) + ("" if width == 1 else f" {width:g}×"))
         axes.set(xlabel="fall of the error for twice the cells (better →)")
-    panels[0][0].set_yticks(range(len(names)), names)
+    panels[0][0].set_yticks(range(len(names)), _with_cells(names, n_test))
     panels[0][0].invert_yaxis()
-    seeds = f"{between(points['n_seeds'], 'd')} seeds; 90 % intervals over {_resampled(points)}"
+    seeds = f"{between(points['n_seeds'], 'd')} seeds; 90 % intervals from {_drawn(points)}"
     style.shared_legend(fig, panels[0], ncols=4, title=seeds)
     fig.suptitle(title, size=8.5)
     return fig
 
 
-def _resampled(points: pd.DataFrame) -> str:
+def _with_cells(names: list[str], n_test: pd.Series) -> list[str]:
+    return [f"{name} (n = {n_test[name]:,})" for name in names]
+
+
+def _drawn(points: pd.DataFrame) -> str:
     told = [name for name in dict.fromkeys(points["resampled"]) if name != "nothing"]
-    return " or ".join(told).replace("cells", "test cells") or "nothing"
+    return f"draws of {' or '.join(told).replace('cells', 'test cells')}" if told else "no draws"
