@@ -126,24 +126,11 @@ def at_equal_budget(key: tuple[str, str, str]) -> pd.DataFrame:
 
 
 # %%
-COLUMNS = [
-    *(
-        "kind",
-        "task",
-        "dataset",
-        "metric",
-        "model",
-        "family",
-        "width",
-        "term",
-        "estimate",
-        "low",
-        "high",
-        "p",
-        "p_holm",
-    ),
-    *("slope", "verdict", "n", "n_sizes", "n_seeds", "range", "testable", "reason"),
-]
+NAMES = ["kind", "task", "dataset", "metric", "model", "family", "width", "term"]
+NUMBERS = ["estimate", "low", "high", "p", "p_holm", "slope", "n", "n_sizes", "n_seeds"]
+COLUMNS = [*NAMES, *NUMBERS, "verdict", "range", "testable", "reason"]
+
+# %%
 if not file.fresh:
     parts = []
     for key in keys:

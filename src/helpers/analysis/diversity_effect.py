@@ -30,7 +30,8 @@ def partial_effect(
 
     Size is a covariate with a level for each percentage: by Frisch, Waugh and Lovell, both columns are taken from their
     mean at each size. The p-value exchanges the diversities of runs of one size, exact if diversity does not matter;
-    the interval (90 %) draws runs of one size with replacement.
+    the interval (90 %) draws runs of one size with replacement, and is a little narrow with few seeds (with two
+    samplings of three seeds at four sizes, 84 % of such intervals hold the true correlation).
 
     Parameters
     ----------

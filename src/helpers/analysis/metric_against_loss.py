@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from helpers.analysis.resampling import corrected_interval, pooled_sd
+from helpers.analysis.resampling import corrected_interval, interval, pooled_sd
 from helpers.analysis.runs import read_runs, told
 
 VERDICTS = ("metric flattens while loss falls", "both move", "both flat", "cannot tell")
@@ -25,8 +25,8 @@ def metric_against_loss(
 
     The monotone fit (`monotone_fit`) goes through the means of seeds. Its flat end is the share of the loss range, from
     the lowest loss up, over which it gains less than one pooled SD of seeds; a straight line has one too, one SD of its
-    whole gain. Intervals (90 %) draw seeds of each sampling and size with replacement; where the fit has a kink they
-    are somewhat narrow (with nine sizes and three to five seeds, 72 to 85 % of them hold the true flat end).
+    whole gain. Intervals (90 %) draw runs with replacement for the correlation, and seeds of each sampling and size for
+    the flat end; of the latter only 72 to 85 % hold the true value with nine sizes and three to five seeds.
 
     Parameters
     ----------
@@ -67,13 +67,12 @@ def metric_against_loss(
         return about | {"reason": f"{about['n_sizes']} sizes; at least {FEWEST_SIZES} are needed"}
     if n.min() < 2:
         return about | {"reason": "a size has one seed, so no interval"}
-    rows = [values[_redraw(cells, rng)] for _ in range(n_boot)]
-    means, stretch = _means(values, cells), np.sqrt(n / (n - 1))[:, None]
-    shapes = [_shape(means + stretch * (_means(drawn, cells) - means), n, sds) for drawn in rows]
-    draws = pd.DataFrame(shapes).assign(rho=[_spearman(drawn) for drawn in rows])
-    ends = {
-        key: corrected_interval(about[key], draws[key].dropna().to_numpy()) for key in ("rho", "flat", "gain", "over")
-    }
+    means, stretch = _means(values, cells), np.sqrt(n / (n - 1))[:, None]  # as in `mean_draws`
+    drawn = [_means(values[_redraw(cells, rng)], cells) for _ in range(n_boot)]
+    shapes = pd.DataFrame([_shape(means + stretch * (draw - means), n, sds) for draw in drawn])
+    ends = {key: corrected_interval(about[key], shapes[key].to_numpy()) for key in ("flat", "gain", "over")}
+    rho = np.array([_spearman(values[rows]) for rows in rng.integers(len(values), size=(n_boot, len(values)))])
+    ends["rho"] = interval(about["rho"], rho[np.isfinite(rho)])
     about |= {f"{key}_{end}": ends[key][place] for key in ("rho", "flat") for place, end in enumerate(("low", "high"))}
     verdict, reason = _judge(about, ends)
     return {key: value for key, value in about.items() if key != "over"} | {"verdict": verdict, "reason": reason}
