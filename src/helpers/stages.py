@@ -201,8 +201,8 @@ def seconds(design: Design, piece: Piece, n_corpus: int) -> float:
         return 5 + judging_seconds(design, TASKS[piece.stage], _runs(design, piece))
     if piece.strategy == NO_STRATEGY:
         return 40.0
-    if piece.stage == "61_scaling_laws":
-        return 5 + 0.2 * len(pieces(design))
+    if piece.stage in ("60_saturation", "61_scaling_laws"):  # grow with the curves
+        return 5 + 0.3 * len(pieces(design))
     if piece.stage == "63_response_axes":
         return 25 + axes_seconds(design)
     return 15.0 if piece.stage in ("00_corpus", "05_split", "90_figures") else 8.0
