@@ -5,7 +5,7 @@
 # make env        environment alone
 # make readings   refresh the tracked reading copies (notebooks/executed/, figures/) from results/demo/
 # make figures    draw the figures again from the results alone
-# make controls   planted laws and planted nothing through the code of the analysis, about five minutes
+# make controls   planted laws and planted nothing through the code of the analysis, about ten minutes; SMALL=1: one
 # make bench      speed and quality beside the peers, about 25 minutes; make bench SMALL=1 in about two
 # make lab        open JupyterLab with pairing on
 # make pairs      write notebooks/*.ipynb from notebooks/*.py
@@ -64,7 +64,7 @@ $(PEERS): | env
 	@mv $(PEERS).tmp $(PEERS)
 
 controls: env
-	@python -m helpers.run notebooks/80_controls.py results/controls/80_controls.ipynb
+	@python -m helpers.run notebooks/80_controls.py results/controls/80_controls.ipynb $(if $(SMALL),-p repeats 8)
 
 bench: env
 	@failed=0; for topic in draws sketching vendi pca geneformer training evaluations scaling; do \

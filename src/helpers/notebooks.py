@@ -1,8 +1,8 @@
 """Keep the notebooks in step: each .py with its .ipynb, the tracked reading copies with what they were made from.
 
 ``python -m helpers.notebooks pair`` writes the .ipynb of every .py, ``check`` says which pairs differ, ``readings
-params/demo.yaml`` copies executed notebooks and figures of a finished design to ``notebooks/executed/`` and
-``figures/``.
+params/demo.yaml`` copies executed notebooks and figures of a finished design, and the controls of the analysis, to
+``notebooks/executed/`` and ``figures/``.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from helpers.stages import pieces
 from helpers.store import discard, write_text
 
 MAX_BYTES = 1_000_000
+CONTROLS = Path("results", "controls", "80_controls.ipynb")  # belongs to no design
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
@@ -62,15 +63,18 @@ def pair() -> list[Path]:
 def update_readings(design: Path) -> list[Path]:
     """Replace the tracked reading copies by the executed notebooks and figures of a design, and return these notebooks.
 
+    The controls of the analysis are among them.
+
     Raises ValueError if a notebook is missing, was executed from another source than the present one, holds an error,
     or is too large.
     """
     project, study = find_project(), load_design(design)
     results = project / "results" / study.name
-    executed = [results / "notebooks" / f"{piece.name}.ipynb" for piece in pieces(study)]
+    executed = [results / "notebooks" / f"{piece.name}.ipynb" for piece in pieces(study)] + [project / CONTROLS]
     for path in executed:
         if not path.is_file():
-            raise ValueError(f"{path.name} was not executed: run make demo DESIGN={design} first")
+            command = "controls" if path.name == CONTROLS.name else f"demo DESIGN={design}"
+            raise ValueError(f"{path.name} was not executed: run make {command} first")
         problem = stale(path)
         if problem:
             raise ValueError(f"{path.name}: {problem}")
