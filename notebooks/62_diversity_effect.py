@@ -158,7 +158,8 @@ from helpers.reading import between, finding
 
 units = loss_units(study, artifacts)
 by_diversity = effects[effects["kind"] == "diversity"]
-plots.forest(by_diversity, xlabel="partial correlation at fixed size", same_scale=True)
+if by_diversity["testable"].any():
+    display(plots.forest(by_diversity, xlabel="partial correlation at fixed size", same_scale=True))
 
 # %% tags=["show"]
 left = by_diversity[~by_diversity["testable"]]
@@ -189,7 +190,8 @@ told[["slope", *shown]].style.format(precision=2).format("{:.2g}", subset=["p", 
 
 # %% tags=["show"]
 by_strategy = effects[effects["kind"] == "strategy"]
-plots.forest(by_strategy, xlabel="difference to random cells") if len(by_strategy) else None
+if by_strategy["testable"].any():
+    display(plots.forest(by_strategy, xlabel="difference to random cells"))
 
 # %% tags=["show"]
 shown = ["model", "metric", "dataset", "term", "estimate", "low", "high", "p", "p_holm", "n", "range", "reason"]
