@@ -158,7 +158,8 @@ from helpers.reading import between, finding
 
 units = loss_units(study, artifacts)
 by_diversity = effects[effects["kind"] == "diversity"]
-plots.forest(by_diversity, xlabel="partial correlation at fixed size", same_scale=True)
+if by_diversity["testable"].any():
+    display(plots.forest(by_diversity, xlabel="partial correlation at fixed size", same_scale=True))
 
 # %% tags=["show"]
 left = by_diversity[~by_diversity["testable"]]
@@ -189,7 +190,8 @@ told[["slope", *shown]].style.format(precision=2).format("{:.2g}", subset=["p", 
 
 # %% tags=["show"]
 by_strategy = effects[effects["kind"] == "strategy"]
-plots.forest(by_strategy, xlabel="difference to random cells") if len(by_strategy) else None
+if by_strategy["testable"].any():
+    display(plots.forest(by_strategy, xlabel="difference to random cells"))
 
 # %% tags=["show"]
 shown = ["model", "metric", "dataset", "term", "estimate", "low", "high", "p", "p_holm", "n", "range", "reason"]
@@ -240,11 +242,18 @@ if opposed:
     diverse += f", but two indices have opposite signs in {opposed} of {len(several)} cases, so neither explains it"
 
 # %% tags=["show"]
+compared = by_strategy[by_strategy["testable"]]
+stands = compared["p_holm"] < 0.05
+clear = compared[compared["term"].isin(compared.loc[stands, "term"])]
 strategies = [
-    f"`{name}` is better in {((part['p_holm'] < 0.05) & (part['estimate'] > 0)).sum()} and worse in "
-    f"{((part['p_holm'] < 0.05) & (part['estimate'] < 0)).sum()} of {len(part)} scores"
-    for name, part in by_strategy[by_strategy["testable"]].groupby("term", sort=False)
+    f"`{name}` is better in {(stands[part.index] & (part['estimate'] > 0)).sum()} and worse in "
+    f"{(stands[part.index] & (part['estimate'] < 0)).sum()} of {len(part)} scores"
+    for name, part in clear.groupby("term", sort=False)
 ]
+if others := compared["term"].nunique() - len(strategies):
+    strategies.append(f"{others} {'other' if strategies else 'compared'} without a difference that stands correction")
+
+# %% tags=["show"]
 verdicts = ends.loc[ends["term"] == reference, "verdict"].value_counts()
 curves = ", ".join(f"{verdict}: {n}" for verdict, n in verdicts.items())
 n_seeds = between(effects.loc[effects["kind"] == "flat end", "n_seeds"], "d") if len(ends) else "no"
