@@ -66,12 +66,13 @@ def _draw_effects(axes: Axes, part: pd.DataFrame, sets: list[str], terms: list[s
         rows = part[part["term"] == term]
         at = rows["dataset"].map({name: place for place, name in enumerate(sets)}).to_numpy(float)
         at = at + 0.7 * ((number + 0.5) / len(terms) - 0.5)
-        colour = style.SAMPLING_COLOURS[number % len(style.SAMPLING_COLOURS)]
+        again, place = divmod(number, len(style.SAMPLING_COLOURS))
+        colour, marker = style.SAMPLING_COLOURS[place], "os^D"[again % 4]
         axes.hlines(at, rows["low"], rows["high"], color=colour, lw=1.2)
         faces = np.where(rows["p_holm"] < 0.05, colour, "white")
         label = TERM_NAMES.get(term, term.replace("_", " "))
-        axes.scatter(rows["estimate"], at, s=16, facecolors=faces, edgecolors=colour, lw=1, zorder=3)
-        axes.plot([], [], "o-", color=colour, ms=4, label=label)
+        axes.scatter(rows["estimate"], at, s=16, marker=marker, facecolors=faces, edgecolors=colour, lw=1, zorder=3)
+        axes.plot([], [], f"{marker}-", color=colour, ms=4, label=label)
     axes.set_yticks(range(len(sets)), sets)
     axes.set_ylim(len(sets) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
