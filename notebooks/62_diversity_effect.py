@@ -30,7 +30,7 @@ from helpers.analysis.diversity_effect import MEASURES, partial_effect
 from helpers.analysis.equal_budget import equal_compute, equal_data
 from helpers.analysis.metric_against_loss import metric_against_loss
 from helpers.analysis.resampling import holm
-from helpers.analysis.results import wide, with_sampling
+from helpers.analysis.results import complete_runs, with_sampling
 from helpers.analysis.saturation import size_samplings
 from helpers.analysis.strategy_effect import strategy_effects
 
@@ -57,7 +57,7 @@ have_loss = {dataset for task, dataset, metric in keys if metric == LOSS}
 
 def runs_of(**columns) -> pd.DataFrame:
     """One row per run that has all these columns: name -> (task, dataset, metric)."""
-    return with_sampling(wide(trained, columns)).dropna(subset=list(columns))
+    return with_sampling(complete_runs(trained, columns))
 
 
 # %% [markdown]
@@ -152,7 +152,7 @@ effects = pd.read_parquet(artifacts.read("diversity_effect.parquet"))
 # Filled marks: p under 0.05 after correction. Where diversity is not known or hardly differs, there is no number.
 
 # %% tags=["show"]
-from helpers.analysis.collect import loss_units
+from helpers.analysis.collect import loss_units, missing_note
 from helpers.plots import effect_figures as plots
 from helpers.reading import between, finding
 
@@ -206,7 +206,9 @@ told[shown].style.format(precision=3).format("{:.2g}", subset=["p", "p_holm"]).h
 # %% tags=["show"]
 headline = study.evaluations.heldout_loss.headline
 pairs = runs_of(score=("classification", headline, "macro_f1"), loss=("heldout_loss", headline, LOSS))
-plots.monotone_fits(pairs, effects, sampling=reference, dataset=headline, metric_name="macro F1", units=units)
+if len(pairs):
+    named = {"sampling": reference, "dataset": headline, "metric_name": "macro F1"}
+    display(plots.monotone_fits(pairs, effects, units=units, **named))
 
 # %% tags=["show"]
 ends = effects[effects["kind"] == "flat end"]
@@ -260,5 +262,5 @@ n_seeds = between(effects.loc[effects["kind"] == "flat end", "n_seeds"], "d") if
 finding(
     f"{diverse}; against random cells {'; '.join(strategies) or 'nothing was compared'}. Along sizes of random cells, "
     f"curves of score and held-out loss are told apart as {curves or 'none'} ({n_seeds} seeds of a size; the corpus is "
-    "small, and none of it speaks for larger ones)."
+    f"small, and none of it speaks for larger ones).{missing_note(study, artifacts)}"
 )

@@ -24,7 +24,7 @@ import pandas as pd
 from helpers import store
 from helpers.analysis import laws
 from helpers.analysis.collect import loss_units, missing_note, n_judged
-from helpers.analysis.results import wide, with_sampling
+from helpers.analysis.results import complete_runs, with_sampling
 from helpers.plots import effect_figures, saturation_figures, scaling_figures
 from helpers.plots import study_figures as plots
 from helpers.plots.response_figures import response_axes
@@ -155,9 +155,7 @@ display(*drawn.values())
 # %%
 headline = study.evaluations.heldout_loss.headline
 columns = {"score": ("classification", headline, "macro_f1"), "loss": ("heldout_loss", headline, "heldout_loss")}
-trained = table[(table["percentage"] > 0) & (table["dataset"] == headline)]
-judged = {"macro_f1", "heldout_loss"} <= set(trained["metric"])
-pairs = with_sampling(wide(trained, columns)).dropna(subset=list(columns)) if judged else trained.iloc[:0]
+pairs = with_sampling(complete_runs(table[table["percentage"] > 0], columns))
 if len(pairs):
     told = ["run_id", "family", "strategy", "sampling", "n_cells", "subset_seed", "score", "loss"]
     sources["loss_against_metric"], of_metric = pairs[told], {"dataset": headline, "metric_name": "macro F1"}

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.analysis.results import RESULT_COLUMNS, wide
+from helpers.analysis.results import RESULT_COLUMNS, complete_runs, wide
 
 
 @pytest.fixture
@@ -104,3 +104,12 @@ def test_contradictions_are_refused(results):
     results.iloc[0, results.columns.get_loc("n_cells")] = 58
     with pytest.raises(ValueError, match="is described in two ways; its rows differ in: n_cells"):
         wide(results, ["classification/heart/macro_f1"])
+
+
+def test_runs_that_lack_a_metric_are_left_out_and_a_metric_that_all_lack_leaves_none(results):
+    columns = {"score": ("classification", "pbmc3k", "macro_f1"), "loss": ("heldout_loss", "pbmc3k", "heldout_loss")}
+    both = complete_runs(results, columns)
+    assert both["run_id"].tolist() == ["pca-w1/random/p001.0/s00", "pca-w1/random/p100.0/s00"]
+    assert both["loss"].tolist() == [0, -1]
+    none = complete_runs(results[results["task"] == "classification"], columns)
+    assert (len(none), {"run_id", "score", "loss"} <= set(none.columns)) == (0, True)

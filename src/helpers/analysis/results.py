@@ -62,6 +62,14 @@ def wide(results: pd.DataFrame, metrics: Mapping[str, tuple[str, str, str]] | It
     return runs
 
 
+def complete_runs(results: pd.DataFrame, metrics: Mapping[str, tuple[str, str, str]]) -> pd.DataFrame:
+    """Runs that have all of the metrics, as `wide`; none where the results lack a metric altogether."""
+    there = set(results[["task", "dataset", "metric"]].drop_duplicates().itertuples(index=False, name=None))
+    if not there.issuperset(metrics.values()):
+        return results.iloc[:0].assign(**dict.fromkeys(metrics, float("nan")))
+    return wide(results, metrics).dropna(subset=list(metrics))
+
+
 def with_sampling(results: pd.DataFrame) -> pd.DataFrame:
     """The results with a column `sampling`: the name in the design of what was sampled, from the run ids.
 
