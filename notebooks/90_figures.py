@@ -12,7 +12,8 @@
 # **Finding.** *Written from the numbers when the notebook is executed.*
 #
 # **Method.** Every figure is drawn from the tables of the results alone and computes nothing new. Each is written as
-# svg and png, with the numbers behind it in `source_data/`.
+# svg and png, with the numbers behind it in `source_data/`. Those that `60` to `63` show are not shown again; the list
+# at the end has them all.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -82,7 +83,6 @@ if artifacts.has("response_axes.parquet"):
     taught = pd.read_parquet(artifacts.read("response_axes.parquet"))
     sources["response_axes"] = taught[taught["metric"] == "specific_r"]
     figures["response_axes"] = response_axes(taught, metric="specific_r")
-    display(figures["response_axes"])
 
 # %% [markdown]
 # ## Held-out loss against corpus size
@@ -105,7 +105,6 @@ for metric, name in (("micro_f1", "micro F1"), ("macro_f1", "macro F1")):
     if len(part):
         sources[f"saturation_{metric}"] = part
         figures[f"saturation_{metric}"] = saturation_figures.saturation_heatmap(part, title=title)
-        display(figures[f"saturation_{metric}"])
 
 # %% [markdown]
 # ## Saturation points by the error rule
@@ -125,7 +124,6 @@ for metric, name in (("macro_f1", "macro F1"), ("heldout_loss", "held-out loss o
     figures[f"saturation_error_{metric}"] = saturation_figures.probability_heatmap(
         part, shares, title=title, n_test=n_test
     )
-    display(figures[f"saturation_error_{metric}"])
 
 # %% [markdown]
 # ## Scaling laws of the held-out loss
@@ -147,7 +145,6 @@ if laws_found["low"].notna().any():
 if len(over_cells):
     drawn["verdicts"] = scaling_figures.verdict_map(over_cells, title=f"What {laws.told_sizes(over_cells)} tell")
 figures, sources = figures | drawn, sources | dict.fromkeys(drawn, laws_found)
-display(*drawn.values())
 
 # %% [markdown]
 # ## Does the metric flatten while the loss still falls?
@@ -168,7 +165,6 @@ if len(pairs) and at_random:
     told = {"dataset": headline, "metric_name": "macro F1", "units": units, "sampling": at_random[0]}
     sources["monotone_fits"] = effects[(effects["kind"] == "flat end") & (effects["term"] == at_random[0])]
     figures["monotone_fits"] = effect_figures.monotone_fits(pairs, effects, **told)
-    display(figures["monotone_fits"])
 
 # %% [markdown]
 # ## Strategies against random cells, at equal size
@@ -178,7 +174,6 @@ by_strategy = effects[effects["kind"] == "strategy"]
 if by_strategy["testable"].any():
     sources["strategy_effects"] = by_strategy
     figures["strategy_effects"] = effect_figures.forest(by_strategy, xlabel="difference to random cells")
-    display(figures["strategy_effects"])
 
 # %% [markdown]
 # ## Donors, datasets and depth at a fixed number of cells
@@ -199,6 +194,13 @@ if not folder.fresh:
         for name, figure in figures.items():
             save(figure, path, name)
             sources[name].to_csv(path / "source_data" / f"{name}.csv", index=False, float_format="%.6g")
+
+# %% [markdown]
+# ## All figures
+# Rows of numbers behind each.
+
+# %% tags=["show"]
+pd.Series({f"{name}.svg": len(sources[name]) for name in figures}, name="rows").to_frame().style.format("{:,}")
 
 # %% tags=["show"]
 from helpers.reading import finding
