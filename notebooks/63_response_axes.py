@@ -93,7 +93,8 @@ def scores_of(fold, references, taught) -> pd.DataFrame:
 controls = store.controls_path("perturbation")
 needed = ["corpus", "split.parquet", "evaluation_sets.parquet", controls, *map(store.embedding_path, runs)]
 settings = {"seed": study.seed, **study.evaluations.perturbation.model_dump(exclude={"runs", "mlp"})}
-file = artifacts.artifact("response_axes.parquet", inputs=needed, settings=settings | {"folds": judged.folds})
+settings |= {"folds": judged.folds, "splits": {name: entry.split for name, entry in study.external.items()}}
+file = artifacts.artifact("response_axes.parquet", inputs=needed, settings=settings)
 if not file.fresh:
     references, _ = judged.references(study, pd.read_parquet(artifacts.read(controls)))
     with file.write() as path:
