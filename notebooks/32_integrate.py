@@ -63,6 +63,7 @@ def expression(name: str) -> np.ndarray:
     return judging.embedded(artifacts, "own_pca", cells, cells_of(name)["row"].to_numpy())
 
 
+# %%
 inputs = ["corpus", "evaluation_sets.parquet"]
 settings = {"seed": study.seed, **task.model_dump(exclude={"runs"})}
 file = artifacts.artifact(store.controls_path("integration"), inputs=inputs, settings=settings)

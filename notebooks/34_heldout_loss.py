@@ -56,6 +56,7 @@ def load_one() -> models.Family:
     raise failures.FailedPartsError("; ".join(unread.values()))
 
 
+# %%
 def control_losses(unprepared: dict[str, str]) -> pd.DataFrame:
     """Null and reference loss of each cell of each evaluation set, and the standard error of the reference's mean; sets
     that fail are put into `unprepared`.
