@@ -184,16 +184,6 @@ display(reasons.rename("q").reset_index().style.format({"width": "{:g}"}).hide()
 )
 
 # %% [markdown]
-# ## Size curves
-
-# %% tags=["show"]
-of_types = {"task": "classification", "n_test": n_test.get("classification")}
-for metric in ("micro_f1", "macro_f1"):
-    if metric in metrics:
-        title = f"{names[metric]} (zero-shot, 5-NN)"
-        display(study_figures.size_curves(table, metric=metric, title=title, **of_types))
-
-# %% [markdown]
 # ## In numbers
 # Mean micro / macro F1 over seeds, random subsets.
 
