@@ -55,7 +55,7 @@ table = tables["laws"]
 runs = laws.losses(results_table).assign(model=lambda rows: rows["family"].map(models))
 over_cells = table[table["axis"] == "n_cells"]
 if len(over_cells):
-    display(plots.verdict_map(over_cells, title=f"What {laws.told_sizes(over_cells)} tell"))
+    display(plots.verdict_map(over_cells, title=f"What {laws.told_sizes(over_cells)} tell (blank: too few sizes)"))
 
 # %% [markdown]
 # ## The held-out loss of each curve, and the form that leads
@@ -107,7 +107,7 @@ else:
 # %% tags=["show"]
 for (model, dataset), part in tables["profiles"].groupby(["model", "dataset"]):
     best = tables["frontier"].query("model == @model and dataset == @dataset")
-    display(plots.compute_frontier(part, best, title=f"{model}, {dataset}"))
+    display(plots.compute_frontier(part, best, title=f"{model}, {dataset}, {len(study.seeds)} seeds"))
 
 # %% tags=["show"]
 from helpers.analysis.collect import missing_note

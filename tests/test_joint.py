@@ -89,7 +89,7 @@ def test_the_frontier_is_that_of_the_law():
     expected = ratio**power * (np.array(budgets) / flops) ** (TRUTH["beta"] * power)
     np.testing.assert_allclose(table["n_parameters"], expected, rtol=0.06)
     assert (table["low"] <= table["high"]).all()
-    assert list(table["inside"]) == [True, True]
+    assert list(table["inside"]) == [True, False]  # 83,000 new cells are more than any run is worth
     assert not found.frontier([1e16], flops)["inside"][0]
     scarce = found.frontier(budgets, flops, unique=1000)
     assert (scarce["loss"] > table["loss"]).all()  # repeated cells are worth less

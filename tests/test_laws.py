@@ -66,6 +66,28 @@ def test_parameters_are_an_axis_at_fixed_cells():
     assert along["width"].isna().all()  # varies along the curve
 
 
+def test_along_flops_stand_the_models_that_no_cheaper_one_beats():
+    table = results(widths=(0.25, 0.5, 1.0, 2.0, 4.0), ratio=1000)
+    worse = table["width"] == 1.0
+    table.loc[worse & (table["metric"] == "heldout_loss"), "value"] += 0.5
+    along = fitted(table).query("axis == 'flops'").set_index("metric")["n_sizes"]
+    assert set(along["heldout_loss"]) == {4}
+    assert set(along["macro_f1"]) == {5}
+
+
+def test_seeds_that_stop_at_different_steps_are_of_one_size():
+    tables = [
+        results((name,)).assign(budget=f"cell_views={views}", cell_views=views, flops=views)
+        for name, views in (("a", 1000), ("b", 2000), ("c", 4000), ("d", 8000))
+    ]
+    table = pd.concat(tables)
+    seed = table["run_id"].str[-1].astype(int)
+    table["cell_views"] -= seed  # early stopping
+    along = fitted(table, models=dict.fromkeys("abcd", "a")).query("axis == 'cell_views'")
+    assert set(along["n_sizes"]) == {4}
+    assert set(along["seeds"]) == {3}
+
+
 def test_models_that_differ_in_budget_alone_share_an_axis(small_design, write_design):
     families = {"pca": {"preset": "demo"}}
     families |= {

@@ -8,7 +8,7 @@ from scipy.optimize import least_squares
 from helpers.analysis.curves import read_curve
 from helpers.analysis.forms import forms_for
 from helpers.analysis.scaling import N_GRID, compare, fit_scaling
-from helpers.analysis.separable import fit, huber
+from helpers.analysis.separable import fit, fit_one, huber
 
 SIZES = np.geomspace(57, 5655, 9)
 LOSSES = {
@@ -83,12 +83,12 @@ def test_a_broken_law_is_seen_with_enough_runs():
     assert found.interval[0] < 0.65 < found.interval[1]
 
 
-@pytest.mark.parametrize("name", ["constant", "logarithm", "power law", "exponential"])
+@pytest.mark.parametrize("name", ["constant", "logarithm", "power law", "exponential", "broken power law"])
 def test_the_optimum_is_that_of_scipy(name):
     """100 tables; scipy's trust region from several starts never finds less of the same robust loss."""
     rng = np.random.default_rng(7)
-    for _ in range(25):
-        n_sizes = int(rng.integers(5, 10))
+    for _ in range(20):
+        n_sizes = int(rng.integers(8 if name == "broken power law" else 5, 10))
         sizes = np.sort(np.exp(rng.uniform(3, 12, n_sizes)))
         shape = LOSSES["power law"] if name == "power law" else np.exp(-sizes / sizes[n_sizes // 2])
         shape = sizes ** -rng.uniform(0.1, 1) if name == "power law" else shape
@@ -97,8 +97,9 @@ def test_the_optimum_is_that_of_scipy(name):
         curve = read_curve(frame, "n_cells", "loss")
         form = {form.name: form for form in forms_for(curve.x)}[name]
         options = {"delta": curve.delta, "n_grid": N_GRID[len(form.bounds)]}
-        ours = fit(form, curve.x, curve.groups, curve.losses[None], **options).objective[0]
-        assert ours <= _scipy(form, curve) * (1 + 1e-6)
+        ours = fit_one(form, curve.x, curve.groups, curve.losses, **options).objective[0]
+        valley = 1e-4 if name == "broken power law" else 1e-6  # five parameters for eight or nine sizes
+        assert ours <= _scipy(form, curve) * (1 + valley)
 
 
 def _scipy(form, curve) -> float:
@@ -112,6 +113,8 @@ def _scipy(form, curve) -> float:
     low, high = form.bounds.T
     bounds = (np.concatenate([-linear, low]), np.concatenate([linear, high]))
     starts = np.linspace(low, high, 7)[1:-1] if len(low) else np.zeros((1, 0))
+    if len(low) > 1:
+        starts = np.concatenate([starts, np.random.default_rng(0).uniform(low, high, (5, len(low)))])
     first = [curve.losses.mean(), *[0.1] * n_columns]
     found = [
         least_squares(residuals, [*first, *start], bounds=bounds, loss="huber", f_scale=curve.delta, xtol=1e-12)
@@ -178,6 +181,30 @@ def test_an_exponent_that_may_be_anything_is_not_told():
     assert np.isnan(found.exponent) or found.interval[1] - found.interval[0] < 1
 
 
+@pytest.mark.parametrize("ratio", [20, 40])
+def test_a_loss_that_falls_at_the_end_alone_has_not_saturated(ratio):
+    """No form fits it, and a constant, which foretells no gain, would lead by AICc."""
+    sizes = np.array([1.0, 10, 25, 50, 75, 100])
+    found = [judge(table((sizes < 100) * 1.0, sizes=sizes, ratio=ratio, seed=seed)).verdict for seed in range(10)]
+    assert set(found) == {"not identifiable"}
+
+
+def test_a_loss_that_rises_again_has_not_saturated():
+    loss = np.exp(-SIZES / 300) + 0.3 * (SIZES > 3000)
+    assert {judge(table(loss, seed=seed)).verdict for seed in range(10)} == {"not identifiable"}
+
+
+def test_an_exponent_where_the_search_ends_is_not_told():
+    found = [judge(table(-np.sqrt(np.log(SIZES)), ratio=400, seed=seed)) for seed in range(10)]
+    for one in found:
+        assert one.verdict != "power law" or one.interval[0] > 0.011
+        assert np.isnan(one.exponent) or one.interval[0] > 0.011
+
+
+def test_losses_of_nothing_do_not_change():
+    assert judge(table(LOSSES["no scaling"]).assign(loss=0.0)).verdict == "no scaling"
+
+
 def test_a_loss_that_grows():
     found = judge(table(np.log(SIZES)))
     assert found.verdict == "not identifiable"
@@ -199,6 +226,7 @@ def test_percentages_stand_in_for_cells():
         ({"n_cells": 0.0}, "n_cells must be over 0, 45 rows are not"),
         ({"metric": ["a", "b"] * 22 + ["a"]}, "metric takes several values"),
         ({"dataset": ["a", "b"] * 22 + ["a"]}, "dataset takes several values"),
+        ({"metric": ["a", None] * 22 + ["a"]}, "metric takes several values"),
     ],
 )
 def test_bad_tables(change, message):

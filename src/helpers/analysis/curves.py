@@ -48,7 +48,7 @@ class Curve:
     @property
     def scale(self) -> float:
         """The pooled standard deviation, or a millionth of the values where seeds tell no spread."""
-        least = 1e-6 * float(np.abs(self.losses).mean())
+        least = max(1e-6 * float(np.abs(self.losses).mean()), 1e-150)  # also of losses that are all 0
         return self.sd if self.sd > least else least
 
     def means_of(self, samples: np.ndarray) -> np.ndarray:
@@ -82,7 +82,7 @@ def read_curve(frame: pd.DataFrame, x: str | Sequence[str], y: str) -> Curve:
     if frame.empty:
         raise ValueError("the table of runs is empty")
     for column in frame.columns.intersection(ONE_VALUE):
-        found = frame[column].dropna().unique()
+        found = frame[column].unique()
         if len(found) > 1:
             raise ValueError(f"{column} takes several values ({', '.join(map(str, found))}): select one of them")
     numbers = frame[[*axes, y]].astype(float)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 EXPONENTS = np.log([0.01, 4.0])
+WIDEST = 1.0  # interval of an exponent that is told
 BROKEN_FROM = 7  # distinct sizes
 
 
@@ -39,6 +40,16 @@ def forms_for(sizes: np.ndarray) -> list[AxisForm]:
     if len(sizes) >= BROKEN_FROM:
         known.append(broken_power_law(sizes, centre))
     return [form for form in known if form.n_parameters <= len(sizes) - 2]
+
+
+def untold(name: str, low: float, high: float) -> str:
+    """Why a 90 % interval tells no exponent, empty if it does: it is too wide, or ends where the search does."""
+    least, most = np.exp(EXPONENTS)
+    if high - low >= WIDEST:
+        return f"{name} may be anything from {low:.2g} to {high:.2g}"
+    if low < 1.1 * least:
+        return f"{name} may be as small as is looked at ({least:.2g}), where a logarithm does as well"
+    return f"{name} may be as large as is looked at ({most:.2g})" if high > most / 1.1 else ""
 
 
 def constant() -> AxisForm:

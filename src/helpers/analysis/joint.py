@@ -7,13 +7,12 @@ import numpy as np
 import pandas as pd
 
 from helpers.analysis.curves import Curve, read_curve
-from helpers.analysis.forms import EXPONENTS, power
-from helpers.analysis.separable import Fits, fit
+from helpers.analysis.forms import EXPONENTS, power, untold
+from helpers.analysis.separable import Fits, fit, fit_one
 
 REPETITION = 15.39  # R* of language models
 REPETITIONS = np.log([0.1, 1000.0])
 FEWEST = 3  # distinct values along each axis
-WIDEST = 1.0  # 90 % interval of an exponent that is told
 ENDS = (0.05, 0.95)
 N_GRID = 24
 
@@ -100,12 +99,14 @@ class JointFit:
         """The compute-optimal number of parameters at each budget in FLOPs, with its band.
 
         Models up to a hundred times smaller and larger than the fitted ones are looked at. Columns: budget,
-        n_parameters, low, high, views, loss, and `inside`, whether the band lies among the sizes that were fitted.
+        n_parameters, low, high, views, loss, and `inside`, whether the band lies among the sizes that were fitted, and
+        what the optimum's cells are worth among theirs.
         Raises ValueError if the law is not identifiable.
         """
         if not self.identifiable:
             raise ValueError(f"no frontier can be told: {self.reason}")
         fitted = self.curve.x[:, 0].min(), self.curve.x[:, 0].max()
+        known = effective_data(self.curve.x[:, 1], self.curve.x[:, 2], self.parameters.loc["R*", "value"])
         sizes = np.geomspace(fitted[0] / 100, fitted[1] * 100, n_grid)
         rows = []
         for budget in budgets:
@@ -114,8 +115,10 @@ class JointFit:
             best = sizes[self._fit.predict(points)[0].argmin()]
             low, high = np.quantile(sizes[self._draws.predict(points).argmin(axis=1)], ENDS)
             loss = self._fit.predict(points)[0].min()
-            inside = fitted[0] <= low and high <= fitted[1]
-            rows.append((budget, best, low, high, budget / (flops * best), loss, inside))
+            needed = budget / (flops * best)
+            data = effective_data(np.minimum(unique, needed), needed, self.parameters.loc["R*", "value"])
+            inside = fitted[0] <= low and high <= fitted[1] and known.min() <= data <= known.max()
+            rows.append((budget, best, low, high, needed, loss, bool(inside)))
         return pd.DataFrame(rows, columns=["budget", "n_parameters", "low", "high", "views", "loss", "inside"])
 
 
@@ -157,29 +160,18 @@ def fit_joint(
     repetition = REPETITION if fixed else None
     data = effective_data(curve.x[:, 1], curve.x[:, 2], REPETITION)
     form = JointForm(np.exp([np.log(curve.x[:, 0]).mean(), np.log(data).mean()]), repetition)
-    point, draws = (
-        fit(form, curve.x, curve.groups, values, delta=curve.delta, n_grid=N_GRID if fixed else N_GRID // 2)
-        for values in (curve.losses[None], curve.resampled(n_boot, rng))
-    )
+    options = {"delta": curve.delta, "n_grid": N_GRID if fixed else N_GRID // 2}
+    point = fit_one(form, curve.x, curve.groups, curve.losses, **options)
+    draws = fit(form, curve.x, curve.groups, curve.resampled(n_boot, rng), **options, near=point.theta)
     values, of_draws = _parameters(point), _parameters(draws)
     rows = {
         name: (values[name][0], *(np.quantile(of_draws[name], ENDS) if name != "R*" or not fixed else (np.nan, np.nan)))
         for name in values
     }
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
-    against = [text for name in ("alpha", "beta") if (text := _untold(name, *table.loc[name, ["low", "high"]]))]
+    against = [text for name in ("alpha", "beta") if (text := untold(name, *table.loc[name, ["low", "high"]]))]
     against += [f"{name} may be negative" for name in ("A", "B") if table.loc[name, "low"] <= 0]
     return JointFit(table, not against, "; ".join(against), fixed, curve, point, draws)
-
-
-def _untold(name: str, low: float, high: float) -> str:
-    """Why an exponent's interval tells none; empty if it does."""
-    if high - low >= WIDEST:
-        return f"{name} may be anything from {low:.2g} to {high:.2g}"
-    least, most = np.exp(EXPONENTS)
-    if low < 1.1 * least:
-        return f"{name} may be as small as is looked at ({least:.2g}), where a logarithm does as well"
-    return f"{name} may be as large as is looked at ({most:.2g})" if high > most / 1.1 else ""
 
 
 def _parameters(fits: Fits) -> dict[str, np.ndarray]:

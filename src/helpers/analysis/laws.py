@@ -79,9 +79,12 @@ def losses(results: pd.DataFrame) -> pd.DataFrame:
 def curves(runs: pd.DataFrame, models: Mapping[str, str]) -> Iterator[tuple[dict, pd.DataFrame]]:
     """Every curve by axis: its names and its runs. Along corpus sizes it has two points or more, along others four.
 
-    Along donors, datasets and depth, the number of cells is the same; `random` gives the cells of full depth.
+    Along donors, datasets and depth, the number of cells is the same; `random` gives the cells of full depth. Along
+    FLOPs stand the models that no cheaper one beats.
     """
     runs = runs.assign(model=runs["family"].map(models))
+    for spent in ("cell_views", "flops"):  # early stopping ends seeds of one size at different steps
+        runs[spent] = runs.groupby([*MODEL, "sampling", "percentage"], dropna=False)[spent].transform("mean").round()
     for axis, same in SAME.items():
         part = runs[runs[axis].notna()]
         if axis in STRATEGIES:
@@ -90,9 +93,16 @@ def curves(runs: pd.DataFrame, models: Mapping[str, str]) -> Iterator[tuple[dict
         if axis == "n_unique":
             part = part[part["n_unique"] != part["n_cells"]]
         for _, curve in part.groupby([*same, "task", "dataset", "metric"], dropna=False):
+            curve = _envelope(curve) if axis == "flops" else curve
             values = curve[axis].round().nunique()
             if values >= FEWEST_SIZES or (axis == "n_cells" and values > 1):
                 yield {"axis": axis} | {name: _shared(curve[name]) for name in CURVE[1:]}, curve
+
+
+def _envelope(curve: pd.DataFrame) -> pd.DataFrame:
+    """Of models of several widths and budgets, those that no cheaper one beats on the mean of its seeds."""
+    means = curve.groupby("flops")["loss"].mean()
+    return curve[curve["flops"].isin(means.index[means == means.cummin()])]
 
 
 def _shared(values: pd.Series) -> object:

@@ -7,14 +7,13 @@ import numpy as np
 import pandas as pd
 
 from helpers.analysis.curves import Curve, read_curve
-from helpers.analysis.forms import EXPONENTS, AxisForm, forms_for
-from helpers.analysis.separable import Fits, fit
+from helpers.analysis.forms import AxisForm, forms_for, untold
+from helpers.analysis.separable import Fits, fit, fit_one
 
 VERDICTS = ("no scaling", "saturated", "power law", "not identifiable")
 POWER_LAWS = ("power law", "broken power law")
 FEWEST_SIZES = 4
 LEAD = 2.0  # of AICc, over every form that is no power law
-WIDEST = 1.0  # 90 % interval of an exponent that is told
 CONCEIVABLE = 10.0  # AICc from the best, up to which a form may lead in a draw
 N_GRID = {0: 1, 1: 40, 3: 8}  # by the number of theta
 ENDS = (0.05, 0.95)
@@ -117,7 +116,8 @@ def fit_scaling(
 
     1. ``no scaling``: the 90 % interval of the change from smallest to largest size lies inside ±`min_effect`.
     2. ``saturated``: the change exceeds three pooled standard deviations of seeds, and the upper 90 % bound of the gain
-       still to come beyond the largest size is under one.
+       still to come beyond the largest size is under one; by a form that knows a change and does not miss the largest
+       size by over two standard errors.
     3. ``power law``: a power law leads every other form by 2 of AICc, the largest size falls inside the 95 % prediction
        interval of a run that the others give, and the exponent's 90 % interval is narrower than 1.
     4. ``not identifiable``: everything else, and fewer than four sizes or one run for each.
@@ -140,7 +140,7 @@ def fit_scaling(
         reason = f"{len(curve.x)} distinct values of {x}; at least {FEWEST_SIZES} are needed"
         empty = {"form": "", "exponent": np.nan, "scores": pd.DataFrame(), "to_come": np.nan}
         return ScalingFit("not identifiable", reason, **told, **empty, **without)
-    fits = {form.name: _fit(form, curve, curve.losses[None]) for form in forms_for(curve.x)}
+    fits = {form.name: _fit(form, curve) for form in forms_for(curve.x)}
     scores = compare(fits, curve)
     lead = fits[scores["aicc"].idxmin()]
     told |= {"form": lead.form.name, "scores": scores, "to_come": float(to_come(lead, curve.x[-1])[0]), "_lead": lead}
@@ -150,7 +150,8 @@ def fit_scaling(
         reason = f"one run for each value of {x}, so that there is no interval; by AICc of the values alone: {best}"
         return ScalingFit("not identifiable", reason, **told, **without, exponent=exponent)
     samples = curve.resampled(n_boot, rng)
-    draws = {name: _fit(fits[name].form, curve, samples) for name in scores.index[scores["distance"] < CONCEIVABLE]}
+    conceivable = scores.index[scores["distance"] < CONCEIVABLE]
+    draws = {name: _fit_draws(fits[name].form, curve, samples, fits[name].theta) for name in conceivable}
     means = curve.means_of(samples)
     own = draws[lead.form.name]
     interval = _ends(own.form.exponent(own.theta)) if own.form.exponent else UNKNOWN
@@ -160,9 +161,10 @@ def fit_scaling(
         "_draws": own,
     }
     effect = 0.02 * float(np.abs(curve.losses).mean()) if min_effect is None else min_effect
+    effect = effect or 10 * curve.scale  # losses that are all 0
     verdict, reason = _judge(told, interval, samples, effect, rng)
-    wide = interval[1] - interval[0] >= WIDEST
-    return ScalingFit(verdict, reason, **told, exponent=np.nan if wide else exponent, interval=interval)
+    bare = np.nan if untold("", *interval) else exponent
+    return ScalingFit(verdict, reason, **told, exponent=bare, interval=interval)
 
 
 def compare(fits: Mapping[str, Fits], curve: Curve) -> pd.DataFrame:
@@ -185,8 +187,14 @@ def to_come(fits: Fits, last: float) -> np.ndarray:
     return np.nan_to_num((beyond * fits.coefficients[:, 1:]).sum(axis=1), posinf=np.inf, neginf=-np.inf)
 
 
-def _fit(form: AxisForm, curve: Curve, values: np.ndarray) -> Fits:
-    return fit(form, curve.x, curve.groups, values, delta=curve.delta, n_grid=N_GRID[len(form.bounds)])
+def _fit(form: AxisForm, curve: Curve) -> Fits:
+    return fit_one(form, curve.x, curve.groups, curve.losses, delta=curve.delta, n_grid=N_GRID[len(form.bounds)])
+
+
+def _fit_draws(form: AxisForm, curve: Curve, samples: np.ndarray, near: np.ndarray) -> Fits:
+    """Fits of draws of a curve whose own optimum is `near`."""
+    n_grid = N_GRID[len(form.bounds)]
+    return fit(form, curve.x, curve.groups, samples, delta=curve.delta, n_grid=n_grid, near=near)
 
 
 def _chi2(fits: Fits, curve: Curve, values: np.ndarray) -> np.ndarray:
@@ -215,10 +223,11 @@ def _judge(
 ) -> tuple[str, str]:
     curve, change, (low, high), bound = (told[key] for key in ("curve", "change", "change_interval", "to_come_bound"))
     span = f"from {curve.x[0]:,.6g} to {curve.x[-1]:,.6g} {told['x']}"
-    falls = f"the loss falls by {change:.3g} (90 % interval {low:.3g} to {high:.3g}) {span}"
+    verb = "falls" if change >= 0 else "changes"
+    falls = f"the loss {verb} by {change:.3g} (90 % interval {low:.3g} to {high:.3g}) {span}"
     if -effect <= low and high <= effect:
         return "no scaling", f"{falls}, inside ±{effect:.3g}"
-    if change > 3 * curve.scale and bound < curve.scale:
+    if change > 3 * curve.scale and bound < curve.scale and not _astray(told):
         return "saturated", f"{falls}; at most {bound:.2g} is to come, under one SD of seeds ({curve.sd:.2g})"
     against = "; ".join(_against_a_law(told, interval, samples, rng))
     if against:
@@ -226,6 +235,13 @@ def _judge(
     name = "exponent" if told["form"] == "power law" else "exponent beyond the break"
     best = told["_lead"].form.exponent(told["_lead"].theta)[0]
     return "power law", f"{falls}; {name} {best:.2f} (90 % interval {interval[0]:.2f} to {interval[1]:.2f})"
+
+
+def _astray(told: dict) -> bool:
+    """Whether the leading form says nothing of what comes: it knows no change, or misses the largest size."""
+    curve = told["curve"]
+    miss = abs(curve.means[-1] - told["_lead"].predict(curve.x[-1:])[0, 0])
+    return told["form"] == "constant" or miss > 2 * curve.scale / np.sqrt(curve.n[-1])
 
 
 def _against_a_law(
@@ -249,15 +265,14 @@ def _against_a_law(
     low, high = foretold(curve, lead.form, samples, rng)
     if not low <= curve.means[-1] <= high:
         yield f"the largest size has {curve.means[-1]:.4g}, the others foretell {low:.4g} to {high:.4g}"
-    if interval[1] - interval[0] >= WIDEST:
-        everything = " (all that is looked at)" if np.allclose(np.log(interval), EXPONENTS, atol=0.1) else ""
-        yield f"the exponent may be anything from {interval[0]:.2g} to {interval[1]:.2g}{everything}"
+    if why := untold("the exponent", *interval):
+        yield why
 
 
 def foretold(curve: Curve, form: AxisForm, samples: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
     """95 % prediction interval of a run of the largest size by the form, fitted to the others."""
     rest = curve.without_largest()
-    fits = _fit(form, rest, samples[:, : len(rest.losses)])
+    fits = _fit_draws(form, rest, samples[:, : len(rest.losses)], _fit(form, rest).theta)
     runs = fits.predict(curve.x[-1:])[:, 0] + rng.normal(0, curve.scale, len(samples))
     low, high = np.quantile(runs, [0.025, 0.975])
     return float(low), float(high)

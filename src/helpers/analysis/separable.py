@@ -37,7 +37,32 @@ class Fits:
         return evaluate(with_constant(self.form.columns(self.theta, points)), self.coefficients)
 
 
-def fit(form: Form, points: np.ndarray, groups: np.ndarray, losses: np.ndarray, *, delta: float, n_grid: int) -> Fits:
+def fit_one(form: Form, points: np.ndarray, groups: np.ndarray, losses: np.ndarray, **options) -> Fits:
+    """Fit a form to one table (n_runs,) from many starts: the best of a grid at each value of each of theta.
+
+    Parameters as in `fit`, which draws of the table are for, with this optimum as `near`.
+    """
+    candidates = grid(form, options["n_grid"])
+    pick = _picked(groups, len(points))
+    explained = _explained(form, points, candidates, losses[None] @ pick / pick.sum(axis=0), pick.sum(axis=0))[:, 0]
+    places = [np.flatnonzero(column == value) for column in candidates.T for value in np.unique(column)]
+    best = sorted({place[explained[place].argmax()] for place in places}) or [0]
+    found = fit(form, points, groups, np.repeat(losses[None], len(best), axis=0), **options, starts=candidates[best])
+    one = [int(found.objective.argmin())]
+    return Fits(form, found.theta[one], found.coefficients[one], found.objective[one])
+
+
+def fit(
+    form: Form,
+    points: np.ndarray,
+    groups: np.ndarray,
+    losses: np.ndarray,
+    *,
+    delta: float,
+    n_grid: int,
+    near: np.ndarray | None = None,
+    starts: np.ndarray | None = None,
+) -> Fits:
     """Fit one form to many tables that share their points, by variable projection.
 
     Theta starts from the least-squares optimum over a grid, for the robust mean of each point, and moves by damped
@@ -55,15 +80,21 @@ def fit(form: Form, points: np.ndarray, groups: np.ndarray, losses: np.ndarray, 
         Where Huber's loss turns from square to linear, in the unit of the losses; infinite for least squares.
     n_grid
         Values of each of theta in the grid.
+    near
+        One more place to start from, (1, n_theta).
+    starts
+        Where each table starts, (n_tables, n_theta), in place of the grid.
 
     Source: Golub and Pereyra 1973; Ruhe and Wedin 1980; Huber 1964.
     """
-    pick = np.zeros((len(groups), len(points)))
-    pick[np.arange(len(groups)), groups] = 1.0
+    pick = _picked(groups, len(points))
     centres = losses @ pick / pick.sum(axis=0)
     for _ in range(10):
         centres, _ = _weighed(losses, centres[:, groups], pick, delta)
-    theta = _best_of_grid(form, points, centres, pick.sum(axis=0), n_grid)
+    if starts is None:
+        candidates = grid(form, n_grid) if near is None else np.concatenate([grid(form, n_grid), near])
+        starts = candidates[_explained(form, points, candidates, centres, pick.sum(axis=0)).argmax(axis=0)]
+    theta = starts.copy()
     coefficients, objective = _projected(form, theta, points, groups, losses, centres, pick.sum(axis=0), delta)
     damping, going = np.full(len(losses), 1e-3), np.arange(len(losses))
     for _ in range(200):
@@ -122,21 +153,18 @@ def _projected(form, theta, points, groups, losses, targets, weights, delta) -> 
     return coefficients, huber(losses - evaluate(design, coefficients)[:, groups], delta).sum(axis=1)
 
 
-def _best_of_grid(form: Form, points: np.ndarray, means: np.ndarray, sizes: np.ndarray, n_grid: int) -> np.ndarray:
-    """Theta of the smallest weighted sum of squares for each table, (n_tables, n_theta)."""
-    candidates = grid(form, n_grid)
-    if len(candidates) == 1:
-        return np.repeat(candidates, len(means), axis=0)
+def _picked(groups: np.ndarray, n_points: int) -> np.ndarray:
+    """(n_runs, n_points), 1 where a run lies at a point."""
+    return (groups[:, None] == np.arange(n_points)).astype(float)
+
+
+def _explained(
+    form: Form, points: np.ndarray, candidates: np.ndarray, means: np.ndarray, sizes: np.ndarray
+) -> np.ndarray:
+    """What each candidate of theta explains of the weighted sum of squares, (n_candidates, n_tables)."""
     root = np.sqrt(sizes)
     bases = np.linalg.qr(with_constant(form.columns(candidates, points)) * root[:, None])[0]
-    best = np.zeros(len(means), dtype=int)
-    most = np.full(len(means), -np.inf)
-    scaled = means * root
-    for number, basis in enumerate(bases):  # what a basis explains; the rest is the sum of squares
-        explained = ((scaled @ basis) ** 2).sum(axis=1)
-        best[explained > most] = number
-        most = np.maximum(most, explained)
-    return candidates[best]
+    return np.stack([((means * root @ basis) ** 2).sum(axis=1) for basis in bases])
 
 
 def _solve(design: np.ndarray, weights: np.ndarray, targets: np.ndarray) -> np.ndarray:

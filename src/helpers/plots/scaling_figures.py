@@ -119,6 +119,8 @@ def excess_loss(table: pd.DataFrame, curves: pd.DataFrame, runs: pd.DataFrame) -
         axes.set(xscale="log", yscale="log", title=_name(model), xlabel=NAMES[axis])
         axes.legend(title="exponent (90 %)", fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1)
     panels[0][0].set_ylabel("mean loss above the fitted floor")
+    told = f"{between(laws['n_runs'], 'd')} models a curve, {between(laws['seeds'], 'd')} seeds; dots: means of seeds"
+    fig.suptitle(f"{told}; up to {laws['largest'].max():,.0f}, and nothing is known beyond", size=7.5)
     return fig
 
 
@@ -153,6 +155,7 @@ def exponent_forest(table: pd.DataFrame) -> Figure:
 @figure
 def verdict_map(table: pd.DataFrame, *, title: str) -> Figure:
     """Verdict of every curve of one axis: what is judged in rows, models and samplings in columns."""
+    table = table[table["form"] != ""]  # too few sizes for any form stay blank
     rows = [
         f"{TASK_NAMES.get((task, metric), metric)}: {name}"
         for task, metric, name in _keys(table, ("task", "metric", "dataset"))
@@ -202,7 +205,7 @@ def compute_frontier(profiles: pd.DataFrame, frontier: pd.DataFrame, *, title: s
     right.plot(frontier["budget"], frontier["n_parameters"], color="#0072B2", lw=1.2)
     right.fill_between(frontier["budget"], frontier["low"], frontier["high"], color="#0072B2", alpha=0.25, lw=0)
     right.set(xscale="log", yscale="log", xlabel="training FLOPs", ylabel="compute-optimal parameters")
-    fig.suptitle(f"{title} (open dots: the band leaves the sizes that were fitted)", size=8)
+    fig.suptitle(f"{title}; bands: 90 %; open dots: more than was fitted, in parameters or in cells", size=7.5)
     return fig
 
 
@@ -222,6 +225,8 @@ def controls(coverage: pd.DataFrame, rates: pd.DataFrame, runs: pd.DataFrame, la
     second.set_xticks(ratios := sorted(set(rates["ratio"])), [f"{ratio:g}" for ratio in ratios])
     second.set_xticks([], minor=True)
     second.legend(fontsize=6, loc="lower right")
+    told = f"{rates['repeats'].iloc[0]} tables a dot, 9 sizes, 5 seeds; simulated cells: {len(runs)} models"
+    fig.suptitle(f"{told}; tells of planted shapes, and of no others", size=7.5)
     floor = law.predict(law.curve.x[-1:])[0] - law.to_come
     x = np.geomspace(*law.curve.x[[0, -1]], 50)
     third.plot(runs["n_cells"], runs["loss"] - floor, "o", ms=3, mew=0, alpha=0.5, color="#333333")
