@@ -9,9 +9,10 @@ from anndata import AnnData
 
 from helpers.corpus.copies import repeated, same_cells
 from helpers.design import Design, DesignError
-from helpers.design_evaluations import IntegrationSet
 from helpers.joined import integration_cells, transfer_cells
 from helpers.responses import ResponseCells
+
+FEWEST_CELLS = 15  # of integration: a cell, and 14 others that are its neighbours
 
 
 def check_judged(design: Design, obs: pd.DataFrame, sets: pd.DataFrame) -> None:
@@ -30,9 +31,8 @@ def check_judged(design: Design, obs: pd.DataFrame, sets: pd.DataFrame) -> None:
         part = transfer_cells(obs, sets, name, transfer)
         _check_types(design, name, part.loc[~part["train"], "label"], int(part["train"].sum()))
     for name, entry in (design.evaluations.integration.sets if design.evaluations.integration else {}).items():
-        n, least = len(integration_cells(obs, sets, name, entry)), _fewest_cells(design, entry)
-        if n < least:
-            raise DesignError(f"evaluations.integration.sets.{name} has {n} cells; at least {least} are needed")
+        if (n := len(integration_cells(obs, sets, name, entry))) < FEWEST_CELLS:
+            raise DesignError(f"evaluations.integration.sets.{name} has {n} cells; at least {FEWEST_CELLS} are needed")
 
 
 def _check_types(design: Design, name: str, tested: pd.Series, n_taught: int) -> None:
@@ -48,11 +48,6 @@ def _check_types(design: Design, name: str, tested: pd.Series, n_taught: int) ->
             f"evaluations.classification.n_neighbors = {rules.n_neighbors}, but only {n_taught} cells of {name} lend "
             "their labels: use that or fewer"
         )
-
-
-def _fewest_cells(design: Design, entry: IntegrationSet) -> int:
-    by_scib_metrics = entry.mixing == "wanted" and design.evaluations.integration.scib_metrics is not None
-    return 90 if by_scib_metrics else 15  # other cells among which neighbours are looked for, and one
 
 
 def check_copies(design: Design, cells: AnnData, sets: pd.DataFrame, responses: Mapping[str, ResponseCells]) -> None:
