@@ -93,10 +93,8 @@ class Store:
         return Artifact(self, relative, digest(parts))
 
     def read(self, relative: str) -> Path:
-        """Path of a verified artifact.
-
-        Raises MissingArtifactError (naming the notebook that makes it) or CorruptArtifactError (the artifact is set
-        aside, so that the next run rebuilds it).
+        """Path of a verified artifact. Raises MissingArtifactError (naming the notebook that makes it) or
+        CorruptArtifactError (the artifact is set aside, so that the next run rebuilds it).
         """
         if relative not in self._verified:
             record = self._record(relative)
