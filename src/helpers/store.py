@@ -164,10 +164,8 @@ class Artifact:
 def open_store(
     design: str | Path, results: str | Path, *, stage: str, modules: Iterable[str] = ()
 ) -> tuple[Design, Store]:
-    """Design and store of a stage; `modules` are those that the stage finds by name at run time (family, strategy).
-
-    The name of a model of the design stands for its family's module. Raises ForeignResultsError if the folder holds
-    another design's results.
+    """Design and store of a stage; `modules` are those that it finds by name at run time (family, strategy), where the
+    name of a model of the design stands for its family's. Raises ForeignResultsError for another design's results.
     """
     loaded = load_design(design)
     names = [loaded.families[name].module if name in loaded.families else name for name in modules]
