@@ -33,11 +33,18 @@ from helpers.analysis.saturation import saturation_points, size_probabilities, s
 
 study, artifacts = store.open_store(design, results, stage="60_saturation")
 table = with_sampling(pd.read_parquet(artifacts.read("results.parquet")))
-judged = {"classification": ["micro_f1", "macro_f1"], "integration": ["avg_bio"], "heldout_loss": ["heldout_loss"]}
-by_cells = ["classification", "heldout_loss"]  # tasks whose scores are told by single cells
+judged = {  # the study's headlines, and what else tells more
+    "classification": ["micro_f1", "macro_f1"],
+    "finetuning": ["micro_f1", "macro_f1"],
+    "integration": ["avg_bio"],
+    "perturbation": ["mean_profile_r", "calibrated_specific_r"],
+    "heldout_loss": ["heldout_loss"],
+}
+by_cells = ["classification", "finetuning", "heldout_loss"]  # tasks whose scores are told by single cells
 wanted = [(task, metric) for task, names in judged.items() for metric in names]
 runs = table[pd.MultiIndex.from_frame(table[["task", "metric"]]).isin(wanted) & (table["percentage"] > 0)]
-runs = runs[runs["sampling"].isin(size_samplings(runs))]  # a single size has no saturation point
+of_curve = ["task", "metric", "family", "width", "sampling", "dataset"]
+runs = runs[runs.groupby(of_curve)["percentage"].transform("nunique") > 1]  # a single size has no saturation point
 metrics = list(dict.fromkeys(runs["metric"]))
 
 # %%
@@ -84,43 +91,39 @@ points, sizes = (pd.read_parquet(artifacts.read(one.relative)) for one in (file,
 
 # %% [markdown]
 # ## By the published rule
+# The study's headline of each task; n counts test cells, of responses conditions. Where a model that predicts no change
+# has nearly the same mean response (see the null in 33_perturb), this rule can tell nothing by its correlation.
 
 # %% tags=["show"]
 from helpers.analysis.collect import loss_units, missing_note, n_judged
 from helpers.plots import saturation_figures, study_figures
-from helpers.reading import finding
+from helpers.reading import between, finding
 
-names = {"micro_f1": "micro F1", "macro_f1": "macro F1", "avg_bio": "AvgBIO", "heldout_loss": "held-out loss"}
-n_seeds = len(study.seeds)
 sets = pd.read_parquet(artifacts.read("evaluation_sets.parquet"))
-n_test = {task: n_judged(task, artifacts) for task in set(runs["task"]) - {"heldout_loss"}}
-n_test["heldout_loss"] = sets.groupby("dataset").size()
+n_test = {"heldout_loss": sets.groupby("dataset").size()}
+n_test["perturbation"] = runs.groupby("dataset")["n_conditions"].max().dropna().astype(int)
+n_test |= {task: n_judged(task, artifacts) for task in set(runs["task"]) - set(n_test)}
 published, by_error = points[points["rule"] == "published"], points[points["rule"] == "error"]
-micro = published[published["metric"] == "micro_f1"]
-for metric in ("micro_f1", "macro_f1"):
-    own = published[published["metric"] == metric]
-    if len(own):
-        title = f"Saturation point by the published rule ({names[metric]}, {n_seeds} seeds)"
-        display(saturation_figures.saturation_heatmap(own, title=title))
+for (task, metric), points_of in published.groupby(["task", "metric"], sort=False):
+    if metric == judged[task][0]:
+        runs_of = runs[(runs["task"] == task) & (runs["metric"] == metric)]
+        display(saturation_figures.saturation_heatmap(points_of, runs_of, n_test=n_test[task]))
 
 # %% [markdown]
 # ## By the error rule
-# The probability of each size as the saturation point, q = 0.95.
+# The probability of each size as the saturation point, q = 0.95. Draws of responses are over seeds alone.
 
 # %% tags=["show"]
 for (task, metric), points_of in by_error[by_error["q"] == 0.95].groupby(["task", "metric"], sort=False):
-    sizes_of = sizes[(sizes["metric"] == metric) & (sizes["q"] == 0.95)]
-    title = f"Saturation by the error rule, {names[metric]}, q = 0.95"
-    display(saturation_figures.probability_heatmap(points_of, sizes_of, title=title, n_test=n_test[task]))
+    sizes_of = sizes[(sizes["task"] == task) & (sizes["metric"] == metric) & (sizes["q"] == 0.95)]
+    display(saturation_figures.probability_heatmap(points_of, sizes_of, metric=metric, q=0.95, n_test=n_test[task]))
 
 # %% [markdown]
 # ## Both rules side by side
 # Points in per cent of the corpus, by the error rule with 90 % intervals; *edge*: not saturated within the range.
 
+
 # %% tags=["show"]
-keys = ["metric", "family", "width", "sampling", "dataset"]
-
-
 def told(point: pd.Series) -> str:
     """A point with its interval."""
     interval = f" ({point['low']:g} to {point['high']:g})" if pd.notna(point["low"]) else ""
@@ -129,14 +132,14 @@ def told(point: pd.Series) -> str:
 
 
 side = by_error.assign(text=by_error.apply(told, axis=1)).pivot_table(
-    index=keys, columns="q", values="text", aggfunc="first"
+    index=of_curve, columns="q", values="text", aggfunc="first"
 )
 side.columns = [f"error rule, q = {q:.2f}" for q in side.columns]
-at = by_error[by_error["q"] == 0.95].set_index(keys)
-side.insert(0, "published", published.set_index(keys)["percentage"])
+at = by_error[by_error["q"] == 0.95].set_index(of_curve)
+side.insert(0, "published", published.set_index(of_curve)["percentage"])
 side = side.loc[at.index]
-of_macro = side[side.index.get_level_values("metric") == "macro_f1"]
-of_macro.style.format({"published": "{:g}"}).format_index("{:g}", level="width")
+of_one = side[side.index.get_level_values("metric").isin(["macro_f1", "avg_bio", "calibrated_specific_r"])]
+of_one.style.format({"published": "{:g}"}).format_index("{:g}", level="width")
 
 # %% [markdown]
 # ## How many curves saturate, and where
@@ -148,7 +151,7 @@ counted = points.assign(
 counted["early"], counted["at_edge"] = points["percentage"] <= 10, points["at_edge"].fillna(False)
 columns = {"family": "curves", "smallest": "at the smallest size", "early": "at or below 10 %"}
 columns |= {"at_edge": "not within the range", "no_point": "without a point"}
-counts = counted.groupby(["metric", "rule", "q"], sort=False).agg(
+counts = counted.groupby(["task", "metric", "rule", "q"], sort=False).agg(
     {"family": "size"} | dict.fromkeys(list(columns)[1:], "sum")
 )
 counts.rename(columns=columns)
@@ -171,14 +174,13 @@ shown.style.format({"published": "{:g}", "gain_per_doubling": "{:.4f}"}).format_
 
 # %% tags=["show"]
 for (task, metric), points_of in at.reset_index().groupby(["task", "metric"], sort=False):
-    title = f"Gain per doubling at the largest size, {names[metric]}"
-    display(saturation_figures.gains(points_of, title=title, n_test=n_test[task]))
+    display(saturation_figures.gains(points_of, metric=metric, n_test=n_test[task]))
 
 # %% [markdown]
 # ## Where there is no point or no interval
 
 # %% tags=["show"]
-reasons = by_error[by_error["reason"] != ""].groupby([*keys, "reason"], sort=False)["q"].apply(list)
+reasons = by_error[by_error["reason"] != ""].groupby([*of_curve, "reason"], sort=False)["q"].apply(list)
 display(reasons.rename("q").reset_index().style.format({"width": "{:g}"}).hide()) if len(reasons) else print(
     "Every curve has both."
 )
@@ -213,11 +215,11 @@ sampling = next(iter(size_samplings(table)), "")
 losses = table.query("metric == 'heldout_loss' and sampling == @sampling and dataset == @headline")
 means = losses.pivot_table(index="family", columns="percentage", values="value")
 falls = ", ".join(f"{name} {100 * (1 - row.iloc[-1] / row.iloc[0]):.1f} %" for name, row in means.dropna().iterrows())
-at_once = int((micro["percentage"] == min(study.percentages)).sum())
-micro_at = at[at.index.get_level_values("metric") == "micro_f1"]
-early, edge = int((micro_at["percentage"] == min(study.percentages)).sum()), int(micro_at["at_edge"].sum())
+micro = [part.query("task == 'classification' and metric == 'micro_f1'") for part in (published, at.reset_index())]
+at_once, early = (int((part["percentage"] == min(study.percentages)).sum()) for part in micro)
+edge, n_seeds = int(micro[1]["at_edge"].sum()), between(by_error["n_seeds"].dropna(), "d")
 finding(
-    f"By the published rule {at_once} of {len(micro)} curves (micro F1) saturate at the smallest size, "
+    f"By the published rule {at_once} of {len(micro[0])} curves (micro F1) saturate at the smallest size, "
     f"{min(study.percentages):g} % of the corpus; on the error scale (q = 0.95) {early} do, {edge} have not saturated "
     f"within the range, and of {len(both)} curves of all scores {len(outside)} have their published point outside the "
     f"error rule's 90 % interval. The held-out loss on {headline} ({sampling}) falls from the smallest to the largest "

@@ -13,10 +13,10 @@
 #
 # **Method.** Size is held fixed by comparing runs of one size alone: partial correlations of score and diversity, and
 # differences of each strategy to random cells, by size, then pooled. Intervals are of 90 % over seeds; p-values
-# exchange runs of one size, and are corrected for all tests in here (Holm). Higher is better everywhere: losses change
-# sign. What the numbers cannot tell: a strategy changes several things at once (types, their depth, how alike cells
-# are), so that an effect of an index may be one of another; all runs share their test cells, whose choice is in no
-# interval; large subsets of one corpus overlap, so that their seeds spread too little.
+# exchange runs of one size, often enough to stand the correction for all tests in here (Holm). Higher is better
+# everywhere: losses change sign. What the numbers cannot tell: a strategy changes several things at once (types, their
+# depth, how alike cells are), so that an effect of an index may be one of another; all runs share their test cells,
+# whose choice is in no interval; large subsets of one corpus overlap, so that their seeds spread too little.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -53,6 +53,9 @@ LOSS = HEADLINES["heldout_loss"]
 keys = trained[["task", "dataset", "metric"]].drop_duplicates()
 keys = [tuple(key) for key in keys.to_numpy() if HEADLINES.get(key[0]) == key[2]]
 have_loss = {dataset for task, dataset, metric in keys if metric == LOSS}
+n_models = len(trained[["family", "width"]].drop_duplicates())
+n_tests = len(keys) * n_models * (len(MEASURES) + trained["sampling"].nunique() - 1)
+n_permutations = max(9_999, 200 * n_tests)
 
 
 def runs_of(**columns) -> pd.DataFrame:
@@ -73,7 +76,7 @@ def effects_at_fixed_size(key: tuple[str, str, str]) -> pd.DataFrame:
     for (family, width), model in runs.groupby(["family", "width"], sort=False):
         rng = study.rng("diversity effect", *key, family, width)
         whole = model[model["strategy"] != "depth"]
-        options = {"nested": nested, "rng": rng}
+        options = {"nested": nested, "rng": rng, "n_permutations": n_permutations}
         partial = [{"term": name} | partial_effect(whole, diversity=name, **options) for name in MEASURES]
         parts.append(pd.DataFrame(partial).assign(kind="diversity", family=family, width=width))
         if {reference} < set(model["sampling"]):

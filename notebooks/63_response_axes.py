@@ -36,7 +36,8 @@ study, artifacts = store.open_store(design, results, stage="63_response_axes")
 axes = study.evaluations.response_axes
 assert axes is not None, "the design asks for no axes: name them in evaluations.perturbation.axes"
 there = [run for run in failures.standing(artifacts, study.runs()) if artifacts.has(store.embedding_path(run))]
-runs = [run for run in there if axes.runs.holds(run)]
+asked_for = [run for run in study.runs() if axes.runs.holds(run)]
+runs = [run for run in asked_for if run in there]
 judged = read_responses(artifacts)
 assert not judged.roles.isin(["corpus", "validation"]).any(), "a cell that pretraining saw would judge"
 
@@ -108,6 +109,7 @@ table = pd.read_parquet(artifacts.read("response_axes.parquet"))
 # held-out type.
 
 # %% tags=["show"]
+from helpers.analysis.collect import missing_note
 from helpers.analysis.response_axes import advantages, axis_verdicts
 from helpers.plots import response_figures as plots
 from helpers.reading import finding
@@ -187,11 +189,16 @@ if len(races):
     )
 
 # %% tags=["show"]
+judged_folds = table[["dataset", "held_out"]].drop_duplicates()
+absent = {"encoders": len(asked_for) - len(runs), "folds": len(judged.tasks) - len(judged_folds)}
+absent = ", ".join(f"{n} {what}" for what, n in absent.items() if n)
+missing = f" Not in here: {absent}." * bool(absent) + missing_note(study, artifacts)
 if found:
     finding(
         f"Calibrated {names[0].replace('_', ' ')} is shown to rise {' and '.join(rose)}. Pretrained encoders are ahead "
         f"in all draws of {ahead}. Draws: {axes.repeats}, encoder seeds: {table['seed'].nunique()}, contexts: at most "
         f"{table['n_contexts'].max()}. These are too few for a law along contexts, and say nothing of other seeds."
+        f"{missing}"
     )
 else:
-    finding("No fold has a metric that can tell null from ceiling: whether responses get better cannot be told.")
+    finding(f"No fold has a metric that tells null from ceiling: whether responses get better cannot be told.{missing}")

@@ -58,11 +58,11 @@ for task, metric, title in scores:
     rows = table[(table["task"] == task) & (table["metric"] == metric)]
     if not (rows["percentage"] > 0).any():
         continue  # missing; 50_collect says why
-    sources[f"size_curves_{metric}"] = rows
-    figures[f"size_curves_{metric}"] = plots.size_curves(
+    sources[f"size_curves_{task}_{metric}"] = rows
+    figures[f"size_curves_{task}_{metric}"] = plots.size_curves(
         table, task=task, metric=metric, title=title, n_test=n_judged(task, artifacts)
     )
-    display(figures[f"size_curves_{metric}"])
+    display(figures[f"size_curves_{task}_{metric}"])
 
 # %% [markdown]
 # ## Predicted responses against corpus size
@@ -99,12 +99,14 @@ if (rows["percentage"] > 0).any():
 # ## Saturation points by the published rule
 
 # %%
-for metric, name in (("micro_f1", "micro F1"), ("macro_f1", "macro F1")):
-    part = points[(points["metric"] == metric) & (points["rule"] == "published")].dropna(axis=1, how="all")
-    title = f"Saturation point by the published rule ({name}, {len(study.seeds)} seeds)"
-    if len(part):
-        sources[f"saturation_{metric}"] = part
-        figures[f"saturation_{metric}"] = saturation_figures.saturation_heatmap(part, title=title)
+n_test = {"heldout_loss": sets.groupby("dataset").size()}
+n_test["perturbation"] = table.groupby("dataset")["n_conditions"].max().dropna().astype(int)
+n_test |= {task: n_judged(task, artifacts) for task in set(points["task"]) - set(n_test)}
+trained = table[(table["percentage"] > 0) & table["sampling"].isin(points["sampling"])]
+for (task, metric), part in points[points["rule"] == "published"].groupby(["task", "metric"], sort=False):
+    name, runs = f"saturation_{task}_{metric}", trained[(trained["task"] == task) & (trained["metric"] == metric)]
+    sources[name] = part.dropna(axis=1, how="all")
+    figures[name] = saturation_figures.saturation_heatmap(part, runs, n_test=n_test[task])
 
 # %% [markdown]
 # ## Saturation points by the error rule
@@ -112,18 +114,13 @@ for metric, name in (("micro_f1", "micro F1"), ("macro_f1", "macro F1")):
 
 # %%
 curve = ["family", "width", "strategy", "task", "dataset", "sampling"]
-for metric, name in (("macro_f1", "macro F1"), ("heldout_loss", "held-out loss over its reference")):
-    part = points[(points["metric"] == metric) & (points["rule"] == "error") & (points["q"] == 0.95)]
-    shares = sizes[(sizes["metric"] == metric) & (sizes["q"] == 0.95)]
-    if part.empty:
-        continue
+near = points[(points["rule"] == "error") & (points["q"] == 0.95)]
+for (task, metric), part in near.groupby(["task", "metric"], sort=False):
+    shares = sizes[(sizes["task"] == task) & (sizes["metric"] == metric) & (sizes["q"] == 0.95)]
+    name = f"saturation_error_{task}_{metric}"
     told = part[[*curve, "percentage", "low", "high", "gain_per_doubling", "gain_low", "gain_high", "resampled"]]
-    sources[f"saturation_error_{metric}"] = shares.merge(told, on=curve, suffixes=("", "_of_point"))
-    n_test = n_judged("classification", artifacts) if metric == "macro_f1" else sets.groupby("dataset").size()
-    title = f"Saturation by the error rule, {name}, q = 0.95"
-    figures[f"saturation_error_{metric}"] = saturation_figures.probability_heatmap(
-        part, shares, title=title, n_test=n_test
-    )
+    sources[name] = shares.merge(told, on=curve, suffixes=("", "_of_point"))
+    figures[name] = saturation_figures.probability_heatmap(part, shares, metric=metric, q=0.95, n_test=n_test[task])
 
 # %% [markdown]
 # ## Scaling laws of the held-out loss

@@ -127,7 +127,7 @@ def test_results_tell_what_each_run_learned_from(results, table):
 
 def test_figures_lie_beside_their_numbers(results):
     names = {path.stem for path in (results / "figures").glob("*.svg")}
-    assert {"size_curves_micro_f1", "heldout_loss", "saturation_micro_f1"} <= names
+    assert {"size_curves_classification_micro_f1", "heldout_loss", "saturation_classification_micro_f1"} <= names
     assert names == {path.stem for path in (results / "figures").glob("*.png")}
     assert names == {path.stem for path in (results / "figures" / "source_data").glob("*.csv")}
 

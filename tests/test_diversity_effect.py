@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from helpers.analysis.diversity_effect import partial_effect
-from helpers.analysis.resampling import corrected_interval, holm, interval, mean_draws, pooled_sd
+from helpers.analysis.resampling import corrected_interval, holm, interval, mean_draws, permutation_p, pooled_sd
 from helpers.analysis.strategy_effect import strategy_effects
 
 SIZES = [1.0, 3.2, 10.0, 32.0]
@@ -239,6 +239,29 @@ def test_absent_columns_and_references_are_named():
         strategy(frame, reference="rndom")
     with pytest.raises(ValueError, match="is empty"):
         partial(frame.iloc[:0])
+
+
+def test_small_p_values_are_told_closely_and_large_ones_soon():
+    asked = []
+
+    def reach(n: int) -> int:
+        asked.append(n)
+        return n // 5000
+
+    assert permutation_p(reach, 45_000) == 6 / 45_001  # one in each of four whole blocks and in a last one of 5,004
+    assert asked == [9999] * 4 + [5004]
+    asked.clear()
+    assert permutation_p(lambda n: reach(n) + 10, 45_000) == 12 / 10_000
+    assert asked == [9999]
+
+
+def test_p_values_of_permutations_are_uniform_where_nothing_is():
+    rng = np.random.default_rng(3)
+    p = []
+    for _ in range(400):
+        chance = rng.uniform()  # of a permutation to reach the estimate, uniform where nothing is there
+        p.append(permutation_p(lambda n, chance=chance: rng.binomial(n, chance), 30_000))
+    assert abs(np.mean(np.array(p) < 0.05) - 0.05) < 0.03
 
 
 def test_holm_by_hand_and_beside_statsmodels():

@@ -430,7 +430,7 @@ def test_figures_show_points_probabilities_and_what_is_missing():
     options = {"metric": "micro_f1", "n_boot": 400}
     points, sizes = saturation_points(results, rule="error", **options), size_probabilities(results, **options)
     n_test = pd.Series({"lung": 1200, "liver": 30})
-    drawn = probability_heatmap(points, sizes, title="title", n_test=n_test)
+    drawn = probability_heatmap(points, sizes, metric="micro_f1", q=0.95, n_test=n_test)
     assert [axes.get_title() for axes in drawn.axes] == ["PCA, random", "PCA 2×, random"]
     told = [f"{100 * share:.0f}" for share in sizes["probability"].dropna()]
     assert sorted(texts(drawn)) == sorted([*told, "no interval"])
@@ -438,16 +438,20 @@ def test_figures_show_points_probabilities_and_what_is_missing():
     title = drawn.get_suptitle()
     assert "1 to 2 seeds" in title
     assert "% of draws of seeds;" in title
-    assert len(gains(points, title="title", n_test=n_test).axes) == 2
+    assert len(gains(points, metric="micro_f1", n_test=n_test).axes) == 2
     published = saturation_points(results, metric="micro_f1", rule="published")
-    assert texts(saturation_heatmap(published, title="title")) == ["1 %", "1 %", "10 %"]
+    drawn = saturation_heatmap(
+        published, results.assign(sampling="random", n_cells=1000 * results["percentage"]), n_test=n_test
+    )
+    assert texts(drawn) == ["1 %", "1 %", "10 %"]
+    assert "micro F1, 1 to 2 seeds, 1,000 to 10,000 cells" in drawn.get_suptitle()
 
 
 def test_figures_without_any_interval():
     results = curve({1: [0.5], 10: [0.9]})
     options = {"metric": "micro_f1"}
     points, sizes = saturation_points(results, rule="error", **options), size_probabilities(results, **options)
-    drawn = probability_heatmap(points, sizes, title="title", n_test=pd.Series({"lung": 5}))
+    drawn = probability_heatmap(points, sizes, metric="micro_f1", q=0.95, n_test=pd.Series({"lung": 5}))
     assert texts(drawn) == ["no interval"]
     assert "% of no draws;" in drawn.get_suptitle()
-    assert len(gains(points, title="title", n_test=pd.Series({"lung": 5})).axes) == 1
+    assert len(gains(points, metric="micro_f1", n_test=pd.Series({"lung": 5})).axes) == 1

@@ -26,9 +26,10 @@ from pathlib import Path
 import yaml
 
 from helpers.design import NO_STRATEGY, DesignError, load_design
+from helpers.executed import lighten, put_finding_on_top
 from helpers.messages import unknown
 from helpers.provenance import environment, find_project, notebook_hash, project_path, read_notebook
-from helpers.reading import FINDING, FINDING_PLACE, PROGRESS_FILE, duration
+from helpers.reading import PROGRESS_FILE, duration
 from helpers.store import StoreError, check_owner, write_text
 from helpers.warm import ADDRESS, ONE_THREAD, STARTER, USAGE
 
@@ -117,7 +118,8 @@ def execute(
     executed, failure, usage = _execute_in_kernel(source, parameters, out.stem, report)
     executed.metadata["cellscale"] = stamp | {"seconds": round(time.monotonic() - start, 2)} | usage
     executed.metadata.get("papermill", {}).update(input_path=stamp["notebook"], output_path=_project_relative(out))
-    _put_finding_on_top(executed)
+    put_finding_on_top(executed)
+    lighten(executed)
     import nbformat
 
     write_text(failed_path if failure else out, nbformat.writes(executed))
@@ -211,14 +213,6 @@ def _alive(process: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def _put_finding_on_top(notebook) -> None:
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    texts = [output["data"]["text/markdown"] for output in outputs if output.get("metadata", {}).get(FINDING)]
-    for cell in notebook.cells:
-        if texts and cell.cell_type == "markdown" and FINDING_PLACE in cell.source:
-            cell.source = cell.source.replace(f"**Finding.** {FINDING_PLACE}", texts[-1])
 
 
 def _project_relative(path: Path) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
-from helpers.analysis.resampling import interval
+from helpers.analysis.resampling import interval, permutation_p
 from helpers.analysis.results import require
 from helpers.analysis.runs import read_runs, told, untestable
 from helpers.messages import unknown
@@ -84,8 +84,12 @@ def partial_effect(
 def _estimate(x, y, sizes, units, rng, n_boot, n_permutations, between) -> dict:
     estimate = _correlation(x, y, sizes)
     slope = estimate * np.sqrt(np.sum(_within(y, sizes) ** 2) / np.sum(_within(x, sizes) ** 2))
-    exchanged = _correlation(x[_rearranged(units, n_permutations, rng, replace=False)], y, sizes)
-    p = (1 + np.sum(np.abs(exchanged) >= abs(estimate) - 1e-9)) / (n_permutations + 1)
+
+    def reach(n: int) -> int:
+        exchanged = _correlation(x[_rearranged(units, n, rng, replace=False)], y, sizes)
+        return int(np.sum(np.abs(exchanged) >= abs(estimate) - 1e-9))
+
+    p = permutation_p(reach, n_permutations)
     reasons = [f"{100 * between:.0f} % of what differs at one size lies between samplings"] if between > 0.5 else []
     low, high = np.nan, np.nan
     if min(map(len, units)) >= FEWEST_RUNS:
@@ -95,7 +99,7 @@ def _estimate(x, y, sizes, units, rng, n_boot, n_permutations, between) -> dict:
         low, high = interval(estimate, draws[np.isfinite(draws)])
     else:
         reasons.append(f"no interval from fewer than {FEWEST_RUNS} runs of a size")
-    effect = {"estimate": float(estimate), "low": low, "high": high, "p": float(p), "slope": float(slope)}
+    effect = {"estimate": float(estimate), "low": low, "high": high, "p": p, "slope": float(slope)}
     return effect | {"testable": True, "reason": "; ".join(reasons)}
 
 

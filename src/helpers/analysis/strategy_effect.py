@@ -6,7 +6,7 @@ from math import comb
 import numpy as np
 import pandas as pd
 
-from helpers.analysis.resampling import interval, mean_draws
+from helpers.analysis.resampling import interval, mean_draws, permutation_p
 from helpers.analysis.results import require
 from helpers.analysis.runs import COLUMNS, read_runs, told, untestable
 from helpers.messages import unknown
@@ -95,14 +95,17 @@ def _by_seed(arms, score) -> list[tuple[np.ndarray, ...]]:
 
 def _exchanged(pairs, estimate, rng, n_permutations) -> tuple[float, float]:
     """p-value of exchanged labels, two-sided, and the least one that these runs allow."""
-    differences = np.zeros(n_permutations)
-    for first, second in pairs:
-        mixed = rng.permuted(np.tile(np.concatenate([first, second]), (n_permutations, 1)), axis=1)
-        differences += mixed[:, len(first) :].mean(axis=1) - mixed[:, : len(first)].mean(axis=1)
-    differences = np.abs(differences) / len(pairs)
-    rounding = 1e-9 * max(differences.max(), abs(estimate))
-    p = (1 + np.sum(differences >= abs(estimate) - rounding)) / (n_permutations + 1)
+
+    def reach(n: int) -> int:
+        differences = np.zeros(n)
+        for first, second in pairs:
+            mixed = rng.permuted(np.tile(np.concatenate([first, second]), (n, 1)), axis=1)
+            differences += mixed[:, len(first) :].mean(axis=1) - mixed[:, : len(first)].mean(axis=1)
+        differences = np.abs(differences) / len(pairs)
+        rounding = 1e-9 * max(differences.max(), abs(estimate))
+        return int(np.sum(differences >= abs(estimate) - rounding))
+
     labellings = np.prod([float(comb(len(first) + len(second), len(first))) for first, second in pairs])
     mirrored = all(len(first) == len(second) for first, second in pairs)
     least = min(1.0, (2 if mirrored else 1) / labellings)
-    return float(max(p, least)), float(least)
+    return max(permutation_p(reach, n_permutations), float(least)), float(least)

@@ -11,12 +11,19 @@ from helpers.plots.style import figure
 from helpers.reading import between
 
 LEAST = 0.05  # probability that is written out
+NAMES = {"micro_f1": "micro F1", "macro_f1": "macro F1", "avg_bio": "AvgBIO", "heldout_loss": "held-out loss"} | {
+    "mean_profile_r": "r of mean responses",
+    "calibrated_specific_r": "calibrated specific r of responses",
+}
 
 
 @figure
-def saturation_heatmap(points: pd.DataFrame, *, title: str) -> Figure:
+def saturation_heatmap(points: pd.DataFrame, runs: pd.DataFrame, *, n_test: pd.Series) -> Figure:
     """Learning saturation points in per cent of the corpus: evaluation sets × (family, strategy), in the
     study's form.
+
+    `points` is what `saturation_points` returns by the published rule for one task and metric, `runs` the results that
+    it was given; `n_test` as in `probability_heatmap`.
     """
     import seaborn as sns  # takes a second, so only the stages that need it wait
 
@@ -24,7 +31,7 @@ def saturation_heatmap(points: pd.DataFrame, *, title: str) -> Figure:
     labels = [style.curve_name(*curve) for curve in named]
     table = points.assign(column=labels).pivot_table(index="dataset", columns="column", values="percentage")
     table = table.reindex(list(dict.fromkeys(points["dataset"])), columns=list(dict.fromkeys(labels)))
-    fig, axes = plt.subplots(figsize=(1.4 + 1.35 * table.shape[1], 1.0 + 0.42 * table.shape[0]))
+    fig, axes = plt.subplots(figsize=(1.9 + 1.35 * table.shape[1], 1.1 + 0.42 * table.shape[0]))
     sns.heatmap(
         np.log10(table),
         annot=table.map(lambda value: f"{value:g} %").to_numpy(),
@@ -37,7 +44,16 @@ def saturation_heatmap(points: pd.DataFrame, *, title: str) -> Figure:
         cbar=False,
         ax=axes,
     )
-    axes.set(xlabel="", ylabel="", title=title)
+    axes.set(xlabel="", ylabel="")
+    seeds = runs.groupby(["family", "width", "sampling", "dataset", "percentage"])["subset_seed"].nunique()
+    score = _score(points, runs["metric"].iloc[0])
+    fig.suptitle(
+        f"Saturation point by the published rule, {score}, {between(seeds, 'd')} seeds, "
+        f"{between(runs['n_cells'], ',.0f')} cells\nthe best of all seeds decides, without interval; of more cells it "
+        "tells nothing",
+        size=8,
+    )
+    axes.set_yticks(axes.get_yticks(), _with_cells(list(table.index), n_test))
     axes.set_xticks(axes.get_xticks(), [label.replace(", ", "\n") for label in table.columns], rotation=0)
     axes.tick_params(length=0)
     axes.tick_params(axis="y", rotation=0)
@@ -45,12 +61,14 @@ def saturation_heatmap(points: pd.DataFrame, *, title: str) -> Figure:
 
 
 @figure
-def probability_heatmap(points: pd.DataFrame, sizes: pd.DataFrame, *, title: str, n_test: pd.Series) -> Figure:
+def probability_heatmap(
+    points: pd.DataFrame, sizes: pd.DataFrame, *, metric: str, q: float, n_test: pd.Series
+) -> Figure:
     """Probability of each size as the saturation point by the error rule, in per cent of the draws.
 
     Models in rows, samplings in columns, a line per evaluation set. `points` is what `saturation_points` returns by the
-    error rule for one metric and q, `sizes` what `size_probabilities` returns; `n_test` holds the number of test cells
-    of each set, by its name.
+    error rule for one task, `metric` and `q`, `sizes` what `size_probabilities` returns; `n_test` holds the number of
+    test cells, for responses conditions, of each set by its name.
     """
     models = list(dict.fromkeys(zip(sizes["family"], sizes["width"], strict=True)))
     samplings, names = list(dict.fromkeys(sizes["sampling"])), list(dict.fromkeys(sizes["dataset"]))
@@ -81,7 +99,7 @@ def probability_heatmap(points: pd.DataFrame, sizes: pd.DataFrame, *, title: str
         f"{between(points['n_seeds'], 'd')} seeds{f', {between(cells, ",.0f")} cells' if len(cells) else ''}; "
         "a curve at its largest size has not saturated within the range, beyond which nothing is known"
     )
-    fig.suptitle(f"{title}\n{told}", size=8)
+    fig.suptitle(f"Saturation by the error rule, {_score(points, metric)}, q = {q:g}\n{told}", size=8)
     return fig
 
 
@@ -107,7 +125,7 @@ def _draw_probabilities(
 
 
 @figure
-def gains(points: pd.DataFrame, *, title: str, n_test: pd.Series) -> Figure:
+def gains(points: pd.DataFrame, *, metric: str, n_test: pd.Series) -> Figure:
     """Fall of the error for twice the cells between the two largest sizes, with 90 % intervals, a panel per model.
 
     `points` is what `saturation_points` returns by the error rule for one metric; `n_test` as in `probability_heatmap`.
@@ -132,8 +150,13 @@ def gains(points: pd.DataFrame, *, title: str, n_test: pd.Series) -> Figure:
     panels[0][0].invert_yaxis()
     seeds = f"{between(points['n_seeds'], 'd')} seeds; 90 % intervals from {_drawn(points)}"
     style.shared_legend(fig, panels[0], ncols=4, title=seeds)
-    fig.suptitle(title, size=8.5)
+    fig.suptitle(f"Gain per doubling at the largest size, {_score(points, metric)}", size=8.5)
     return fig
+
+
+def _score(points: pd.DataFrame, metric: str) -> str:
+    heads = points["task"].iloc[0] == "finetuning"
+    return NAMES.get(metric, metric) + (" of a taught head" if heads else "")
 
 
 def _with_cells(names: list[str], n_test: pd.Series) -> list[str]:
