@@ -197,7 +197,7 @@ if found:
     finding(
         f"Calibrated {names[0].replace('_', ' ')} is shown to rise {' and '.join(rose)}. Pretrained encoders are ahead "
         f"in all draws of {ahead}. Draws: {axes.repeats}, encoder seeds: {table['seed'].nunique()}, contexts: at most "
-        f"{table['n_contexts'].max()}. These are too few for a law along contexts, and say nothing of other seeds."
+        f"{table['n_contexts'].max()}. They are few, and say nothing of other treatments, contexts or seeds."
         f"{missing}"
     )
 else:
