@@ -18,7 +18,7 @@ NAMES = {"micro_f1": "micro F1", "macro_f1": "macro F1", "avg_bio": "AvgBIO", "h
 
 
 @figure
-def saturation_heatmap(points: pd.DataFrame, runs: pd.DataFrame, *, n_test: pd.Series) -> Figure:
+def saturation_heatmap(points: pd.DataFrame, runs: pd.DataFrame, *, n_test: pd.Series | None) -> Figure:
     """Learning saturation points in per cent of the corpus: evaluation sets × (family, strategy), in the
     study's form.
 
@@ -68,7 +68,7 @@ def probability_heatmap(
 
     Models in rows, samplings in columns, a line per evaluation set. `points` is what `saturation_points` returns by the
     error rule for one task, `metric` and `q`, `sizes` what `size_probabilities` returns; `n_test` holds the number of
-    test cells, for responses conditions, of each set by its name.
+    test cells, for responses conditions, of each set by its name; None where it is not known.
     """
     models = list(dict.fromkeys(zip(sizes["family"], sizes["width"], strict=True)))
     samplings, names = list(dict.fromkeys(sizes["sampling"])), list(dict.fromkeys(sizes["dataset"]))
@@ -125,7 +125,7 @@ def _draw_probabilities(
 
 
 @figure
-def gains(points: pd.DataFrame, *, metric: str, n_test: pd.Series) -> Figure:
+def gains(points: pd.DataFrame, *, metric: str, n_test: pd.Series | None) -> Figure:
     """Fall of the error for twice the cells between the two largest sizes, with 90 % intervals, a panel per model.
 
     `points` is what `saturation_points` returns by the error rule for one metric; `n_test` as in `probability_heatmap`.
@@ -159,8 +159,8 @@ def _score(points: pd.DataFrame, metric: str) -> str:
     return NAMES.get(metric, metric) + (" of a taught head" if heads else "")
 
 
-def _with_cells(names: list[str], n_test: pd.Series) -> list[str]:
-    return [f"{name} (n = {n_test[name]:,})" for name in names]
+def _with_cells(names: list[str], n_test: pd.Series | None) -> list[str]:
+    return names if n_test is None else [f"{name} (n = {n_test[name]:,})" for name in names]
 
 
 def _drawn(points: pd.DataFrame) -> str:
