@@ -16,5 +16,8 @@ def test_sizes_are_those_that_the_models_tell(family, preset, width):
     model = create(family, n_genes=3000, preset=preset, width=width)
     assert size.parameters == model.n_parameters["total"]
     if family != "pca":
-        model.module, model._lengths = model._blank_module(), np.array([min(size.settings.max_tokens, 3000)]) if family == "geneformer" else None
+        model.module, model._lengths = (
+            model._blank_module(),
+            np.array([min(size.settings.max_tokens, 3000)]) if family == "geneformer" else None,
+        )
         assert size.flops == pytest.approx(model._flops_per_view(), rel=1e-12)

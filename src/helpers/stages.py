@@ -2,16 +2,23 @@
 how long it takes.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from helpers import failures, store, subset
 from helpers.corpus import source_hash
 from helpers.design import NO_STRATEGY, UNTRAINED, Design, Run
 from helpers.design_evaluations import TASKS
-from helpers.estimate import axes_seconds, judging_seconds, stage_seconds
 from helpers.evaluate.baselines import BASELINES as BASELINES_OF
 from helpers.provenance import digest, display_hash
+from helpers.work import Work, work
+
+if TYPE_CHECKING:
+    from helpers.corpus.extent import Extent
+    from helpers.costs import Costs
 
 SIZES = ("percentages", "seeds", "seeds_by_size")
 # The parts of a design that each stage reads; a change elsewhere does not run it again.
@@ -193,16 +200,14 @@ def stamp(design: Design, piece: Piece) -> str:
     return digest({"code": display_hash(piece.stage, modules), "reads": reads, "parameters": piece.parameters})
 
 
-def seconds(design: Design, piece: Piece, n_corpus: int) -> float:
-    """Rough time of a piece on one core, to tell how much is left."""
-    if piece.stage == "20_pretrain":
-        return stage_seconds(design, n_corpus, piece.family, piece.strategy)
-    if piece.stage in TASKS and piece.family in design.families:
-        return 5 + judging_seconds(design, TASKS[piece.stage], _runs(design, piece))
-    if piece.strategy == NO_STRATEGY:
-        return 40.0
-    if piece.stage in ("60_saturation", "61_scaling_laws"):  # grow with the curves
-        return 5 + 0.3 * len(pieces(design))
-    if piece.stage == "63_response_axes":
-        return 25 + axes_seconds(design)
-    return 15.0 if piece.stage in ("00_corpus", "05_split", "90_figures") else 8.0
+def runs_of(design: Design, piece: Piece) -> list[Run]:
+    """What a piece is made for: subsets, or models; no run for baselines and stages of the whole design."""
+    if piece.stage == "10_subset":
+        return design.subsets(piece.strategy)
+    runs = _runs(design, piece) if piece.family in design.families else []
+    return [run for run in runs if piece.stage not in TASKS or design.judges(TASKS[piece.stage], run)]
+
+
+def work_of(design: Design, piece: Piece, extent: Extent, costs: Costs | None = None) -> Work:
+    """What a piece costs at most, from measured costs."""
+    return work(design, piece, runs_of(design, piece), extent, costs)

@@ -1,19 +1,17 @@
 import fcntl
-import json
 import logging
 import os
 import sys
-import time
 
 from snakemake.logging import logger
-from snakemake_interface_logger_plugins.common import LogEvent
 
-from helpers import store, warm
+from helpers import status, store, warm
 from helpers.corpus import read_source_obs
+from helpers.corpus.extent import extent
 from helpers.design_evaluations import TASKS
-from helpers.reading import duration
+from helpers.progress import Progress
 from helpers.split import check_design
-from helpers.stages import repair, seconds, stamp, upstream
+from helpers.stages import repair, stamp, upstream, work_of
 
 
 def executed(name):
@@ -31,42 +29,9 @@ def options(wildcards):
     return " ".join(f"-p {key} {value}" for key, value in PIECES[wildcards.name].parameters.items())
 
 
-WORK = ("models", "embeddings", "evaluations")
-
-
-class Progress(logging.Handler):
-    """One line for each notebook that is done: how many of how many, time since the start, about how long is left."""
-
-    def __init__(self, n_corpus):
-        super().__init__()
-        self.n_corpus, self.start, self.weights, self.done = n_corpus, time.monotonic(), {}, set()
-
-    def emit(self, record):
-        event = getattr(record, "event", None)
-        if event == LogEvent.JOB_INFO and not self.weights:
-            self.weights = {
-                job.jobid: seconds(STUDY, PIECES[job.wildcards.name], self.n_corpus)
-                for job in workflow.dag.needrun_jobs()
-                if job.rule.name == "notebook"
-            }
-        elif event == LogEvent.JOB_FINISHED and record.job_id in self.weights:
-            self.done.add(record.job_id)
-            elapsed = time.monotonic() - self.start
-            total, done = sum(self.weights.values()), sum(self.weights[job] for job in self.done)
-            # Core-seconds a second: what the machine has at first, more and more what was seen.
-            rate = (done * (done / elapsed) + (total - done) * workflow.cores) / total
-            left = f", about {duration((total - done) / rate)} left" if done < total else ""
-            sys.stderr.write(f"[{len(self.done)} of {len(self.weights)} notebooks, {duration(elapsed)}{left}]\n")
-
-
-def useful_seconds(since):
-    """Seconds spent inside training, embedding and metrics for the artifacts written after `since`."""
-    records = [path for kind in WORK for path in Path(RESULTS, kind).rglob(".*.record.json")]
-    return sum(json.loads(path.read_text())["seconds"] for path in records if path.stat().st_mtime >= since)
-
-
 if workflow.is_main_process and not workflow.output_settings.dryrun:
-    n_corpus = check_design(STUDY, read_source_obs(STUDY))
+    CELLS = read_source_obs(STUDY)
+    check_design(STUDY, CELLS)
     store.check_owner(STUDY, Path(RESULTS))
     Path(RESULTS).mkdir(parents=True, exist_ok=True)
     LOCK = open(Path(RESULTS, ".lock"), "w")  # held as long as this process lives
@@ -79,20 +44,29 @@ if workflow.is_main_process and not workflow.output_settings.dryrun:
         sys.stderr.write(line + "\n")
     for handler in logger.handlers:
         handler.addFilter(lambda record: record.levelno >= logging.WARNING)
-    logger.addHandler(Progress(n_corpus))
-    os.environ["CELLSCALE_PARENT"] = str(os.getpid())
-    START = time.time()
+    status.mark_gone(Path(RESULTS))
+    EXTENT = extent(STUDY, CELLS)
+    EXPECTED = {name: work_of(STUDY, piece, EXTENT).seconds for name, piece in PIECES.items()}
+    PROGRESS = Progress(STUDY, DESIGN, Path(RESULTS), PIECES, EXPECTED, workflow.cores)
+    logger.addHandler(PROGRESS)
+    os.environ |= {"CELLSCALE_PARENT": str(os.getpid()), status.ROOT: str(Path(RESULTS).resolve())}
 
 
 onstart:
     address = warm.start_server()
     if address:
         os.environ[warm.ADDRESS] = address
+    store.claim(STUDY, Path(RESULTS))  # the status lies there before the first artifact
+    jobs = {job: job.wildcards.name for job in workflow.dag.needrun_jobs() if job.rule.name == "notebook"}
+    needs = {
+        name: [jobs[one] for one in workflow.dag.dependencies[job] if one in jobs] for job, name in jobs.items()
+    }
+    PROGRESS.begin({job.jobid: name for job, name in jobs.items()}, needs)
 
 
 onsuccess:
-    spent = (time.time() - START) * workflow.cores
-    share = 100 * useful_seconds(START) / spent
-    sys.stderr.write(
-        f"{share:.0f} % of wall time × cores went into training, embedding and metrics; the rest is overhead\n"
-    )
+    PROGRESS.end("finished")
+
+
+onerror:
+    PROGRESS.end("failed")
