@@ -56,7 +56,7 @@ def corpus_seconds(n_cells: int, n_genes: int) -> dict[str, float]:
     told, drawn, rng = {}, N_DRAWN if n_genes > 2_000 else 10_000, np.random.default_rng(0)
     cells = costs_models.cells(n_cells, n_genes)
     cells.obs["batch"] = [f"{name}{i % 2}" for i, name in enumerate(cells.obs["batch"])]
-    told["values"] = cells.X.nnz / n_cells
+    told["nonzeros"] = cells.X.nnz / n_cells
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         cells.write_h5ad(folder / "cells.h5ad")

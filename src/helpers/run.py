@@ -201,8 +201,6 @@ def _watch(progress: Path, label: str, report: Callable[[str], None], done: thre
     parent, last, reported = int(os.environ.get(PARENT, 0)), "", time.monotonic()
     while not done.wait(0.5):
         if parent and not status.alive(parent):
-            if status.ROOT in os.environ:
-                status.mark_gone(Path(os.environ[status.ROOT]))
             os.kill(os.getpid(), signal.SIGTERM)
             return
         text = progress.read_text() if progress.exists() else ""

@@ -16,14 +16,14 @@ import yaml
 from helpers.store import write_text
 
 FILE = "status"
-ROOT = "CELLSCALE_STATUS"  # environment variable: results folder, by which a notebook tells that its workflow is gone
+ROOT = "CELLSCALE_STATUS"  # environment variable: results folder, for whoever outlives the workflow
 SILENT = 60  # seconds without an update after which a process on another machine may be gone
 
 
 def write(root: Path, told: dict) -> None:
     """Write the status, with the time and the process."""
     own = {"updated": now(), "process": os.getpid(), "host": platform.node()}
-    write_text(root / FILE, yaml.safe_dump(told | own, sort_keys=False, allow_unicode=True, width=10_000))
+    _write(root, told | own)
 
 
 def read(root: Path) -> dict | None:
@@ -42,11 +42,17 @@ def read(root: Path) -> dict | None:
     return told | ({"remark": remark} if silent > SILENT else {})
 
 
-def mark_gone(root: Path) -> None:
-    """Write down that the process of a status is gone, if it is and the status says that it runs."""
+def mark_gone(root: Path, process: int | None = None) -> None:
+    """Write down that a workflow is gone, if its status says that it runs; for whoever knows that, or that `process` is
+    gone.
+    """
     told = read(root)
-    if told is not None and told["state"] == "gone":
-        write_text(root / FILE, yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=10_000))
+    if told is not None and told["state"] in ("running", "gone") and process in (None, told["process"]):
+        _write(root, told | {"state": "gone"})
+
+
+def _write(root: Path, told: dict) -> None:
+    write_text(root / FILE, yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=10_000))
 
 
 def alive(process: int) -> bool:

@@ -266,7 +266,7 @@ def _fit_seconds(costs: Costs, family: str) -> float:
 
 
 def _seconds_per_cell(costs: Costs, what: str, extent: Extent) -> float:
-    return costs.corpus[what] * extent.nonzeros / costs.corpus["values"]
+    return costs.corpus[what] * extent.nonzeros / costs.corpus["nonzeros"]
 
 
 def _times(one: Work, n: int) -> Work:

@@ -45,9 +45,10 @@ if workflow.is_main_process and not workflow.output_settings.dryrun:
     for handler in logger.handlers:
         handler.addFilter(lambda record: record.levelno >= logging.WARNING)
     status.mark_gone(Path(RESULTS))
+    cores = workflow.cores if workflow.local_exec else None
     EXTENT = extent(STUDY, CELLS)
     EXPECTED = {name: work_of(STUDY, piece, EXTENT).seconds for name, piece in PIECES.items()}
-    PROGRESS = Progress(STUDY, DESIGN, Path(RESULTS), PIECES, EXPECTED, workflow.cores)
+    PROGRESS = Progress(STUDY, DESIGN, Path(RESULTS), PIECES, EXPECTED, cores)
     logger.addHandler(PROGRESS)
     os.environ |= {"CELLSCALE_PARENT": str(os.getpid()), status.ROOT: str(Path(RESULTS).resolve())}
 
@@ -57,11 +58,11 @@ onstart:
     if address:
         os.environ[warm.ADDRESS] = address
     store.claim(STUDY, Path(RESULTS))  # the status lies there before the first artifact
-    jobs = {job: job.wildcards.name for job in workflow.dag.needrun_jobs() if job.rule.name == "notebook"}
-    needs = {
+    jobs = {job: job.wildcards.name for job in workflow.dag.needrun_jobs() if "name" in job.wildcards.keys()}
+    read = {
         name: [jobs[one] for one in workflow.dag.dependencies[job] if one in jobs] for job, name in jobs.items()
     }
-    PROGRESS.begin({job.jobid: name for job, name in jobs.items()}, needs)
+    PROGRESS.begin({job.jobid: name for job, name in jobs.items()}, read)
 
 
 onsuccess:
