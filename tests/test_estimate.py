@@ -47,6 +47,7 @@ def made_up() -> Costs:
     judging = [
         *({"task": "classification", "cells": n, "seconds": (n / 1000) ** 1.5} for n in (1000, 4000)),
         *({"task": "finetuning", "cells": n, "seconds": 2.0} for n in (1000, 4000)),
+        {"task": "full", "cells": 400, "epochs": 3.0},
         {"task": "perturbation", "cells": 900, "genes": 2000, "seconds": 0.1},
     ]
     corpus = {"nonzeros": 50.0, "read": 1e-4, "split": 1e-4, "components": 1e-4, "vendi": 1e-3, "draw": 1e-6}
@@ -163,6 +164,17 @@ def test_judging_costs_cells_heads_and_what_is_selected(write_design, small_desi
     assert told.disk == pytest.approx(100e3 + 4 * 100 * 8)
     told = work_of(design, Piece("31_finetune", *chunk), CELLS, made_up())
     assert told.seconds == pytest.approx(own + 2 * 2 * 2 * 2.0)  # seed 0 at two sizes, two heads, two sets, 2 s
+
+
+def test_fine_tuning_with_the_encoder_costs_its_passes_for_selected_runs(write_design, small_design):
+    small_design["families"] = {"ssl": {"preset": "demo"}}
+    judging = small_design["evaluations"] | {"finetuning": {"few_shot": [], "full": {"seeds": [1]}}}
+    design, costs = load_design(write_design(small_design | {"evaluations": judging})), made_up()
+    told = work_of(design, Piece("31_finetune", "ssl", 1.0, "random"), CELLS, costs)
+    size, views = sized("demo", 500), 2 * 3.0 * 50  # two runs, three epochs, half of 100 cells
+    passes = views * (costs.seconds("ssl", "train", size) + 2 * costs.seconds("ssl", "embed", size))
+    assert told.on_gpu == pytest.approx(passes)
+    assert told.seconds == pytest.approx(passes + 3 + 0.5 * curves(design) + 1 + 4 * 2 * 2.0)
 
 
 def test_curves_conditions_and_axes_are_counted(write_design, demo):

@@ -67,6 +67,11 @@ class Costs:
         """Seconds to fit PCA: by the gene covariance where there are few genes, else by passes over the cells."""
         return float(self._pca_parts(_many(n_genes)) @ _pca_features(n_cells, n_genes))
 
+    def fit(self, family: str) -> float:
+        """Seconds that a training takes beside its steps and validations."""
+        rows = [row["fit"] for row in self.models if row["family"] == family and PER_VIEW in row]
+        return sum(rows) / len(rows) if rows else 0.0
+
     def batches(self, family: str) -> float:
         """Memory of a training step in batches of dense float32: what its largest measured batch needed."""
         rows = [row for row in self.models if row["family"] == family and PER_VIEW in row]

@@ -18,6 +18,7 @@ from helpers.model_size import ModelSize, model_size
 
 if TYPE_CHECKING:
     from helpers.corpus.extent import Extent
+    from helpers.design_evaluations import Selection
     from helpers.stages import Piece
 
 GPU_PEAK = 312e12  # FLOPs a second: NVIDIA A100, dense bfloat16, by its data sheet
@@ -59,11 +60,11 @@ def work(design: Design, piece: Piece, runs: Sequence[Run], extent: Extent, cost
 
     It is what there is at most: trainings may stop early, and what is fresh is not made again.
     """
-    costs = costs or measured()
-    known = costs.notebooks[kind_of(piece)]
+    asked = _Asked(design, piece, runs, extent, costs or measured())
+    known = asked.costs.notebooks[kind_of(piece)]
     once = known["per_curve"] * curves(design) + known["per_judged"] * extent.n_judged
     own = Work(known["seconds"] + once, disk=NOTEBOOK_BYTES, memory=known["memory_mb"] * 1e6)
-    return own + OF_STAGE.get(piece.stage, _nothing)(design, piece, runs, extent, costs)
+    return own + (OF_STAGE[piece.stage](asked) if piece.stage in OF_STAGE else Work())
 
 
 def kind_of(piece: Piece) -> str:
@@ -78,142 +79,6 @@ def curves(design: Design) -> int:
     return models * len(drawn) * sum(len(design.datasets(task)) for task in TASKS.values() if design.evaluates(task))
 
 
-def _nothing(*_: object) -> Work:
-    return Work()
-
-
-def _corpus(design: Design, piece: Piece, runs: Sequence[Run], extent: Extent, costs: Costs) -> Work:
-    cells = extent.corpus + extent.validation + extent.n_judged
-    held = cells * extent.nonzeros * VALUE_BYTES
-    seconds = cells * _seconds_per_cell(costs, "read" if piece.stage == "00_corpus" else "split", extent)
-    return Work(seconds, disk=held if piece.stage == "00_corpus" else 0.0, memory=COPIES * held)
-
-
-def _subset(design: Design, piece: Piece, runs: Sequence[Run], extent: Extent, costs: Costs) -> Work:
-    cells = extent.corpus
-    seconds, memory = len(runs) * cells * costs.corpus["draw"], cells * OBS_BYTES
-    if design.sampling(piece.strategy).strategy == "geometric_sketching":
-        seconds += cells * _seconds_per_cell(costs, "components", extent)
-        seconds += len(runs) * cells * math.log(cells) * costs.corpus["sketch"]
-        memory += COPIES * cells * extent.nonzeros * VALUE_BYTES
-    drawn = sum(n_cells(run.percentage, cells) for run in runs)
-    return Work(seconds, disk=drawn * costs.corpus["position_bytes"], memory=memory)
-
-
-def _diversity(design: Design, piece: Piece, runs: Sequence[Run], extent: Extent, costs: Costs) -> Work:
-    subsets = [run for name in design.strategies for run in design.subsets(name)]
-    drawn = sum(n_cells(run.percentage, extent.corpus) for run in subsets)
-    held = COPIES * extent.corpus * extent.nonzeros * VALUE_BYTES
-    return Work(drawn * _seconds_per_cell(costs, "vendi", extent), memory=held)
-
-
-def _pretrain(design: Design, piece: Piece, runs: Sequence[Run], extent: Extent, costs: Costs) -> Work:
-    family, size, budget = *_model(design, piece, extent), design.budget_of(piece.family)
-    trained = piece.strategy != UNTRAINED
-    held = COPIES * extent.corpus * extent.nonzeros * VALUE_BYTES
-    parameters = size.parameters if size else UNKNOWN["parameters"]
-    total = Work(memory=held, disk=len(runs) * 4 * parameters)
-    if family == "pca":
-        cells = [n_cells(run.percentage, extent.corpus) for run in runs if trained]
-        return total + Work(sum(costs.pca(n, extent.genes) for n in cells))
-    settings, each = size.settings if size else None, []
-    for run in runs:
-        learned = n_cells(run.percentage, extent.corpus)
-        views = budget.amount * (learned if budget.kind == "epochs" else 1) if trained else 0
-        steps = math.ceil(views / getattr(settings, "batch_size", 1))
-        validated = extent.validation * (1 + min(steps, getattr(settings, "validations", 0)))
-        times = max(1, len(getattr(settings, "lr_sweep", [])))
-        each.append(
-            _passes(family, size, costs, "train", times * views) + _passes(family, size, costs, "loss", validated)
-        )
-        each.append(Work(_fit_seconds(costs, family), disk=steps * STEP_BYTES))
-    return total + sum(each, Work()) + Work(memory=step_memory(family, size, costs) if size else 0.0)
-
-
-def step_memory(family: str, size: ModelSize, costs: Costs) -> float:
-    """Bytes that a training needs beside the cells: what a step makes of its batch, and the weights."""
-    batch = 4 * size.batch_values * size.settings.batch_size
-    return batch * costs.batches(family) + WEIGHT_BYTES * size.parameters
-
-
-def _embed(design: Design, piece: Piece, runs: Sequence[Run], extent: Extent, costs: Costs) -> Work:
-    family, size = _model(design, piece, extent)
-    one = _passes(family, size, costs, "embed", extent.n_judged)
-    first = costs.notebooks[piece.stage]["first"] * design.is_first(piece.family, piece.width, piece.strategy)
-    n_latent = size.n_latent if size else UNKNOWN["n_latent"]
-    return _times(one, len(runs)) + Work(first, disk=4 * len(runs) * extent.n_judged * n_latent) + _judging(extent)
-
-
-def _heldout_loss(design: Design, piece: Piece, runs: Sequence[Run], extent: Extent, costs: Costs) -> Work:
-    family, size = _model(design, piece, extent)
-    one = _passes(family, size, costs, "loss", extent.n_judged)
-    if piece.strategy != UNTRAINED:
-        return _times(one, len(runs)) + _written(piece, runs, extent, costs) + _judging(extent)
-    cells = extent.corpus + extent.n_judged
-    once = Work(
-        cells * _per_cell(family, size, costs, "controls"), memory=COPIES * cells * extent.nonzeros * VALUE_BYTES
-    )
-    return _times(one, len(runs)) + once + _written(piece, runs, extent, costs)
-
-
-def _classify(design: Design, piece: Piece, runs: Sequence[Run], extent: Extent, costs: Costs) -> Work:
-    task = design.evaluations.classification
-    sets = [
-        *extent.judged.values(),
-        *(extent.judged[one.train] + extent.judged[one.test] for one in task.transfer.values()),
-    ]
-    one = sum(costs.judged("classification", n) for n in sets)
-    return Work(len(runs) * one) + _written(piece, runs, extent, costs) + _judging(extent)
-
-
-def _finetune(design: Design, piece: Piece, runs: Sequence[Run], extent: Extent, costs: Costs) -> Work:
-    task, sets = design.evaluations.finetuning, extent.judged.values()
-    heads = 1 + len(task.few_shot)
-    seconds = len(runs) * heads * sum(costs.judged("finetuning", n) for n in sets)
-    tuned = sum(task.full is not None and task.full.holds(run) for run in runs)
-    total = Work(seconds) + _written(piece, runs, extent, costs) + _judging(extent)
-    if not tuned:
-        return total
-    family, size = _model(design, piece, extent)
-    views = tuned * heads * costs.of("full", "epochs") * extent.n_judged / 2
-    return total + _passes(family, size, costs, "train", views) + _passes(family, size, costs, "embed", 2 * views)
-
-
-def _integrate(design: Design, piece: Piece, runs: Sequence[Run], extent: Extent, costs: Costs) -> Work:
-    task = design.evaluations.integration
-    sets = {name: sum(extent.judged[one] for one in entry.sets) for name, entry in task.sets.items()}
-    seconds = len(runs) * sum(costs.judged("integration", n) for n in sets.values())
-    slow = sum(task.scib_metrics is not None and task.scib_metrics.holds(run) for run in runs)
-    mixing = [n for name, n in sets.items() if task.sets[name].mixing == "wanted"]
-    seconds += slow * sum(costs.judged("scib_metrics", n) for n in mixing)
-    seconds += (slow > 0) * len(mixing) * costs.of("scib_metrics_compiled", "seconds")
-    return Work(seconds) + _written(piece, runs, extent, costs) + _judging(extent)
-
-
-def _perturb(design: Design, piece: Piece, runs: Sequence[Run], extent: Extent, costs: Costs) -> Work:
-    task, scale = design.evaluations.perturbation, extent.all_genes / costs.of("perturbation", "genes")
-    folds = conditions(design)
-    once = costs.of("perturbation_prepared" if piece.strategy == NO_STRATEGY else "perturbation_read", "seconds")
-    slow = sum(task.mlp is not None and task.mlp.holds(run) for run in runs)
-    each = sum(map(len, folds)) * (once + len(runs) * costs.of("perturbation", "seconds"))
-    seconds = scale * (each + slow * len(folds) * costs.of("mlp", "seconds"))
-    return Work(seconds) + _written(piece, runs, extent, costs) + _judging(extent)
-
-
-def _axes(design: Design, piece: Piece, runs: Sequence[Run], extent: Extent, costs: Costs) -> Work:
-    once = sum(map(len, conditions(design))) * costs.of("perturbation_read", "seconds")
-    return Work(once + axis_heads(design) * costs.of("axes", "seconds"))
-
-
-def axis_heads(design: Design) -> int:
-    """Heads that are taught and judged along the axes of the response: each encoder's, `own_pca`'s and the mean's, on
-    each draw and held-out condition.
-    """
-    axes = design.evaluations.response_axes
-    draws = axes.repeats * (len(axes.treated) + len(axes.contexts))
-    return (2 + sum(map(axes.runs.holds, design.runs()))) * draws * len(conditions(design))
-
-
 def conditions(design: Design) -> list[list[str]]:
     """The conditions that responses are judged in, those that are held out together in one list."""
     task = design.evaluations.perturbation
@@ -222,62 +87,189 @@ def conditions(design: Design) -> list[list[str]]:
     return [where[task.context] for where in own.values()] + [[one] for held_out in of_files for one in held_out]
 
 
-OF_STAGE: dict[str, Callable[..., Work]] = {
-    "00_corpus": _corpus,
-    "05_split": _corpus,
-    "10_subset": _subset,
-    "15_diversity": _diversity,
-    "20_pretrain": _pretrain,
-    "25_embed": _embed,
-    "30_classify": _classify,
-    "31_finetune": _finetune,
-    "32_integrate": _integrate,
-    "33_perturb": _perturb,
-    "34_heldout_loss": _heldout_loss,
-    "63_response_axes": _axes,
+def axis_heads(design: Design) -> int:
+    """Heads that are taught and judged along the axes of the response: each encoder's, `own_pca`'s and the mean's, on
+    each draw and for what is held out together.
+    """
+    axes = design.evaluations.response_axes
+    draws = axes.repeats * (len(axes.treated) + len(axes.contexts))
+    return (2 + sum(map(axes.runs.holds, design.runs()))) * draws * len(conditions(design))
+
+
+def step_memory(family: str, size: ModelSize, costs: Costs) -> float:
+    """Bytes that a training needs beside the cells: what a step makes of its batch, and the weights."""
+    batch = 4 * size.batch_values * size.settings.batch_size
+    return batch * costs.batches(family) + WEIGHT_BYTES * size.parameters
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A piece of a design; a method for each stage tells what its notebook costs beside its own part."""
+
+    design: Design
+    piece: Piece
+    runs: Sequence[Run]
+    extent: Extent
+    costs: Costs
+
+    def read(self) -> Work:
+        return Work(self.corpus_seconds("read", self.cells), disk=self.held(self.cells), memory=self.copies(self.cells))
+
+    def split(self) -> Work:
+        return Work(self.corpus_seconds("split", self.cells), memory=self.copies(self.cells))
+
+    def draw(self) -> Work:
+        cells, draws = self.extent.corpus, len(self.runs)
+        drawn = sum(n_cells(run.percentage, cells) for run in self.runs)
+        labels = Work(disk=drawn * self.costs.corpus["position_bytes"], memory=cells * OBS_BYTES)
+        if self.design.sampling(self.piece.strategy).strategy != "geometric_sketching":
+            return labels + Work(draws * cells * self.costs.corpus["draw"])
+        sketches = draws * cells * math.log(cells) * self.costs.corpus["sketch"]
+        return labels + Work(self.corpus_seconds("components", cells) + sketches, memory=self.copies(cells))
+
+    def diversity(self) -> Work:
+        subsets = [run for name in self.design.strategies for run in self.design.subsets(name)]
+        drawn = sum(n_cells(run.percentage, self.extent.corpus) for run in subsets)
+        return Work(self.corpus_seconds("vendi", drawn), memory=self.copies(self.extent.corpus))
+
+    def train(self) -> Work:
+        size, trained = self.size, self.piece.strategy != UNTRAINED
+        weights = 4 * (size.parameters if size else UNKNOWN["parameters"])
+        total = Work(disk=len(self.runs) * weights, memory=self.copies(self.extent.corpus))
+        learned = [n_cells(run.percentage, self.extent.corpus) for run in self.runs]
+        if self.family == "pca":
+            return total + Work(trained * sum(self.costs.pca(n, self.extent.genes) for n in learned))
+        budget = self.design.budget_of(self.piece.family)
+        for n in learned:
+            total += self.training(trained * budget.amount * (n if budget.kind == "epochs" else 1))
+        return total + Work(memory=step_memory(self.family, size, self.costs) if size else 0.0)
+
+    def training(self, views: int) -> Work:
+        """One training of a family that takes steps, with its validations."""
+        if self.size is None:
+            return self.passes("train", views)
+        settings = self.size.settings
+        steps = math.ceil(views / settings.batch_size)
+        validated = self.extent.validation * (1 + min(steps, settings.validations))
+        beside = Work(self.costs.fit(self.family), disk=steps * STEP_BYTES)
+        return self.passes("train", views * max(1, len(settings.lr_sweep))) + self.passes("loss", validated) + beside
+
+    def embed(self) -> Work:
+        n_embedded, first = len(self.runs) * self.extent.n_judged, self.costs.notebooks[self.piece.stage]["first"]
+        numbers = n_embedded * (self.size.n_latent if self.size else UNKNOWN["n_latent"])
+        drawn = Work(first * self.design.is_first(self.piece.family, self.piece.width, self.piece.strategy))
+        return self.passes("embed", n_embedded) + drawn + self.judging + Work(disk=4 * numbers)
+
+    def classify(self) -> Work:
+        transfer = self.design.evaluations.classification.transfer.values()
+        both = [self.extent.judged[one.train] + self.extent.judged[one.test] for one in transfer]
+        sets = [*self.extent.judged.values(), *both]
+        return self.scored(len(self.runs) * sum(self.costs.judged("classification", n) for n in sets))
+
+    def finetune(self) -> Work:
+        task = self.design.evaluations.finetuning
+        heads = 1 + len(task.few_shot)
+        of_one = heads * sum(self.costs.judged("finetuning", n) for n in self.extent.judged.values())
+        told, tuned = self.scored(len(self.runs) * of_one), self.selected(task.full)
+        if not tuned:
+            return told
+        views = tuned * heads * self.costs.of("full", "epochs") * self.extent.n_judged / 2
+        return told + self.passes("train", views) + self.passes("embed", 2 * views)
+
+    def integrate(self) -> Work:
+        task = self.design.evaluations.integration
+        sets = {name: sum(self.extent.judged[one] for one in entry.sets) for name, entry in task.sets.items()}
+        seconds = len(self.runs) * sum(self.costs.judged("integration", n) for n in sets.values())
+        if slow := self.selected(task.scib_metrics):
+            mixing = [n for name, n in sets.items() if task.sets[name].mixing == "wanted"]
+            compiled = len(mixing) * self.costs.of("scib_metrics_compiled", "seconds")
+            seconds += compiled + slow * sum(self.costs.judged("scib_metrics", n) for n in mixing)
+        return self.scored(seconds)
+
+    def respond(self) -> Work:
+        folds, scale = conditions(self.design), self.extent.all_genes / self.costs.of("perturbation", "genes")
+        known = "perturbation_prepared" if self.piece.strategy == NO_STRATEGY else "perturbation_read"
+        each = self.costs.of(known, "seconds") + len(self.runs) * self.costs.of("perturbation", "seconds")
+        slow = self.selected(self.design.evaluations.perturbation.mlp) * self.costs.of("mlp", "seconds")
+        return self.scored(scale * (sum(map(len, folds)) * each + len(folds) * slow))
+
+    def lose(self) -> Work:
+        told = self.passes("loss", len(self.runs) * self.extent.n_judged) + self.scored(0.0)
+        if self.piece.strategy != UNTRAINED:
+            return told
+        known = self.extent.corpus + self.extent.n_judged  # null and reference, once for all runs
+        return told + Work(known * self.seconds("controls"), memory=self.copies(self.extent.corpus))
+
+    def vary(self) -> Work:
+        once = sum(map(len, conditions(self.design))) * self.costs.of("perturbation_read", "seconds")
+        return Work(once + axis_heads(self.design) * self.costs.of("axes", "seconds"))
+
+    @property
+    def family(self) -> str:
+        return self.design.families[self.piece.family].family
+
+    @property
+    def size(self) -> ModelSize | None:
+        return model_size(self.design.families[self.piece.family], self.piece.width, self.extent.genes)
+
+    @property
+    def cells(self) -> int:
+        return self.extent.corpus + self.extent.validation + self.extent.n_judged
+
+    @property
+    def judging(self) -> Work:
+        """Memory of the cells that judge."""
+        return Work(memory=self.copies(self.extent.n_judged))
+
+    def scored(self, seconds: float) -> Work:
+        """An evaluation of the runs, with scores and predictions on disk."""
+        written = self.costs.notebooks[self.piece.stage]["bytes_per_judged"]
+        return Work(seconds, disk=len(self.runs) * self.extent.n_judged * written) + self.judging
+
+    def selected(self, chosen: Selection | None) -> int:
+        """Runs that something slow is for."""
+        return sum(map(chosen.holds, self.runs)) if chosen is not None else 0
+
+    def held(self, cells: int) -> float:
+        """Bytes of the counts of cells."""
+        return cells * self.extent.nonzeros * VALUE_BYTES
+
+    def copies(self, cells: int) -> float:
+        """Bytes of the counts of cells as a stage holds them."""
+        return COPIES * self.held(cells)
+
+    def corpus_seconds(self, what: str, cells: int) -> float:
+        return cells * self.costs.corpus[what] * self.extent.nonzeros / self.costs.corpus["nonzeros"]
+
+    def seconds(self, what: str) -> float:
+        """Seconds of one cell in the piece's model; a family without a size is taken for the dearest of the demo's."""
+        if self.size is not None:
+            return self.costs.seconds(self.family, what, self.size)
+        return max(row[what] for row in self.costs.models if what in row and row["preset"] == "demo")
+
+    def passes(self, what: str, n: float) -> Work:
+        """Work of `n` cells that go through the piece's model: on a GPU as long as its products take, or as filling
+        the batches does.
+        """
+        seconds, size = n * self.seconds(what), self.size
+        if size is None or not size.flops:
+            return Work(seconds)
+        flops = size.flops if what == "train" else size.flops / 3
+        feed = n * self.costs.seconds(self.family, "feed", size)
+        return Work(seconds, max(n * flops / (GPU_PEAK * GPU_SHARE), feed), seconds)
+
+
+OF_STAGE: dict[str, Callable[[_Asked], Work]] = {
+    "00_corpus": _Asked.read,
+    "05_split": _Asked.split,
+    "10_subset": _Asked.draw,
+    "15_diversity": _Asked.diversity,
+    "20_pretrain": _Asked.train,
+    "25_embed": _Asked.embed,
+    "30_classify": _Asked.classify,
+    "31_finetune": _Asked.finetune,
+    "32_integrate": _Asked.integrate,
+    "33_perturb": _Asked.respond,
+    "34_heldout_loss": _Asked.lose,
+    "63_response_axes": _Asked.vary,
 }
-
-
-def _model(design: Design, piece: Piece, extent: Extent) -> tuple[str, ModelSize | None]:
-    chosen = design.families[piece.family]
-    return chosen.family, model_size(chosen, piece.width, extent.genes)
-
-
-def _passes(family: str, size: ModelSize | None, costs: Costs, what: str, n: float) -> Work:
-    """Work of `n` cells that go through a model: on a GPU as long as its products, or as filling batches, take."""
-    seconds = n * _per_cell(family, size, costs, what)
-    if family == "pca" or size is None:
-        return Work(seconds)
-    flops = size.flops if what == "train" else size.flops / 3
-    feed = n * costs.seconds(family, "feed", size)
-    return Work(seconds, max(n * flops / (GPU_PEAK * GPU_SHARE), feed), seconds)
-
-
-def _per_cell(family: str, size: ModelSize | None, costs: Costs, what: str) -> float:
-    if size is not None:
-        return costs.seconds(family, what, size)
-    return max(row[what] for row in costs.models if what in row and row["preset"] == "demo")
-
-
-def _fit_seconds(costs: Costs, family: str) -> float:
-    """What a training costs beside its steps."""
-    rows = [row["fit"] for row in costs.models if row["family"] == family and "train" in row]
-    return sum(rows) / len(rows) if rows else 0.0
-
-
-def _seconds_per_cell(costs: Costs, what: str, extent: Extent) -> float:
-    return costs.corpus[what] * extent.nonzeros / costs.corpus["nonzeros"]
-
-
-def _times(one: Work, n: int) -> Work:
-    return Work(*(n * getattr(one, key) for key in one.__dataclass_fields__))
-
-
-def _judging(extent: Extent) -> Work:
-    """Memory of the cells that judge."""
-    return Work(memory=COPIES * extent.n_judged * extent.nonzeros * VALUE_BYTES)
-
-
-def _written(piece: Piece, runs: Sequence[Run], extent: Extent, costs: Costs) -> Work:
-    """Scores and predictions on disk."""
-    return Work(disk=len(runs) * extent.n_judged * costs.notebooks[piece.stage]["bytes_per_judged"])
