@@ -109,7 +109,8 @@ def test_a_failure_is_named_with_its_reason_and_what_needs_it(watched, clock, ca
     said = capsys.readouterr().err
     assert "05_split failed: ValueError: no cells" in said
     assert f"see: {rerun.failed_copy(watched.out('05_split'))}" in said
-    assert "not executed, since they need what failed: 10_subset--random, 15_diversity" in said
+    for name in NAMES[2:]:
+        assert f"not executed, since it needs what failed: {name}\n" in said
     assert status.read(watched.root)["state"] == "failed"
 
 
@@ -177,6 +178,17 @@ def test_a_run_that_was_given_up_is_told_with_the_command_that_trains_it_again(w
     assert again[:4] == ["rm", "-r", str(folder), "&&"]
     assert again[-6:] == ["-p", "percentages", "[50.0]", "-p", "seeds", "[1]"]
     assert status.read(watched.root)["given_up"] == {"pca-w1/random/p050.0/s01": "MemoryError: a batch does not fit"}
+
+
+def test_of_many_failures_some_are_told_and_all_kept(watched, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "MOST", 3)
+    lost = {Run("pca", 1.0, "random", 50.0, seed): "MemoryError: no" for seed in range(5)}
+    monkeypatch.setattr(rerun, "given_up", lambda *_: lost)
+    watched.end("finished")
+    said = capsys.readouterr().err
+    assert said.count("was given up") == 3
+    assert f"2 more, see {watched.root / 'status'}" in said
+    assert len(status.read(watched.root)["given_up"]) == 5
 
 
 def test_a_process_that_ended_without_a_word_is_gone(tmp_path, capsys):

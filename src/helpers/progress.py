@@ -11,11 +11,12 @@ from pathlib import Path
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from helpers import rerun, spent, status
-from helpers.design import Design
+from helpers.design import Design, Run
 from helpers.reading import duration
 from helpers.stages import Piece
 
 BEAT = 10  # seconds between updates of the status
+MOST = 20  # failures that are told at the end; the status has all
 BELIEVED = 60  # seconds of work in which the pace that is expected counts as much as the one that is seen
 
 
@@ -68,6 +69,7 @@ class Progress(logging.Handler):
         name = self.names[job]
         if event == LogEvent.JOB_INFO:  # it starts, perhaps for the second time
             self.failed.pop(name, None)
+            self.partly.discard(name)
             self.running[name] = time.monotonic()
         elif event in (LogEvent.JOB_FINISHED, LogEvent.JOB_ERROR):
             self.in_notebooks += time.monotonic() - self.running.pop(name, time.monotonic())
@@ -149,15 +151,20 @@ class Progress(logging.Handler):
             lost = rerun.given_up(self.design, self.root)
             self.told = {"given_up": {run.id: why for run, why in lost.items()}, "per_cent_of_time": parts}
             self.write()
-        for name, failure in self.failed.items():
-            sys.stderr.write(f"{name} failed: {failure['reason']}\n")
-            sys.stderr.write("".join(f"  {key}: {failure[key]}\n" for key in ("see", "again") if key in failure))
-        if blocked := self.blocked():
-            sys.stderr.write(f"not executed, since they need what failed: {', '.join(blocked)}\n")
-        for run, why in lost.items():
-            sys.stderr.write(f"{run.id} was given up: {why}\n")
-            sys.stderr.write(f"  again: {rerun.retrain_command(run, self.design_file, self.root)}\n")
-        sys.stderr.write(spent.told(parts) + "\n")
+        told = [self._failed_lines(name) for name in self.failed]
+        told += [f"not executed, since it needs what failed: {name}" for name in self.blocked()]
+        told += [self._lost_lines(run, why) for run, why in lost.items()]
+        more = [f"{len(told) - MOST} more, see {self.root / status.FILE}"] if len(told) > MOST else []
+        sys.stderr.write("\n".join([*told[:MOST], *more, spent.told(parts)]) + "\n")
+
+    def _failed_lines(self, name: str) -> str:
+        failure = self.failed[name]
+        lines = [f"  {key}: {failure[key]}" for key in ("see", "again") if key in failure]
+        return "\n".join([f"{name} failed: {failure['reason']}", *lines])
+
+    def _lost_lines(self, run: Run, why: str) -> str:
+        again = rerun.retrain_command(run, self.design_file, self.root)
+        return f"{run.id} was given up: {why}\n  again: {again}"
 
     def _failure(self, name: str) -> dict[str, str]:
         piece, out = self.pieces[name], self.out(name)
