@@ -23,6 +23,7 @@ from conftest import PROJECT, copy_project
 
 from cluster import slurm
 from helpers.design import load_design
+from helpers.stages import pieces
 
 LOST = "n2"
 SMALL = {"strategies": ["random"], "percentages": [100], "families": {"pca": {"preset": "demo"}}}
@@ -106,12 +107,15 @@ def check(folder: Path, *, small: bool) -> list[str]:
 
 
 def lose_node(run: Run, results: Path, environment: dict[str, str], folder: Path) -> str:
-    """Kill a node that has trained models and is at work; told in words."""
+    """Kill a node amid its work, when it has trained models and half of all notebooks are done; told in words."""
+    n_notebooks = len(pieces(load_design(results.parents[1] / "params" / "cluster.yaml"), "percentage"))
 
     def at_work() -> list[dict[str, str]]:
-        """The job of the node, if it executes a notebook after others of the node have trained models."""
+        done = executed(results)
+        if 2 * len(done) < n_notebooks:
+            return []
         jobs = [job for job in slurm.jobs(environment) if (job["JobState"], job["NodeList"]) == ("RUNNING", LOST)]
-        of_node = [stamp for name, stamp in executed(results).items() if name[:2] == "20" and stamp["node"] == LOST]
+        of_node = [stamp for name, stamp in done.items() if name[:2] == "20" and stamp["node"] == LOST]
         begun = [datetime.fromisoformat(job["StartTime"]).astimezone() for job in jobs]
         earlier = any(datetime.fromisoformat(stamp["started"]) < start for stamp in of_node for start in begun)
         kernels = [process for process in slurm.belonging(folder, LOST) if "ipykernel_launcher" in process.cmdline()]
