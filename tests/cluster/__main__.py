@@ -92,9 +92,9 @@ def check(folder: Path, *, small: bool) -> list[str]:
     (project / "params" / "cluster.yaml").write_text(yaml.safe_dump(values | (SMALL if small else {})))
     wanted = ["--", "{results}/notebooks/50_collect.ipynb"] if small else []
     here, there = project / "results" / "default", project / "results" / "slurm"
-    with slurm.two_nodes(folder / "slurm") as environment:
+    with slurm.two_nodes(folder) as environment:
         with started(project, "slurm", environment, [*OF_THIS_SLURM, *wanted]) as run:
-            lost = lose_node(run, there, environment, folder / "slurm")
+            lost = lose_node(run, there, environment, folder)
             run.finish()
         jobs, state = slurm.jobs(environment), slurm.states(environment)[LOST]
     assert state.startswith("DOWN"), f"{LOST} is {state} after its daemon was killed"
