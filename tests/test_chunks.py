@@ -138,6 +138,11 @@ def test_a_job_asks_for_more_than_its_notebook_is_expected_to_take():
     assert needs.minutes(Work()) == 10
 
 
+def test_gpus_are_for_what_computes_with_a_network(design):
+    asked = {piece.name.rsplit("--", 1)[0] for piece in stages.pieces(design) if needs.on_gpu(design, piece)}
+    assert asked == {f"{stage}--scvi" for stage in ("20_pretrain", "25_embed", "31_finetune", "34_heldout_loss")}
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, small_chain_design) -> Path:
     """A copy of the project whose design has run, a seed to a notebook."""

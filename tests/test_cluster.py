@@ -20,7 +20,7 @@ def test_a_slurm_of_the_machine_is_left_alone(configuration, tmp_path):
     configuration.write_text("ClusterName=theirs\n")
     with (
         pytest.raises(slurm.ClusterError, match=r"this machine has a Slurm of its own, which is left alone"),
-        slurm.two_nodes(tmp_path / "slurm"),
+        slurm.two_nodes(tmp_path),
     ):
         pass
     assert configuration.read_text() == "ClusterName=theirs\n"

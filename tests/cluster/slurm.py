@@ -17,11 +17,11 @@ from helpers.provenance import SLURM_NODE
 CONFIGURATION = Path("/etc/slurm/slurm.conf")  # Slurm's default: a step of a job looks nowhere else
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "squeue", "scontrol")
 PACKAGES = ("slurm-wlm", "munge")
-MARK = "CELLSCALE_CLUSTER"  # in the environment of all that belongs to the cluster: its folder; beside it the node
+MARK = "CELLSCALE_CLUSTER"  # in the environment of all that belongs to a cluster: its folder; beside it the node
 NODES = ("n1", "n2")
 # Memory is what the nodes say, not what the machine has; a node is lost when it has not answered for 15 s, and a job
 # that was on it may start again as soon as its credential has expired.
-TEMPLATE = """# of make test-cluster, process {process}, in {folder}
+TEMPLATE = """# of make test-cluster, process {process}, in {root}
 ClusterName=cellscale
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller}
@@ -78,9 +78,9 @@ def install() -> str:
 
 
 @contextlib.contextmanager
-def two_nodes(folder: Path) -> Iterator[dict[str, str]]:
-    """Start MUNGE, the controller and a daemon for each of `NODES`, with all their files in a new `folder`; yields
-    the environment for its commands. At the end all processes are ended, and the configuration is removed.
+def two_nodes(root: Path) -> Iterator[dict[str, str]]:
+    """Start MUNGE, the controller and a daemon for each of `NODES`, with all their files in `root`, a temporary folder;
+    yields the environment for its commands. At the end all processes are ended, and the configuration is removed.
 
     Raises ClusterError if this user may not do that, if this machine has a Slurm of its own, or if a node does not
     come up.
@@ -88,9 +88,9 @@ def two_nodes(folder: Path) -> Iterator[dict[str, str]]:
     if os.geteuid() != 0:
         raise ClusterError(f"{CONFIGURATION} is Slurm's default path, and to write there and start daemons takes root")
     clear()
-    environment = os.environ | {MARK: str(folder)}
+    environment, folder = os.environ | {MARK: str(root)}, root / "slurm"
     ports = dict(zip(("controller", "first", "second"), _free_ports(3), strict=True))
-    text = TEMPLATE.format(process=os.getpid(), folder=folder, host=socket.gethostname(), **ports)
+    text = TEMPLATE.format(process=os.getpid(), root=root, folder=folder, host=socket.gethostname(), **ports)
     daemons: list[subprocess.Popen] = []
     made = [path for path in (CONFIGURATION.parent,) if not path.exists()]
     for name in ("", "state", *(f"spool-{node}" for node in NODES)):
@@ -110,7 +110,7 @@ def two_nodes(folder: Path) -> Iterator[dict[str, str]]:
         _wait_for(lambda: states(environment) == dict.fromkeys(NODES, "IDLE"), "the nodes", folder, daemons)
         yield environment
     finally:
-        _end(folder)
+        _end(root)
         for daemon in daemons:
             daemon.wait(10)
         for path in made:
@@ -130,30 +130,32 @@ def clear() -> None:
     shutil.rmtree(found[2], ignore_errors=True)
 
 
-def _end(folder: Path) -> None:
-    """Kill all that belongs to the cluster in `folder`, and remove its configuration."""
-    left = belonging(folder)
+def _end(root: Path) -> None:
+    """Kill all that belongs to the cluster in `root`, and remove its configuration."""
+    left = belonging(root)
     _kill([*_supervisors(left), *left])
     CONFIGURATION.unlink(missing_ok=True)
 
 
-def kill_node(node: str, folder: Path) -> int:
+def kill_node(node: str, root: Path) -> int:
     """Kill the daemon of a node with SIGKILL and then all that ran on it, as when it loses power, so that nobody tells
     the controller; returns the process id of the daemon.
     """
-    on_node = belonging(folder, node)
-    daemon = next(process for process in on_node if process.name() == "slurmd")
+    on_node = belonging(root, node)
+    daemon = next((process for process in on_node if process.name() == "slurmd"), None)
+    if daemon is None:
+        raise ClusterError(f"slurmd of {node} ended by itself")
     _kill([daemon, *_supervisors(on_node), *on_node])
     return daemon.pid
 
 
-def belonging(folder: Path, node: str | None = None) -> list[psutil.Process]:
-    """Processes that belong to the cluster in `folder`, or to one of its nodes, by their environment."""
+def belonging(root: Path, node: str | None = None) -> list[psutil.Process]:
+    """Processes that belong to the cluster in `root`, or to one of its nodes, by their environment."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             own = process.environ()
-            if own.get(MARK) == str(folder) and node in (None, own.get(SLURM_NODE)) and process.pid != os.getpid():
+            if own.get(MARK) == str(root) and node in (None, own.get(SLURM_NODE)) and process.pid != os.getpid():
                 found.append(process)
     return found
 

@@ -63,7 +63,7 @@ def minutes(wildcards, attempt):
 
 def gpus(wildcards):
     """GPUs that a job asks for, if the profile says that models get some."""
-    return config.get("gpus", 0) if WORK and WORK[wildcards.name].on_gpu else 0
+    return config.get("gpus", 0) if needs.on_gpu(STUDY, PIECES[wildcards.name]) else 0
 
 
 if workflow.is_main_process and not LOOKING:
