@@ -161,9 +161,13 @@ def law_curves(laws: list[Law], n_points: int = 60) -> pd.DataFrame:
 
 
 def told_sizes(table: pd.DataFrame) -> str:
-    """How many sizes and seeds the curves have, in words."""
-    sizes = f"{between(table['n_sizes'], 'd')} sizes up to {table['largest'].max():,.0f}"
-    return f"{sizes} with {between(table['seeds'], 'd')} seeds each"
+    """How many sizes and seeds the curves of one axis have, and from where to where they reach, in words."""
+    return f"{between(table['n_sizes'], 'd')} sizes, {told_range(table)}, {between(table['seeds'], 'd')} seeds each"
+
+
+def told_range(table: pd.DataFrame) -> str:
+    """From where to where the curves of one axis reach, in words."""
+    return f"{table['smallest'].min():,.6g} to {table['largest'].max():,.6g} {NAMES[table['axis'].iloc[0]]}"
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from helpers.plots.style import figure
 from helpers.reading import between
 
 LEAST = 0.05  # probability that is written out
+DARK = 0.7  # probability from which its colour needs white ink
 NAMES = {"micro_f1": "micro F1", "macro_f1": "macro F1", "avg_bio": "AvgBIO", "heldout_loss": "held-out loss"} | {
     "mean_profile_r": "r of mean responses",
     "calibrated_specific_r": "calibrated specific r of responses",
@@ -107,9 +108,11 @@ def _draw_probabilities(
     axes: Axes, points: pd.DataFrame, sizes: pd.DataFrame, steps: list[float], names: list[str]
 ) -> None:
     grid = sizes.pivot_table(index="dataset", columns="percentage", values="probability").reindex(names, columns=steps)
-    axes.imshow(grid, cmap="Blues", vmin=0, vmax=1.4, aspect="auto")
+    axes.imshow(grid, cmap="Blues", vmin=0, vmax=1.1, aspect="auto")
     for line, column in np.argwhere(grid.to_numpy() >= LEAST):
-        axes.text(column, line - 0.06, f"{100 * grid.iloc[line, column]:.0f}", ha="center", va="center", size=5.5)
+        share = grid.iloc[line, column]
+        ink = {"color": "white" if share >= DARK else "black", "ha": "center", "va": "center", "size": 5.5}
+        axes.text(column, line - 0.06, f"{100 * share:.0f}", **ink)
     for point in points.itertuples():
         line = names.index(point.dataset)
         if np.isfinite(point.low):
@@ -125,10 +128,11 @@ def _draw_probabilities(
 
 
 @figure
-def gains(points: pd.DataFrame, *, metric: str, n_test: pd.Series) -> Figure:
+def gains(points: pd.DataFrame, *, metric: str, n_test: pd.Series, sizes: pd.DataFrame | None = None) -> Figure:
     """Fall of the error for twice the cells between the two largest sizes, with 90 % intervals, a panel per model.
 
-    `points` is what `saturation_points` returns by the error rule for one metric; `n_test` as in `probability_heatmap`.
+    `points` is what `saturation_points` returns by the error rule for one metric; `sizes`, of which the range is told,
+    and `n_test` as in `probability_heatmap`.
     """
     models = list(dict.fromkeys(zip(points["family"], points["width"], strict=True)))
     samplings, names = list(dict.fromkeys(points["sampling"])), list(dict.fromkeys(points["dataset"]))
@@ -150,7 +154,15 @@ def gains(points: pd.DataFrame, *, metric: str, n_test: pd.Series) -> Figure:
     panels[0][0].invert_yaxis()
     seeds = f"{between(points['n_seeds'], 'd')} seeds; 90 % intervals from {_drawn(points)}"
     style.shared_legend(fig, panels[0], ncols=4, title=seeds)
-    fig.suptitle(f"Gain per doubling at the largest size, {_score(points, metric)}", size=8.5)
+    cells = sizes["n_cells"].dropna() if sizes is not None else []
+    within = (
+        f"largest sizes of curves within {between(cells, ',.0f')} cells" if len(cells) else "largest sizes of curves"
+    )
+    fig.suptitle(
+        f"Gain per doubling between the two {within}, {_score(points, metric)}\n"
+        "what the next doubling would gain is not known",
+        size=8.5,
+    )
     return fig
 
 
