@@ -12,12 +12,13 @@
 # **Finding.** *Written from the numbers when the notebook is executed.*
 #
 # **Method.** Size is held fixed by comparing runs of one size alone: partial correlations of score and diversity, and
-# differences of each strategy to random cells, by size, then pooled. Intervals are of 90 % over seeds. A p-value of a
-# strategy exchanges runs of one size; one of diversity whole samplings where these differ most, and it is not told of
-# fewer than five. All tests in here are corrected together (Holm). Higher is better
-# everywhere: losses change sign. What the numbers cannot tell: a strategy changes several things at once (types, their
-# depth, how alike cells are), so that an effect of an index may be one of another; all runs share their test cells,
-# whose choice is in no interval; large subsets of one corpus overlap, so that their seeds spread too little.
+# differences of each strategy to random cells, by size, then pooled. A p-value of a strategy exchanges runs of one size;
+# one of diversity whole samplings, where it is these that differ, and it is not told of fewer than five. Intervals are
+# of 90 %: over seeds, and for diversity over samplings where these are exchanged. All tests in here are corrected
+# together (Holm). Higher is better everywhere: losses change sign. What the numbers cannot tell: a strategy changes
+# several things at once (types, their depth, how alike cells are), so that an effect of an index may be one of another;
+# all runs share their test cells, whose choice is in no interval; large subsets of one corpus overlap, so that their
+# seeds spread too little.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -249,7 +250,7 @@ if opposed:
     diverse += f"Two indices have opposite signs in {opposed} of {len(several)} cases of these. "
 if alike:
     names = " and of ".join(name for term, name in MEASURES.items() if term in alike)
-    diverse += f"An effect of {names} cannot be separated from the strategy: too few samplings differ in it. "
+    diverse += f"An effect of {names} cannot be separated from the strategy, with too few samplings. "
 diverse += f"Diversity that could not be tested at fixed size: {', '.join(missing)}. " if missing else ""
 
 # %% tags=["show"]
