@@ -12,9 +12,9 @@
 # **Finding.** *Written from the numbers when the notebook is executed.*
 #
 # **Method.** Size is held fixed by comparing runs of one size alone: partial correlations of score and diversity, and
-# differences of each strategy to random cells, by size, then pooled. A p-value of a strategy exchanges runs of one size;
-# one of diversity whole samplings, where it is these that differ, and it is not told of fewer than five. Intervals are
-# of 90 %: over seeds, and for diversity over samplings where these are exchanged. All tests in here are corrected
+# differences of each strategy to random cells, by size, then pooled. P-values of strategies exchange runs of one size,
+# those of diversity whole samplings where it is these that differ; of fewer than five there is none. Intervals are of
+# 90 %: over seeds, and for diversity over samplings where these are exchanged. All tests in here are corrected
 # together (Holm). Higher is better everywhere: losses change sign. What the numbers cannot tell: a strategy changes
 # several things at once (types, their depth, how alike cells are), so that an effect of an index may be one of another;
 # all runs share their test cells, whose choice is in no interval; large subsets of one corpus overlap, so that their

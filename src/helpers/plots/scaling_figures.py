@@ -176,18 +176,22 @@ def verdict_map(table: pd.DataFrame) -> Figure:
     codes = table["verdict"].map(VERDICTS.index).to_numpy()
     named = pd.DataFrame({"row": rows, "column": columns, "code": codes})
     grid = named.pivot_table(index="row", columns="column", values="code", sort=False)
-    fig, axes = plt.subplots(figsize=(2.2 + 0.95 * grid.shape[1], 1.3 + 0.22 * grid.shape[0]))
+    left_out = f"; {few} curves with too few sizes are left out" if few else ""
+    blank = "; blank: not judged" if grid.isna().to_numpy().any() else ""
+    told = (
+        f"Losses, or 1 − score: verdicts on {len(table)} curves, {told_sizes(table)}{left_out}{blank}. "
+        "A verdict holds within the range and tells nothing beyond it; the same test cells judge all runs."
+    )
+    lines = textwrap.wrap(told, 30 + 15 * grid.shape[1])
+    size = (2.2 + 0.95 * grid.shape[1], 1.2 + 0.13 * len(lines) + 0.22 * grid.shape[0])
+    fig, axes = plt.subplots(figsize=size)
     colours = ListedColormap([VERDICT_COLOURS[name] for name in VERDICTS])
     axes.pcolormesh(grid.to_numpy(), cmap=colours, vmin=-0.5, vmax=len(VERDICTS) - 0.5, edgecolors="white", lw=1)
     axes.set_xticks(np.arange(grid.shape[1]) + 0.5, grid.columns, size=6.5)
     axes.set_yticks(np.arange(grid.shape[0]) + 0.5, grid.index, size=6.5)
     axes.invert_yaxis()
     axes.tick_params(length=0)
-    left_out = f"; {few} curves with too few sizes are left out" if few else ""
-    blank = "; blank: not judged" if grid.isna().to_numpy().any() else ""
-    title = f"Losses, or 1 − score: verdicts on {len(table)} curves, {told_sizes(table)}{left_out}{blank}"
-    told = f"{title}. A verdict holds within the range and tells nothing beyond it; the same test cells judge all runs."
-    fig.suptitle("\n".join(textwrap.wrap(told, 14 + 17 * grid.shape[1])), size=7.5)
+    fig.suptitle("\n".join(lines), size=7.5)
     handles = [plt.Rectangle((0, 0), 1, 1, color=VERDICT_COLOURS[name], label=name) for name in VERDICTS]
     fig.legend(handles=handles, loc="outside lower center", ncols=2)
     return fig
