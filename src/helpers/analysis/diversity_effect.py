@@ -98,7 +98,7 @@ def _estimate(used, units, between, rng, n_boot, n_permutations) -> dict:
     estimate = float(_correlation(x, y, level))
     slope = estimate * np.sqrt(np.sum(_within(y, level) ** 2) / np.sum(_within(x, level) ** 2))
     p, low, high, samplings = np.nan, np.nan, np.nan, used["sampling"].nunique()
-    reasons = [f"{100 * between:.0f} % of what differs at one size lies between samplings"] if between > 0.5 else []
+    reasons = [f"{100 * between:.0f} % of what differs at one size lies between samplings"]
     if between > 0.5 and samplings >= FEWEST_SAMPLINGS:
         p = permutation_p(_exchanged_samplings(used, rng), n_permutations)
         low, high = interval(estimate, _drawn_samplings(used, n_boot, rng))
@@ -106,6 +106,7 @@ def _estimate(used, units, between, rng, n_boot, n_permutations) -> dict:
     if between > 0.5:
         reasons.append(f"{samplings} samplings: an effect of diversity cannot be told from one of the strategy")
     else:
+        reasons.append("which are held fixed too")
 
         def reach(n: int) -> int:
             exchanged = _correlation(x[_rearranged(units, n, rng, replace=False)], y, level)

@@ -225,7 +225,7 @@ def compute_frontier(profiles: pd.DataFrame, frontier: pd.DataFrame, *, title: s
     ranges = f"{between(profiles['n_parameters'], ',.0f')} parameters and {between(budgets, '.1e')} FLOPs"
     fig.suptitle(
         f"{title}; bands: 90 %; open dots: more than was fitted, in parameters or in cells\n"
-        f"shown: {ranges}, beyond which nothing is known",
+        f"shown: {ranges}; beyond what was fitted the law is extrapolated",
         size=7.5,
     )
     return fig
