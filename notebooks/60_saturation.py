@@ -161,7 +161,8 @@ told.format_index("{:g}", level="width")
 
 # %% tags=["show"]
 for (task, metric), points_of in by_error[by_error["q"] == 0.95].groupby(["task", "metric"], sort=False):
-    display(saturation_figures.gains(points_of, metric=metric, n_test=n_test[task]))
+    sizes_of = sizes[(sizes["task"] == task) & (sizes["metric"] == metric)]
+    display(saturation_figures.gains(points_of, sizes_of, metric=metric, n_test=n_test[task]))
 
 # %% [markdown]
 # ## Where there is no point or no interval

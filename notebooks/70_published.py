@@ -144,7 +144,7 @@ if any_curve:
         sizes_of = sizes[(sizes["task"] == task) & (sizes["metric"] == metric)]
         options = {"metric": metric, "n_test": None}
         display(saturation_figures.probability_heatmap(points_of, sizes_of, q=0.95, **options))
-        display(saturation_figures.gains(points_of, **options))
+        display(saturation_figures.gains(points_of, sizes_of, **options))
 
 # %% [markdown]
 # ## Where the two rules disagree

@@ -139,8 +139,8 @@ if (of_loss["verdict"] == "power law").any():
     drawn["excess_loss"] = scaling_figures.excess_loss(of_loss, curves, runs_fitted)
 if laws_found["low"].notna().any():
     drawn["exponents"] = scaling_figures.exponent_forest(laws_found)
-if len(over_cells):
-    drawn["verdicts"] = scaling_figures.verdict_map(over_cells, title=f"What {laws.told_sizes(over_cells)} tell")
+if (over_cells["form"] != "").any():
+    drawn["verdicts"] = scaling_figures.verdict_map(over_cells)
 figures, sources = figures | drawn, sources | dict.fromkeys(drawn, laws_found)
 
 # %% [markdown]
