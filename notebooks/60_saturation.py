@@ -44,7 +44,8 @@ judged = {  # the study's headlines, and what else tells more
 by_cells = ["classification", "finetuning", "heldout_loss"]  # tasks whose scores are told by single cells
 wanted = [(task, metric) for task, names in judged.items() for metric in names]
 runs = table[pd.MultiIndex.from_frame(table[["task", "metric"]]).isin(wanted) & (table["percentage"] > 0)]
-runs = runs[runs.groupby(CURVE)["percentage"].transform("nunique") > 1]  # a single size has no saturation point
+sizes_judged = runs.groupby(["task", "sampling"])["percentage"].transform("nunique")
+runs = runs[sizes_judged > 1]  # a single size has no saturation point
 metrics = list(dict.fromkeys(runs["metric"]))
 
 # %%

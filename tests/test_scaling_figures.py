@@ -30,6 +30,9 @@ LAWS = pd.DataFrame(
     }
 )
 
+# Of a line or two, less than any real figure has.
+pytestmark = pytest.mark.filterwarnings("ignore:constrained_layout not applied")
+
 
 def words(figure) -> str:
     return " ".join(figure.get_suptitle().split())
@@ -76,7 +79,10 @@ def test_gains_tell_the_range_where_it_is_known():
     )
     options = {"metric": "macro_f1", "n_test": pd.Series({"lung": 90})}
     sizes = pd.DataFrame({"n_cells": [57.0, 5655.0]})
-    for given, range_ in ((sizes, "within 57 to 5,655 cells"), (sizes * float("nan"), "the two largest sizes of curves,")):
+    for given, range_ in (
+        (sizes, "within 57 to 5,655 cells"),
+        (sizes * float("nan"), "the two largest sizes of curves,"),
+    ):
         told = words(saturation_figures.gains(points, given, **options))
         assert range_ in told
         assert "what the next doubling would gain is not known" in told
