@@ -41,6 +41,8 @@ judged = {  # the study's headlines, and what else tells more
     "perturbation": ["mean_profile_r", "calibrated_specific_r"],
     "heldout_loss": ["heldout_loss"],
 }
+
+# %%
 by_cells = ["classification", "finetuning", "heldout_loss"]  # tasks whose scores are told by single cells
 wanted = [(task, metric) for task, names in judged.items() for metric in names]
 runs = table[pd.MultiIndex.from_frame(table[["task", "metric"]]).isin(wanted) & (table["percentage"] > 0)]
