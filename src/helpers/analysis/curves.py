@@ -11,6 +11,7 @@ from helpers.analysis.results import require
 
 HUBER = 1.345  # pooled seed SDs
 FEWEST_SPREADS = 3  # sizes with a spread, from which it is told how spreads differ
+UNLIKE = 4.0  # degrees of freedom of the common variance, under which spreads differ plainly
 MISFIT = 0.01  # level of the test of fit
 ONE_VALUE = ("task", "dataset", "metric", "family")  # columns of which one curve holds one value
 
@@ -119,9 +120,10 @@ def moderated(variances: np.ndarray, freedom: np.ndarray, scale: float) -> tuple
     """Standard deviations of sizes and their degrees of freedom, two (n_sizes,), from a few runs of each.
 
     A few runs tell a variance badly, and its size may change with that of the corpus: each `variances` (n_sizes,), with
-    its `freedom`, is moderated by a common one that counts for as much as variances are alike (at least for one more
-    run); where they differ by no more than chance, all have the pooled standard deviation `scale`. Degrees of freedom
-    are never over the pooled ones. Source: Smyth 2004, section 6.2.
+    its `freedom`, is moderated by a common one that counts for as many degrees of freedom as variances are alike. Where
+    they differ by no more than chance, all have the pooled standard deviation `scale`. Where they differ so much that
+    the common one counts for under four, it draws the large ones too far down: then each has the larger of its own and
+    its moderated one, with one degree of freedom more than its own. Source: Smyth 2004, section 6.2, but for the last.
     """
     from scipy.special import digamma, polygamma
 
@@ -137,8 +139,11 @@ def moderated(variances: np.ndarray, freedom: np.ndarray, scale: float) -> tuple
         return pooled
     prior = max(1.0, 2 * _inverse_trigamma(beyond))
     common = np.exp(logs.mean() + digamma(prior / 2) - np.log(prior / 2))
-    squares = prior * common + freedom * np.where(freedom > 0, variances, 0.0)
-    return np.sqrt(squares / (prior + freedom)), np.minimum(prior + freedom, total)
+    own = np.where(freedom > 0, variances, 0.0)
+    squares = (prior * common + freedom * own) / (prior + freedom)
+    if prior < UNLIKE:
+        return np.sqrt(np.maximum(squares, own)), freedom + 1.0
+    return np.sqrt(squares), np.minimum(prior + freedom, total)
 
 
 def _inverse_trigamma(value: float) -> float:
