@@ -12,7 +12,8 @@ def test_planted_verdicts_are_given_where_noise_is_small_and_seldom_where_it_is_
     rng = np.random.default_rng(0)
     clear = planted.verdict_rates([20], 8, rng, n_boot=100).query("shape != @planted.HARDEST")
     assert (clear["right"] >= 0.75).all()
-    assert clear["right"].mean() >= 0.95
+    assert clear["right"].mean() >= 0.9  # leave-largest-out alone refuses a law in 1 of 20
+    assert clear.loc[clear["shape"].isin(list(planted.BROKEN)), "saturated"].mean() <= 0.2
     noisy = planted.verdict_rates([2], 8, rng, n_boot=100)
     assert noisy.loc[noisy["truth"] == "power law", "right"].max() < 0.5
     assert (noisy.loc[noisy["truth"] == "not identifiable", "right"] >= 0.75).all()
@@ -22,6 +23,20 @@ def test_intervals_of_the_joint_law_hold_the_truth():
     held = planted.joint_coverage(20, np.random.default_rng(1), n_boot=150)["held"]
     assert held.min() >= 0.7
     assert 0.8 <= held.mean() <= 0.99
+
+
+def test_joint_laws_are_told_where_there_is_one():
+    told = planted.non_laws_told(5, np.random.default_rng(4))
+    assert told["planted law"] >= 0.8
+    assert told[["step", "exponential"]].max() == 0
+
+
+def test_intervals_along_one_axis_hold_the_truth():
+    along = planted.axis_coverage(15, np.random.default_rng(5), n_boot=100)
+    assert set(zip(along["spread"], along["seeds"], strict=True)) == {
+        (spread, seeds) for spread in ("equal", "shrinking") for seeds in (3, 5)
+    }
+    assert along[["exponent", "change"]].to_numpy().mean() >= 0.75
 
 
 def test_shuffled_sizes_give_no_law():

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from helpers.analysis.joint import REPETITION, effective_data, fit_joint
+from helpers.analysis.planted import planted_non_laws
 
 TRUTH = {"E": 1.7, "A": 40.0, "alpha": 0.34, "B": 8.0, "beta": 0.28, "R*": REPETITION}
 
@@ -114,6 +115,21 @@ def test_a_logarithm_of_size_is_no_law():
     found = joint(frame.assign(loss=data - 0.1 * np.log(frame["n_parameters"]) + noise))
     assert not found.identifiable
     assert "alpha may be as small as is looked at" in found.reason
+
+
+@pytest.mark.parametrize("shape", ["step", "exponential"])
+def test_losses_that_follow_no_law_of_parameters(shape):
+    frame = planted_non_laws(40, np.random.default_rng(5))[shape]
+    found = joint(frame)
+    assert not found.identifiable
+    assert "the law misses the means by" in found.reason
+    with pytest.raises(ValueError, match="no frontier can be told"):
+        found.frontier([1e10], 6.0)
+
+
+def test_a_law_is_seldom_said_to_miss_its_means():
+    reasons = [joint(runs(seed=seed), n_boot=100).reason for seed in range(15)]
+    assert sum("misses" in reason for reason in reasons) <= 1
 
 
 @pytest.mark.parametrize(

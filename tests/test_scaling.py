@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.optimize import least_squares
+from scipy.stats import ttest_ind
 
-from helpers.analysis.curves import read_curve
+from helpers.analysis.curves import moderated, read_curve
 from helpers.analysis.forms import forms_for
-from helpers.analysis.scaling import N_GRID, compare, fit_scaling
+from helpers.analysis.scaling import N_GRID, compare, fit_scaling, foretold
 from helpers.analysis.separable import fit, fit_one, huber
 
 SIZES = np.geomspace(57, 5655, 9)
@@ -199,6 +200,119 @@ def test_an_exponent_where_the_search_ends_is_not_told():
     for one in found:
         assert one.verdict != "power law" or one.interval[0] > 0.011
         assert np.isnan(one.exponent) or one.interval[0] > 0.011
+
+
+def broken(before: float, after: float) -> np.ndarray:
+    u = SIZES / SIZES[0]
+    return u**-before * (1 + (u / np.sqrt(u[-1])) ** 2) ** ((before - after) / 2)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.1, 0.8), (0.1, 0.6)])
+def test_a_law_that_turns_steeper_has_not_saturated(before, after):
+    """An exponential leads by AICc, but a broken law, which fits no worse, says that much is to come."""
+    found = [judge(table(broken(before, after), seed=seed)) for seed in range(10)]
+    assert [one.verdict for one in found].count("saturated") <= 1
+    assert {one.form for one in found} & {"exponential"}
+
+
+def off_at_the_end(shift: float, seed: int) -> pd.DataFrame:
+    frame = table(LOSSES["power law"], seed=seed)
+    return frame.assign(loss=frame["loss"] + shift / 20 * (frame["n_cells"] == SIZES[-1]))
+
+
+def test_a_largest_size_that_is_off_is_no_power_law():
+    """By three standard deviations of a run; a mean of five runs tells that."""
+    found = [judge(off_at_the_end(3.0, seed)) for seed in range(10)]
+    assert "power law" not in [one.verdict for one in found]
+    assert any("the others foretell" in one.reason for one in found)
+
+
+def test_the_largest_size_of_a_law_is_foretold():
+    held = []
+    for seed in range(40):
+        curve = read_curve(off_at_the_end(0.0, seed), "n_cells", "loss")
+        rng = np.random.default_rng(seed)
+        low, high = foretold(curve, forms_for(SIZES)[2], curve.resampled(200, rng), rng)
+        held.append(low <= curve.means[-1] <= high)
+    assert np.mean(held) >= 0.85
+
+
+def test_a_power_law_must_fit_the_means():
+    """A law that leads by AICc, widened where nothing fits, misses a wave that seeds do not explain."""
+    wave = 0.03 * np.sin(2.5 * np.arange(9))
+    found = judge(table(LOSSES["power law"] / np.ptp(LOSSES["power law"]) + wave, ratio=200))
+    assert found.verdict == "not identifiable"
+    assert "misses the means by" in found.reason
+
+
+@pytest.mark.parametrize("n_seeds", [3, 5])
+def test_intervals_hold_the_truth_where_seeds_differ_less_at_large_sizes(n_seeds):
+    shape = LOSSES["power law"] / np.ptp(LOSSES["power law"])
+    exponents, changes = [], []
+    for seed in range(40):
+        noise = np.random.default_rng(seed).normal(0, 1, (n_seeds, 9)) * 0.15 * np.sqrt(SIZES[0] / SIZES)
+        frame = pd.DataFrame({"n_cells": np.tile(SIZES, n_seeds), "loss": (10 + shape + noise).ravel()})
+        found = judge(frame, n_boot=100)
+        if found.form == "power law":
+            exponents.append(found.interval[0] <= 0.4 <= found.interval[1])
+        changes.append(found.change_interval[0] <= 1 <= found.change_interval[1])
+    assert np.mean(exponents) >= 0.75
+    assert np.mean(changes) >= 0.8
+
+
+def test_the_change_is_told_by_welch():
+    frame = pd.DataFrame({"x": np.repeat([1.0, 2, 3, 4], 3), "y": [5, 6, 7, 4, 5, 6, 3, 4, 5, 1.9, 2, 2.1]})
+    curve = read_curve(frame, "x", "y")
+    low, high = curve.difference()
+    expected = ttest_ind(frame["y"][:3], frame["y"][9:], equal_var=False).confidence_interval(0.9)
+    np.testing.assert_allclose([low, high], [expected.low, expected.high])
+
+
+def test_spreads_that_are_alike_are_pooled():
+    alike = moderated(np.full(9, 4.0), np.full(9, 2), 2.0)
+    np.testing.assert_allclose(alike, [np.full(9, 2.0), np.full(9, 18.0)])
+    differ, freedom = moderated(np.geomspace(1e-4, 1e2, 9), np.full(9, 4), 3.0)
+    assert (np.diff(differ) > 0).all()
+    assert differ[0] < 0.1
+    assert differ[-1] == pytest.approx(10, rel=0.2)
+    np.testing.assert_allclose(freedom, 5.0)
+    none, _ = moderated(np.array([0.0, 1.0, 9.0, 1e-2]), np.full(4, 2), 1.6)
+    assert none[0] > 0.01  # seeds that do not differ have the spread of others
+
+
+def test_sizes_of_one_run():
+    frame = table(LOSSES["power law"], ratio=50)
+    whole = frame[(frame["n_cells"] < SIZES[-1]) | (frame.index < 9)]
+    assert np.isfinite(judge(whole).change_interval).all()  # one draw of the whole corpus
+    refused = judge(frame[(frame["n_cells"] < SIZES[-2]) | (frame.index < 9)])
+    assert np.isnan([*refused.interval, *refused.change_interval]).all()
+    assert "one run for 2 of 9 values of n_cells" in refused.reason
+
+
+def test_the_smallest_change_that_counts():
+    noisy = table(LOSSES["power law"], ratio=8)
+    assert judge(noisy, min_effect=0.0).verdict != "no scaling"
+    assert judge(noisy, min_effect=5.0).verdict == "no scaling"
+    for effect in (-1.0, np.nan):
+        with pytest.raises(ValueError, match="min_effect is"):
+            judge(noisy, min_effect=effect)
+
+
+def test_options_that_tell_nothing():
+    frame = table(LOSSES["power law"], ratio=400)
+    with pytest.raises(ValueError, match="n_boot is 0; intervals need at least 50 draws"):
+        judge(frame, n_boot=0)
+    found = judge(frame)
+    for share in (0.0, -0.01, np.nan):
+        with pytest.raises(ValueError, match="must be over 0"):
+            found.more_for(share)
+
+
+def test_copies_of_runs_are_refused():
+    frame = table(LOSSES["power law"]).assign(run_id=[f"r{number}" for number in range(45)])
+    assert judge(frame).verdict == "power law"
+    with pytest.raises(ValueError, match="45 of 90 rows are copies of others"):
+        judge(pd.concat([frame, frame]))
 
 
 def test_losses_of_nothing_do_not_change():

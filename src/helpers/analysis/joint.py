@@ -60,8 +60,8 @@ class JointFit:
         By name (E, A, alpha, B, beta, R*): value, low, high. A and B depend on the units of parameters and cells, and
         are hardly knowable; R* has no interval where it is fixed.
     identifiable, reason
-        Whether both exponents have an interval under 1 that lies inside what is looked at, and A and B are positive; in
-        words why not.
+        Whether both exponents have an interval under 1 that lies inside what is looked at, A and B are positive, and
+        the law fits the means (`Curve.misfit`, at 1 %); in words why not.
     fixed_repetition
         Whether R* is that of language models, since nowhere are there three numbers of cell-views for the same cells.
     curve
@@ -132,7 +132,7 @@ def fit_joint(
     rng: np.random.Generator,
     n_boot: int = 1000,
 ) -> JointFit:
-    """Fit L(N, D) = E + A / N^α + B / D′^β to runs by variable projection, Huber's loss and a wild bootstrap.
+    """Fit L(N, D) = E + A / N^α + B / D′^β to runs by variable projection, Huber's loss and a parametric bootstrap.
 
     Parameters
     ----------
@@ -162,7 +162,8 @@ def fit_joint(
     form = JointForm(np.exp([np.log(curve.x[:, 0]).mean(), np.log(data).mean()]), repetition)
     options = {"delta": curve.delta, "n_grid": N_GRID if fixed else N_GRID // 2}
     point = fit_one(form, curve.x, curve.groups, curve.losses, **options)
-    draws = fit(form, curve.x, curve.groups, curve.resampled(n_boot, rng), **options, near=point.theta)
+    samples = curve.resampled(n_boot, rng)
+    draws = fit(form, curve.x, curve.groups, samples, **options, near=point.theta)
     values, of_draws = _parameters(point), _parameters(draws)
     rows = {
         name: (values[name][0], *(np.quantile(of_draws[name], ENDS) if name != "R*" or not fixed else (np.nan, np.nan)))
@@ -171,6 +172,8 @@ def fit_joint(
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
     against = [text for name in ("alpha", "beta") if (text := untold(name, *table.loc[name, ["low", "high"]]))]
     against += [f"{name} may be negative" for name in ("A", "B") if table.loc[name, "low"] <= 0]
+    if why := curve.misfit(point.predict(curve.x)[0], samples, draws.predict(curve.x)):
+        against.append(f"the law {why}")
     return JointFit(table, not against, "; ".join(against), fixed, curve, point, draws)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from helpers.analysis.beyond import growth, to_come, upper_bound
 from helpers.analysis.curves import Curve, read_curve
 from helpers.analysis.forms import AxisForm, forms_for, untold
 from helpers.analysis.separable import Fits, fit, fit_one
@@ -14,16 +15,17 @@ VERDICTS = ("no scaling", "saturated", "power law", "not identifiable")
 POWER_LAWS = ("power law", "broken power law")
 FEWEST_SIZES = 4
 LEAD = 2.0  # of AICc, over every form that is no power law
-CONCEIVABLE = 10.0  # AICc from the best, up to which a form may lead in a draw
+CLOSE = 4.0  # AICc from the best, up to which a form's gain to come counts with its bound
+FEWEST_DRAWS = 50
+MISSES = 2.6  # standard errors by which a leading form may miss the largest size, as one in a hundred does
 N_GRID = {0: 1, 1: 40, 3: 8}  # by the number of theta
 ENDS = (0.05, 0.95)
 UNKNOWN = (np.nan, np.nan)
-FACTORS = np.geomspace(1, 1e12, 1201)  # growth of x that is looked at
 
 
 @dataclass(frozen=True)
 class ScalingFit:
-    """What one curve says about scale; intervals are of 90 %, NaN if no size has two runs.
+    """What one curve says about scale; intervals are of 90 %, NaN if two sizes have one run.
 
     Attributes
     ----------
@@ -38,8 +40,8 @@ class ScalingFit:
     change, change_interval
         Loss at the smallest size less that at the largest.
     to_come, to_come_bound
-        What the leading form gains beyond the largest size, and the upper 90 % bound, where each draw has its own
-        leading form.
+        What the leading form gains beyond the largest size, and the largest upper 90 % bound of the forms within 4 of
+        the best AICc; if that is under one SD of seeds, also of the forms whose chi2 is no larger than the leader's.
     curve, x
         The runs, and the name of the axis.
     """
@@ -78,12 +80,15 @@ class ScalingFit:
     def more_for(self, share: float) -> tuple[float, float, float]:
         """By what factor `x` must grow beyond its largest value for a `share` less loss, with its interval.
 
-        Infinite where the law's floor is higher. Raises ValueError unless the verdict is a power law.
+        Infinite where the law's floor is higher. Raises ValueError for a share that is not over 0, and unless the
+        verdict is a power law.
         """
+        if not share > 0:
+            raise ValueError(f"share is {share}; the loss that is to be lost must be over 0, as .01 for 1 %")
         if self.verdict != "power law":
             raise ValueError(f"what {100 * share:g} % less loss would take cannot be told: {self}")
-        point = _growth(self._lead, self.curve.x[-1], share)[0]
-        low, high = np.quantile(_growth(self._draws, self.curve.x[-1], share), ENDS, method="nearest")
+        point = growth(self._lead, self.curve.x[-1], share)[0]
+        low, high = np.quantile(growth(self._draws, self.curve.x[-1], share), ENDS, method="nearest")
         return float(point), float(low), float(high)
 
 
@@ -106,31 +111,40 @@ def fit_scaling(
     x, y
         Columns of the axis (over 0) and of the loss, e.g. a held-out loss or 1 - score.
     rng
-        Of the wild bootstrap over the runs of each size, with `n_boot` draws.
+        Of the parametric bootstrap of the runs of each size, with `n_boot` draws, 50 or more (`Curve.resampled`).
     min_effect
-        Smallest change of the loss that counts; 2 % of the mean absolute loss if not given.
+        Smallest change of the loss that counts, 0 or more; 2 % of the mean absolute loss if not given.
 
     Returns
     -------
     The verdict, in this order:
 
     1. ``no scaling``: the 90 % interval of the change from smallest to largest size lies inside ±`min_effect`.
-    2. ``saturated``: the change exceeds three pooled standard deviations of seeds, and the upper 90 % bound of the gain
-       still to come beyond the largest size is under one; by a form that knows a change and does not miss the largest
-       size by over two standard errors.
-    3. ``power law``: a power law leads every other form by 2 of AICc, the largest size falls inside the 95 % prediction
-       interval of a run that the others give, and the exponent's 90 % interval is narrower than 1.
-    4. ``not identifiable``: everything else, and fewer than four sizes or one run for each.
+    2. ``saturated``: the change exceeds three pooled standard deviations of seeds, and the gain still to come beyond
+       the largest size is under one by its upper 90 % bound, of every form that is within 4 of the best AICc or misses
+       the means by no more than the leader; if the leading form knows a change and does not miss the largest size by
+       over 2.6 standard errors.
+    3. ``power law``: a power law leads every other form by 2 of AICc and fits the means (`Curve.misfit`, at 1 %), the
+       mean of the largest size falls inside the 95 % prediction interval that the others give it, and the exponent's
+       90 % interval is narrower than 1.
+    4. ``not identifiable``: everything else, fewer than four sizes, and two or more sizes of one run. One, as the whole
+       corpus, may have one run, and then the spread that is common to the others.
 
     Forms minimise Huber's loss of the runs, which turns linear at 1.345 pooled standard deviations. AICc is of the
-    Gaussian likelihood of the sizes' means, with the variance that seeds tell, widened where no form fits. At 100 % all
-    subset seeds of ``random`` hold the same cells, so that the spread there is of initial weights alone.
+    Gaussian likelihood of the sizes' means, with the pooled variance that seeds tell, widened where no form fits; tests
+    of fit and intervals take each size's moderated variance. At 100 % all subset seeds of ``random`` hold the same
+    cells, so that the spread there is of initial weights alone.
 
     Raises
     ------
     ValueError
-        Columns are absent, values are missing or infinite, `x` is not over 0, several metrics, datasets or families.
+        Columns are absent, values are missing or infinite, `x` is not over 0, several metrics, datasets or families,
+        copies of a run, too few draws, `min_effect` under 0.
     """
+    if n_boot < FEWEST_DRAWS:
+        raise ValueError(f"n_boot is {n_boot}; intervals need at least {FEWEST_DRAWS} draws")
+    if min_effect is not None and not min_effect >= 0:
+        raise ValueError(f"min_effect is {min_effect}; the smallest change that counts must be 0 or more")
     if x == "n_cells" and x not in frame and "percentage" in frame:
         x = "percentage"
     curve = read_curve(frame, x, y)
@@ -145,23 +159,20 @@ def fit_scaling(
     lead = fits[scores["aicc"].idxmin()]
     told |= {"form": lead.form.name, "scores": scores, "to_come": float(to_come(lead, curve.x[-1])[0]), "_lead": lead}
     exponent = float(lead.form.exponent(lead.theta)[0]) if lead.form.exponent else np.nan
-    if np.isnan(curve.sd):
+    if (single := int((curve.n == 1).sum())) > 1:
         best = lead.form.name + (f" with exponent {exponent:.2g}" if lead.form.exponent else "")
-        reason = f"one run for each value of {x}, so that there is no interval; by AICc of the values alone: {best}"
+        values = f"one run for {f'{single} of {len(curve.x)} values' if single < len(curve.x) else 'each value'} of {x}"
+        reason = f"{values}, so that there is no interval; by AICc of the values alone: {best}"
         return ScalingFit("not identifiable", reason, **told, **without, exponent=exponent)
     samples = curve.resampled(n_boot, rng)
-    conceivable = scores.index[scores["distance"] < CONCEIVABLE]
-    draws = {name: _fit_draws(fits[name].form, curve, samples, fits[name].theta) for name in conceivable}
-    means = curve.means_of(samples)
+    close = scores.index[scores["distance"] < CLOSE]
+    draws = {name: _fit_draws(fits[name].form, curve, samples, fits[name].theta) for name in close}
     own = draws[lead.form.name]
     interval = _ends(own.form.exponent(own.theta)) if own.form.exponent else UNKNOWN
-    told |= {
-        "change_interval": _ends(means[:, 0] - means[:, -1]),
-        "to_come_bound": float(np.quantile(_to_come_of_draws(draws, curve, samples), 0.9, method="higher")),
-        "_draws": own,
-    }
+    bound = _bound(fits, draws, scores, curve, samples)
+    told |= {"change_interval": curve.difference(), "to_come_bound": bound, "_draws": own}
     effect = 0.02 * float(np.abs(curve.losses).mean()) if min_effect is None else min_effect
-    effect = effect or 10 * curve.scale  # losses that are all 0
+    effect = 10 * curve.scale if min_effect is None and effect == 0 else effect  # losses that are all 0
     verdict, reason = _judge(told, interval, samples, effect, rng)
     bare = np.nan if untold("", *interval) else exponent
     return ScalingFit(verdict, reason, **told, exponent=bare, interval=interval)
@@ -179,12 +190,6 @@ def compare(fits: Mapping[str, Fits], curve: Curve) -> pd.DataFrame:
         }
     )
     return table.assign(distance=table["aicc"] - table["aicc"].min())
-
-
-def to_come(fits: Fits, last: float) -> np.ndarray:
-    """What each of n_tables fits gains beyond `last`, (n_tables,); infinite for a logarithm that falls."""
-    beyond = fits.form.columns(fits.theta, np.array([last]))[:, 0] - fits.form.at_infinity(fits.theta)
-    return np.nan_to_num((beyond * fits.coefficients[:, 1:]).sum(axis=1), posinf=np.inf, neginf=-np.inf)
 
 
 def _fit(form: AxisForm, curve: Curve) -> Fits:
@@ -211,11 +216,16 @@ def _aicc(chi2: Mapping[str, np.ndarray], fits: Mapping[str, Fits], curve: Curve
     return {name: chi2[name] / lack + 2 * k[name] * n / (n - k[name] - 1) for name in fits}
 
 
-def _to_come_of_draws(draws: Mapping[str, Fits], curve: Curve, samples: np.ndarray) -> np.ndarray:
-    """What the leading form of each draw gains beyond the largest size, (n_boot,)."""
-    aicc = _aicc({name: _chi2(of, curve, samples) for name, of in draws.items()}, draws, curve)
-    leading = np.argmin(list(aicc.values()), axis=0)
-    return np.stack([to_come(of, curve.x[-1]) for of in draws.values()])[leading, np.arange(len(samples))]
+def _bound(
+    fits: Mapping[str, Fits], draws: Mapping[str, Fits], scores: pd.DataFrame, curve: Curve, samples: np.ndarray
+) -> float:
+    """Upper 90 % bound of the gain beyond the largest size, by the forms with draws and those that fit no worse."""
+    found = max(upper_bound(of, curve.x[-1]) for of in draws.values())
+    lead = scores["aicc"].idxmin()
+    for name in scores.index[scores["chi2"] <= scores.loc[lead, "chi2"]]:
+        if name not in draws and found < curve.scale:  # more than this is enough to know
+            found = max(found, upper_bound(_fit_draws(fits[name].form, curve, samples, fits[name].theta), curve.x[-1]))
+    return found
 
 
 def _judge(
@@ -241,7 +251,7 @@ def _astray(told: dict) -> bool:
     """Whether the leading form says nothing of what comes: it knows no change, or misses the largest size."""
     curve = told["curve"]
     miss = abs(curve.means[-1] - told["_lead"].predict(curve.x[-1:])[0, 0])
-    return told["form"] == "constant" or miss > 2 * curve.scale / np.sqrt(curve.n[-1])
+    return told["form"] == "constant" or miss > MISSES * curve.scale / np.sqrt(curve.n[-1])
 
 
 def _against_a_law(
@@ -262,6 +272,8 @@ def _against_a_law(
         return
     if (gap := others.min() - scores["aicc"].min()) < LEAD:
         yield f"the {lead.form.name} leads the {others.idxmin()} by {gap:.1f} of AICc; {LEAD:g} are needed"
+    if why := curve.misfit(lead.predict(curve.x)[0], samples, told["_draws"].predict(curve.x)):
+        yield f"the {lead.form.name} {why}"
     low, high = foretold(curve, lead.form, samples, rng)
     if not low <= curve.means[-1] <= high:
         yield f"the largest size has {curve.means[-1]:.4g}, the others foretell {low:.4g} to {high:.4g}"
@@ -270,24 +282,13 @@ def _against_a_law(
 
 
 def foretold(curve: Curve, form: AxisForm, samples: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
-    """95 % prediction interval of a run of the largest size by the form, fitted to the others."""
+    """95 % prediction interval of the mean of the largest size's runs by the form, fitted to the others."""
     rest = curve.without_largest()
     fits = _fit_draws(form, rest, samples[:, : len(rest.losses)], _fit(form, rest).theta)
-    runs = fits.predict(curve.x[-1:])[:, 0] + rng.normal(0, curve.scale, len(samples))
-    low, high = np.quantile(runs, [0.025, 0.975])
+    sd, freedom = (values[-1] for values in curve.spread)
+    means = fits.predict(curve.x[-1:])[:, 0] + sd / np.sqrt(curve.n[-1]) * rng.standard_t(freedom, len(samples))
+    low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
-
-
-def _growth(fits: Fits, last: float, share: float) -> np.ndarray:
-    """Factor by which `last` must grow for a `share` less loss, (n_tables,); infinite beyond FACTORS."""
-    losses = fits.predict(last * FACTORS)
-    above = losses - losses[:, :1] + share * np.abs(losses[:, :1])
-    first = (above <= 0).argmax(axis=1)
-    table = np.arange(len(losses))
-    high, low = above[table, first], above[table, first - 1]
-    part = np.divide(low, low - high, out=np.zeros_like(low), where=first > 0)
-    growth = np.exp(np.log(FACTORS)[first - 1] + part * np.log(FACTORS[1]))
-    return np.where(first > 0, growth, np.inf)
 
 
 def _ends(draws: np.ndarray) -> tuple[float, float]:
