@@ -107,7 +107,7 @@ def notebooks(costs: dict) -> tuple[dict, dict]:
     with tempfile.TemporaryDirectory() as folder:
         design, results = Path(folder, "costs.yaml"), Path(folder, "results")
         design.write_text(yaml.safe_dump(values))
-        command = ["snakemake", "--snakefile", "workflow/Snakefile", "--profile", "workflow/profiles/default"]
+        command = ["snakemake", "--snakefile", "workflow/Snakefile", "--workflow-profile", "workflow/profiles/default"]
         command += ["--cores", "1", "--config", f"design={design}", f"results={results}"]
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         subprocess.run(command, check=True, cwd=project_path("."), env=os.environ | {"PATH": path})

@@ -124,7 +124,7 @@ def clear() -> None:
     found = re.match(r"# of make test-cluster, process (\d+), in (.+)\n", CONFIGURATION.read_text())
     if found is None:
         raise ClusterError(f"{CONFIGURATION} is there: this machine has a Slurm of its own, which is left alone")
-    if psutil.pid_exists(int(found[1])):
+    if psutil.pid_exists(int(found[1])) and psutil.Process(int(found[1])).status() != psutil.STATUS_ZOMBIE:
         raise ClusterError(f"another make test-cluster runs here, process {found[1]}")
     _end(Path(found[2]))
     shutil.rmtree(found[2], ignore_errors=True)
