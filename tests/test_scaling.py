@@ -249,14 +249,14 @@ def test_a_power_law_must_fit_the_means():
 def test_intervals_hold_the_truth_where_seeds_differ_less_at_large_sizes(n_seeds):
     shape = LOSSES["power law"] / np.ptp(LOSSES["power law"])
     exponents, changes = [], []
-    for seed in range(40):
+    for seed in range(100):
         noise = np.random.default_rng(seed).normal(0, 1, (n_seeds, 9)) * 0.15 * np.sqrt(SIZES[0] / SIZES)
         frame = pd.DataFrame({"n_cells": np.tile(SIZES, n_seeds), "loss": (10 + shape + noise).ravel()})
         found = judge(frame, n_boot=100)
         if found.form == "power law":
             exponents.append(found.interval[0] <= 0.4 <= found.interval[1])
         changes.append(found.change_interval[0] <= 1 <= found.change_interval[1])
-    assert np.mean(exponents) >= 0.75
+    assert np.mean(exponents) >= 0.8
     assert np.mean(changes) >= 0.8
 
 
