@@ -122,7 +122,7 @@ def heads(run) -> dict:
     """The ridge head, and for selected runs the study's network."""
     if isinstance(run, str) or task.mlp is None or not task.mlp.holds(run):
         return {"": perturbation.ridge}
-    return {"": perturbation.ridge, "mlp_": functools.partial(mlp, rng=study.rng("mlp", run.id))}
+    return {"": perturbation.ridge, "mlp_": functools.partial(mlp, rng=study.rng("mlp", run.id), lr=task.mlp_lr)}
 
 
 # %%

@@ -14,9 +14,10 @@
 # **Method.** Five forms (constant, logarithm, power law with a floor, exponential saturation, broken power law) are
 # fitted to every curve along every axis that the design varies, by a robust loss, and compared by AICc. The verdict
 # follows fixed rules, in this order: *no scaling*, *saturated*, *power law*, *not identifiable*. A power law must lead
-# every other form, foretell the largest size from the smaller ones, and have an exponent that is told to within 1.
-# Intervals are of 90 %, by a bootstrap over seeds; the test cells are the same for all runs. Losses are compared within
-# a family only. A verdict holds for the range that was fitted, and says nothing beyond it.
+# every other form, fit the means of all sizes, foretell the largest from the others, and have an exponent that is told
+# to within 1. Intervals are of 90 %, by a bootstrap over seeds; the test cells are the same for all runs. Along FLOPs a
+# curve holds the models that no cheaper one beats, chosen by the means of the other seeds, so that its intervals are
+# optimistic. Losses are compared within a family only. A verdict holds for the range that was fitted, not beyond it.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project

@@ -26,6 +26,7 @@ from helpers import store
 from helpers.analysis import laws
 from helpers.analysis.collect import loss_units, missing_note, n_judged
 from helpers.analysis.results import complete_runs, with_sampling
+from helpers.analysis.saturation import size_samplings
 from helpers.plots import effect_figures, saturation_figures, scaling_figures
 from helpers.plots import study_figures as plots
 from helpers.plots.response_figures import response_axes
@@ -56,8 +57,8 @@ if study.evaluations.integration:
     scores += [("integration", "avg_bio", "AvgBIO")]
 for task, metric, title in scores:
     rows = table[(table["task"] == task) & (table["metric"] == metric)]
-    if not (rows["percentage"] > 0).any():
-        continue  # missing; 50_collect says why
+    if not size_samplings(rows):
+        continue  # of one size, or missing; 50_collect says why
     sources[f"size_curves_{task}_{metric}"] = rows
     figures[f"size_curves_{task}_{metric}"] = plots.size_curves(
         table, task=task, metric=metric, title=title, n_test=n_judged(task, artifacts)
@@ -70,7 +71,7 @@ for task, metric, title in scores:
 
 # %%
 part = table[(table["task"] == "perturbation") & table["metric"].isin(plots.RESPONSES)]
-if (part["percentage"] > 0).any():
+if size_samplings(part):
     sources["responses"], figures["responses"] = part, plots.responses(part)
     display(figures["responses"])
 
@@ -90,7 +91,7 @@ if artifacts.has("response_axes.parquet"):
 
 # %%
 rows = table[table["metric"] == "heldout_loss"]
-if (rows["percentage"] > 0).any():
+if size_samplings(rows):
     sources["heldout_loss"] = rows
     figures["heldout_loss"] = plots.heldout_loss(table, units=units, n_test=sets.groupby("dataset").size())
     display(figures["heldout_loss"])

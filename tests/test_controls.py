@@ -11,9 +11,10 @@ from helpers.models import Budget, TrainingCells, create
 def test_planted_verdicts_are_given_where_noise_is_small_and_seldom_where_it_is_large():
     rng = np.random.default_rng(0)
     clear = planted.verdict_rates([20], 8, rng, n_boot=100).query("shape != @planted.HARDEST")
-    assert (clear["right"] >= 0.75).all()
-    assert clear["right"].mean() >= 0.9  # leave-largest-out alone refuses a law in 1 of 20
-    assert clear.loc[clear["shape"].isin(list(planted.BROKEN)), "saturated"].mean() <= 0.2
+    broken = clear["shape"].isin(list(planted.BROKEN))
+    assert (clear.loc[~broken, "right"] >= 0.75).all()
+    assert clear.loc[~broken, "right"].mean() >= 0.95
+    assert clear.loc[broken, "saturated"].mean() <= 0.4  # an exponential fits these best, in nine of ten tables
     noisy = planted.verdict_rates([2], 8, rng, n_boot=100)
     assert noisy.loc[noisy["truth"] == "power law", "right"].max() < 0.5
     assert (noisy.loc[noisy["truth"] == "not identifiable", "right"] >= 0.75).all()

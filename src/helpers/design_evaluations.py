@@ -119,6 +119,7 @@ class Response(Evaluation):
     context: str = "cell_type"
     min_cells: Annotated[int, Field(ge=4)] = 20
     mlp: Selection | None = None  # the study's head; all runs have a ridge head
+    mlp_lr: Annotated[float, Field(gt=0)] = 1.0e-4  # its learning rate
     axes: ResponseAxes | None = None
 
 

@@ -5,6 +5,7 @@ is removed; everything else is tried again by the next run.
 """
 
 import contextlib
+import errno
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +17,7 @@ from helpers.store import Store, model_path, write_text
 logger = logging.getLogger(__name__)
 
 FILE = "failure.json"
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # of the disk: whatever comes next fails as well
 
 
 class FailedPartsError(RuntimeError):
@@ -49,10 +51,15 @@ def told(store: Store, runs: Iterable[Run]) -> str:
 
 @contextlib.contextmanager
 def going_on(failed: dict[str, str], part: str) -> Iterator[None]:
-    """Put into `failed` why the block failed, under the name of a part, and go on; the first traceback is logged."""
+    """Put into `failed` why the block failed, under the name of a part, and go on; the first traceback is logged.
+
+    Raises OSError all the same where the disk is full or read-only.
+    """
     try:
         yield
     except Exception as error:  # told by whoever collects `failed`, when the others are done
+        if isinstance(error, OSError) and error.errno in UNWRITABLE:
+            raise
         if not failed:
             logger.warning("%s failed, the others go on", part, exc_info=error)
         failed[part] = f"{type(error).__name__}: {error}"

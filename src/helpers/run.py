@@ -32,7 +32,7 @@ from helpers.messages import unknown
 from helpers.provenance import environment, find_project, notebook_hash, project_path, read_notebook
 from helpers.reading import PROGRESS_FILE, duration
 from helpers.store import StoreError, check_owner, write_text
-from helpers.warm import ADDRESS, ONE_THREAD, STARTER, USAGE
+from helpers.warm import ADDRESS, ONE_THREAD, STARTER, USAGE, short_folder
 
 logger = logging.getLogger(__name__)
 
@@ -140,8 +140,7 @@ def _execute_in_kernel(source, parameters: dict, label: str, report: Callable[[s
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
-    # A short folder: Unix socket paths are limited to about 100 characters.
-    with tempfile.TemporaryDirectory(prefix="cs", dir="/tmp" if os.path.isdir("/tmp") else None) as folder:
+    with tempfile.TemporaryDirectory(prefix="cs", dir=short_folder()) as folder:
         settings = dict.fromkeys(ONE_THREAD, "1") | {PROGRESS_FILE: f"{folder}/progress", "JUPYTER_RUNTIME_DIR": folder}
         os.environ.update(
             {key: value for key, value in settings.items() if key not in os.environ or key == PROGRESS_FILE}
@@ -258,6 +257,9 @@ def main(arguments: list[str] | None = None) -> int:
             return 1
         write_text(out, error.path.read_text())
         return 0
+    except OSError as error:  # a disk that is full or read-only; what was there before is there still
+        _say(f"error in {options.out.stem}: {error}")
+        return 1
     _say(f"  {out.stem}: done in {duration(time.monotonic() - start)}")
     return 0
 

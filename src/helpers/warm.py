@@ -24,6 +24,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,6 +56,7 @@ LIBRARIES = (
     "pytorch_metric_learning.losses",
 )
 LONGEST = 2**18  # bytes of a message
+SHORT = 40  # characters that a folder for temporary files may have
 PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>: a signal at the parent's end
 
 
@@ -62,7 +64,8 @@ def start_server(libraries: Sequence[str] = LIBRARIES) -> str | None:
     """Start a server that ends after this process; its address, or None where forking is not safe."""
     if sys.platform != "linux":
         return None
-    address = str(Path(tempfile.mkdtemp(prefix="cs"), "warm"))  # in a folder of this user alone
+    address = str(Path(tempfile.mkdtemp(prefix="cs", dir=short_folder()), "warm"))  # in a folder of this user alone
+    atexit.register(shutil.rmtree, Path(address).parent, ignore_errors=True)  # should the server be killed
     # matplotlib, imported early, must find what ipykernel would set; CUDA must stay untouched before a fork.
     settings = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
     environment = dict.fromkeys(ONE_THREAD, "1") | settings | os.environ
@@ -100,9 +103,25 @@ def serve(listener: socket.socket, parent: int, libraries: list[str]) -> str:
         connection.close()
         for descriptor in descriptors:
             os.close(descriptor)
-    shutil.rmtree(Path(listener.getsockname()).parent)
+    folder = Path(listener.getsockname()).parent
     _tell_that_it_is_gone(parent)
+    for _ in range(60):  # runners that were forked have half a second left
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            break
+        time.sleep(0.5)
     sys.exit()
+
+
+def short_folder() -> str:
+    """Where folders with sockets lie, whose paths are limited to about 100 characters: in that of the server, which is
+    removed after the workflow even if it was killed, or among the temporary files.
+    """
+    folder = os.path.dirname(os.environ.get(ADDRESS, ""))
+    if os.path.isdir(folder):
+        return folder
+    usual = tempfile.gettempdir()
+    return "/tmp" if len(usual) > SHORT and os.path.isdir("/tmp") else usual
 
 
 def _tell_that_it_is_gone(parent: int) -> None:

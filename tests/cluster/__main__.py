@@ -22,8 +22,8 @@ import yaml
 from conftest import PROJECT, copy_project
 
 from cluster import slurm
+from helpers import status
 from helpers.design import load_design
-from helpers.stages import pieces
 
 LOST = "n2"
 SMALL = {"strategies": ["random"], "percentages": [100], "families": {"pca": {"preset": "demo"}}}
@@ -108,11 +108,10 @@ def check(folder: Path, *, small: bool) -> list[str]:
 
 def lose_node(run: Run, results: Path, environment: dict[str, str], folder: Path) -> str:
     """Kill a node amid its work, when half of all notebooks are done, some of them by it; told in words."""
-    n_notebooks = len(pieces(load_design(results.parents[1] / "params" / "cluster.yaml"), "percentage"))
 
     def at_work() -> list[dict[str, str]]:
-        done = executed(results)
-        if 2 * len(done) < n_notebooks:
+        done, told = executed(results), status.read(results)
+        if told is None or 2 * len(done) < told["notebooks"]["of"]:
             return []
         jobs = [job for job in slurm.jobs(environment) if (job["JobState"], job["NodeList"]) == ("RUNNING", LOST)]
         of_node = [stamp for stamp in done.values() if stamp["node"] == LOST]

@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 
+from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from helpers import needs, status, store, warm
@@ -68,8 +69,11 @@ def gpus(wildcards):
 
 if workflow.is_main_process and not LOOKING:
     store.check_owner(STUDY, Path(RESULTS))
-    Path(RESULTS).mkdir(parents=True, exist_ok=True)
-    LOCK = open(Path(RESULTS, ".lock"), "w")  # held as long as this process lives
+    try:
+        Path(RESULTS).mkdir(parents=True, exist_ok=True)
+        LOCK = open(Path(RESULTS, ".lock"), "w")  # held as long as this process lives
+    except OSError as error:
+        raise WorkflowError(f"{RESULTS} cannot be written: {error}")
     try:
         fcntl.flock(LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -10,7 +10,9 @@ FACTORS = np.geomspace(1, 1e12, 1201)  # growth of x that is looked at
 def to_come(fits: Fits, last: float) -> np.ndarray:
     """What each of n_tables fits gains beyond `last`, (n_tables,); infinite for a logarithm that falls."""
     beyond = fits.form.columns(fits.theta, np.array([last]))[:, 0] - fits.form.at_infinity(fits.theta)
-    return np.nan_to_num((beyond * fits.coefficients[:, 1:]).sum(axis=1), posinf=np.inf, neginf=-np.inf)
+    gains = np.zeros_like(fits.coefficients[:, 1:])
+    np.multiply(beyond, fits.coefficients[:, 1:], out=gains, where=fits.coefficients[:, 1:] != 0)  # 0 of infinity is 0
+    return np.nan_to_num(gains.sum(axis=1), posinf=np.inf, neginf=-np.inf)
 
 
 def upper_bound(draws: Fits, last: float) -> float:
