@@ -2,7 +2,9 @@
 # make test       environment, then all tests, among them the smoke design through the real runner
 # make test-network  tests that download: the embedded cells rebuilt from their packages
 # make test-peers  parity of AvgBIO with scib, whose louvain is compiled for it (a C++ compiler is needed)
+# make test-lost  a small design on a full and a read-only disk, interrupted, and killed at 50 random moments (root mounts disks)
 # make test-cluster  the smoke design through Slurm on two nodes made here, one of which dies; SMALL=1: a part of it
+# make study      the whole study on the embedded cells, 400 models; its figures and tables are kept in study/
 # make env        environment alone
 # make readings   refresh the tracked reading copies (notebooks/executed/, figures/) from results/demo/
 # make figures    draw the figures again from the results alone
@@ -27,7 +29,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # No name of the results folder is asked for: a design's results lie under its name.
 NAME = $(shell sed -n 's/^name: *\([a-z0-9_]*\).*/\1/p' $(DESIGN) 2>/dev/null)
 
-.PHONY: help env demo test test-network test-peers test-cluster controls bench readings figures lab pairs lock
+.PHONY: help env demo test study test-network test-peers test-lost test-cluster controls bench readings figures lab pairs lock
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -50,6 +52,10 @@ demo: env
 	@snakemake --snakefile workflow/Snakefile --workflow-profile workflow/profiles/$(PROFILE) --config design=$(DESIGN)
 	@echo "Open results/$(NAME)/notebooks/60_saturation.ipynb for the answer, results/$(NAME)/figures/ for the figures."
 
+study:
+	@$(MAKE) demo DESIGN=params/study.yaml
+	@python -m helpers.notebooks keep params/study.yaml
+
 test: env
 	@python -m pytest -n 2 --dist loadfile # the chain beside the unit tests
 
@@ -64,6 +70,10 @@ $(PEERS): | env
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --target $(PEERS).tmp --no-deps \
 		"louvain==0.8.2" "igraph==0.11.9" "setuptools<81"
 	@mv $(PEERS).tmp $(PEERS)
+
+test-lost: env
+	@$(if $(SMALL),,python -m pytest -m lost)
+	@python tests/kills.py $(if $(SMALL),--kills 3)
 
 test-cluster: env
 	@PYTHONPATH=tests$${PYTHONPATH:+:$$PYTHONPATH} python -m cluster $(if $(SMALL),--small)

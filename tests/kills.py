@@ -1,4 +1,4 @@
-"""``make test-kills``: a small design, killed without warning at random moments; nothing may be lost.
+"""Part of ``make test-lost``: a small design, killed without warning at random moments; nothing may be lost.
 
 Each time the workflow is started on an empty folder. At a random moment the workflow, a kernel or one of the processes
 between them is ended by SIGKILL. When what is left has ended, the workflow is started again: it must finish, with
@@ -129,7 +129,7 @@ def check(project: Path, results: Path, expected: pd.DataFrame, finished: dict[s
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; exit code 0 if nothing was lost, 1 otherwise."""
-    parser = argparse.ArgumentParser(prog="make test-kills", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python tests/kills.py", description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=2026, help="of the moments and victims")
     options = parser.parse_args(arguments)

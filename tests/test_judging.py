@@ -1,5 +1,7 @@
 """The loop that judges: what is fresh stays, what fails is named at the end, the others are judged."""
 
+import errno
+
 import pandas as pd
 import pytest
 
@@ -146,3 +148,13 @@ def test_cells_are_counted_where_the_first_baseline_failed(store):
 
     judge(store, ["majority", "hvg"], evaluate)
     assert n_judged("classification", store).to_dict() == {"same": 2, "other": 2}
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
+def test_a_disk_that_takes_nothing_is_no_failure_of_one_part(code):
+    failed = {}
+    with pytest.raises(OSError, match="of the disk"), failures.going_on(failed, "one"):
+        raise OSError(code, "of the disk")
+    with failures.going_on(failed, "other"):
+        raise FileNotFoundError(errno.ENOENT, "of the part")
+    assert list(failed) == ["other"]

@@ -1,17 +1,19 @@
 """Pairs, reading copies, and what makes a notebook run again."""
 
 import copy
+import json
 import re
 import shutil
 from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import copy_project
 
 from helpers import notebooks, stages
 from helpers.design import load_design
 from helpers.design_evaluations import TASKS
-from helpers.provenance import module_closure, read_notebook
+from helpers.provenance import module_closure, notebook_hash, notebook_source, read_notebook
 from helpers.run import declared_parameters
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -76,6 +78,47 @@ def test_reading_copies_are_fresh_whole_and_small(path):
 def test_every_stage_has_a_reading_copy():
     names = {piece.name for piece in stages.pieces(load_design("params/demo.yaml"))}
     assert {path.stem for path in EXECUTED} == names | {notebooks.CONTROLS.stem}
+
+
+@pytest.fixture
+def finished(tmp_path, monkeypatch, small_chain_design) -> Path:
+    """Results of the small design in a project, as far as they are kept."""
+    root = copy_project(tmp_path / "project")
+    design = load_design(root / small_chain_design(root))
+    results = root / "results" / design.name
+    for name in ("results.parquet", "scaling/laws.parquet", "split.parquet", "figures/one.svg", "figures/.one.svg.x"):
+        (results / name).parent.mkdir(parents=True, exist_ok=True)
+        (results / name).write_text(name)
+    (results / "notebooks").mkdir()
+    for piece in stages.pieces(design):
+        notebook = read_notebook(root / "notebooks" / f"{piece.stage}.py")
+        source = f"notebooks/{piece.stage}.py"
+        stamp = {"notebook": source, "source_sha256": notebook_hash(notebook_source(piece.stage)), "seconds": 1.5}
+        notebook.metadata["cellscale"] = stamp
+        (results / "notebooks" / f"{piece.name}.ipynb").write_text(nbformat.writes(notebook))
+    monkeypatch.chdir(root)
+    return results
+
+
+def test_results_of_a_design_are_kept_with_their_provenance(finished, capsys):
+    assert notebooks.main(["keep", "params/small.yaml"]) == 0
+    assert "in small/" in capsys.readouterr().out
+    kept = finished.parents[1] / "small"
+    files = {path.relative_to(kept).as_posix() for path in kept.rglob("*") if path.is_file()}
+    tables = {"tables/results.parquet", "tables/scaling_laws.parquet"}
+    assert {name for name in files if "notebooks/" not in name} == tables | {"figures/one.svg", "provenance.json"}
+    assert "notebooks/60_saturation.ipynb" in files
+    assert not [name for name in files if "20_pretrain" in name]
+    stamps = json.loads((kept / "provenance.json").read_text())
+    assert stamps["20_pretrain--pca--random"]["seconds"] == 1.5
+    assert stamps.keys() == {path.stem for path in (finished / "notebooks").iterdir()}
+
+
+def test_results_are_not_kept_unless_all_notebooks_were_executed(finished, capsys):
+    (finished / "notebooks" / "50_collect.ipynb").unlink()
+    assert notebooks.main(["keep", "params/small.yaml"]) == 1
+    assert "50_collect.ipynb was not executed: run make demo DESIGN=params/small.yaml" in capsys.readouterr().err
+    assert not (finished.parents[1] / "small").exists()
 
 
 def stamps(values: dict, write_design) -> dict[str, str]:

@@ -2,12 +2,15 @@
 
 ``python -m helpers.notebooks pair`` writes the .ipynb of every .py, ``check`` says which pairs differ, ``readings
 params/demo.yaml`` copies executed notebooks and figures of a finished design, and the controls of the analysis, to
-``notebooks/executed/`` and ``figures/``.
+``notebooks/executed/`` and ``figures/``. ``keep params/study.yaml`` copies figures, tables and the notebooks that hold
+all results of a finished design, with the provenance of each notebook, to a folder of the design's name.
 """
 
 import argparse
+import json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
@@ -19,6 +22,9 @@ from helpers.store import discard, write_text
 
 MAX_BYTES = 1_000_000
 CONTROLS = Path("results", "controls", "80_controls.ipynb")  # belongs to no design
+KEPT = ("[569]*.ipynb", "15_diversity.ipynb")  # notebooks of all results, and what the subsets hold
+TABLES = ("*.parquet", "scaling/*.parquet")
+NOT_RESULTS = {"split.parquet", "genes.parquet", "evaluation_sets.parquet"}
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
@@ -68,18 +74,8 @@ def update_readings(design: Path) -> list[Path]:
     Raises ValueError if a notebook is missing, was executed from another source than the present one, holds an error,
     or is too large.
     """
-    project, study = find_project(), load_design(design)
-    results = project / "results" / study.name
-    executed = [results / "notebooks" / f"{piece.name}.ipynb" for piece in pieces(study)] + [project / CONTROLS]
-    for path in executed:
-        if not path.is_file():
-            command = "controls" if path.name == CONTROLS.name else f"demo DESIGN={design}"
-            raise ValueError(f"{path.name} was not executed: run make {command} first")
-        problem = stale(path)
-        if problem:
-            raise ValueError(f"{path.name}: {problem}")
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"{path.name}: {path.stat().st_size:,} bytes, more than {MAX_BYTES:,}")
+    project, results = find_project(), _results(design)
+    executed = _executed(design, [project / CONTROLS])
     readings, figures = project / "notebooks" / "executed", project / "figures"
     discard(readings)
     readings.mkdir()
@@ -88,6 +84,46 @@ def update_readings(design: Path) -> list[Path]:
     discard(figures)
     shutil.copytree(results / "figures", figures, ignore=shutil.ignore_patterns(".*"))
     return executed
+
+
+def keep(design: Path) -> Path:
+    """Replace the kept copy of a design's results: figures, tables, the notebooks that hold all of them, and
+    ``provenance.json``, the stamp of every executed notebook by its name. Returns the folder, named as the design.
+
+    Raises ValueError as `update_readings`.
+    """
+    executed, results = _executed(design), _results(design)
+    folder = find_project() / results.name
+    discard(folder)
+    shutil.copytree(results / "figures", folder / "figures", ignore=shutil.ignore_patterns(".*"))
+    for kind, patterns, root in (("notebooks", KEPT, results / "notebooks"), ("tables", TABLES, results)):
+        (folder / kind).mkdir()
+        for path in [path for pattern in patterns for path in sorted(root.glob(pattern))]:
+            if path.name not in NOT_RESULTS:
+                name = path.relative_to(root).as_posix().replace("/", "_")
+                shutil.copy(path, folder / kind / name)
+    stamps = {path.stem: read_notebook(path).metadata["cellscale"] for path in executed}
+    write_text(folder / "provenance.json", json.dumps(stamps, indent=1) + "\n")
+    return folder
+
+
+def _results(design: Path) -> Path:
+    return find_project() / "results" / load_design(design).name
+
+
+def _executed(design: Path, more: Sequence[Path] = ()) -> list[Path]:
+    """Executed notebooks of a design, and more, all of which are fit to be read."""
+    executed = [_results(design) / "notebooks" / f"{piece.name}.ipynb" for piece in pieces(load_design(design))]
+    for path in [*executed, *more]:
+        if not path.is_file():
+            command = "controls" if path.name == CONTROLS.name else f"demo DESIGN={design}"
+            raise ValueError(f"{path.name} was not executed: run make {command} first")
+        problem = stale(path)
+        if problem:
+            raise ValueError(f"{path.name}: {problem}")
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"{path.name}: {path.stat().st_size:,} bytes, more than {MAX_BYTES:,}")
+    return [*executed, *more]
 
 
 def stale(path: Path) -> str | None:
@@ -108,7 +144,8 @@ def main(arguments: list[str] | None = None) -> int:
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("pair", help="write the .ipynb of every .py")
     actions.add_parser("check", help="say which pairs differ")
-    actions.add_parser("readings", help="refresh the tracked reading copies").add_argument("design", type=Path)
+    for action, told in (("readings", "refresh the tracked reading copies"), ("keep", "keep a design's results")):
+        actions.add_parser(action, help=told).add_argument("design", type=Path)
     options = parser.parse_args(arguments)
     if options.action == "pair":
         sys.stdout.writelines(f"wrote {path.name}\n" for path in pair())
@@ -118,11 +155,15 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.writelines(f"{line}: run 'python -m helpers.notebooks pair'\n" for line in wrong)
         return int(bool(wrong))
     try:
-        copied = update_readings(options.design)
+        if options.action == "keep":
+            told = f"figures, tables, notebooks and their provenance are in {keep(options.design).name}/"
+        else:
+            copied = update_readings(options.design)
+            told = f"{len(copied)} executed notebooks and the figures are in notebooks/executed/ and figures/"
     except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    sys.stdout.write(f"{len(copied)} executed notebooks and the figures are in notebooks/executed/ and figures/\n")
+    sys.stdout.write(f"{told}\n")
     return 0
 
 
