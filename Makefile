@@ -8,7 +8,7 @@
 # make env        environment alone
 # make readings   refresh the tracked reading copies (notebooks/executed/, figures/) from results/demo/
 # make figures    draw the figures again from the results alone
-# make controls   planted laws and planted nothing through the code of the analysis, about ten minutes; SMALL=1: one
+# make controls   planted laws and planted nothing through the code of the analysis, about twenty minutes; SMALL=1: one
 # make bench      speed and quality beside the peers, about 25 minutes; make bench SMALL=1 in about two
 # make lab        open JupyterLab with pairing on
 # make pairs      write notebooks/*.ipynb from notebooks/*.py
