@@ -42,12 +42,12 @@ inputs = ["results.parquet", *saturation, "scaling", "diversity_effect.parquet",
 inputs += [name for name in ("response_axes.parquet",) if artifacts.has(name)]
 folder = artifacts.artifact("figures", inputs=inputs, settings={"name": study.name})
 units = loss_units(study, artifacts)
-figures, sources = {}, {}
 
 # %% [markdown]
 # ## Scores against corpus size
 
 # %%
+figures, sources = {}, {}
 scores = [("classification", "micro_f1", "micro F1 (5-NN)"), ("classification", "macro_f1", "macro F1 (5-NN)")]
 if study.evaluations.finetuning:
     fewest = min(study.evaluations.finetuning.few_shot, default=None)
