@@ -6,7 +6,7 @@
 # make readings   refresh the tracked reading copies (notebooks/executed/, figures/) from results/demo/
 # make figures    draw the figures again from the results alone
 # make controls   planted laws and planted nothing through the code of the analysis, about ten minutes; SMALL=1: one
-# make bench      speed and quality beside the peers, about 25 minutes; make bench SMALL=1 in about two
+# make bench      speed and quality beside the peers, cost in bulk, about 50 minutes; make bench SMALL=1 in about five
 # make lab        open JupyterLab with pairing on
 # make pairs      write notebooks/*.ipynb from notebooks/*.py
 # make lock       resolve requirements.lock anew from pyproject.toml
@@ -67,7 +67,7 @@ controls: env
 	@python -m helpers.run notebooks/80_controls.py results/controls/80_controls.ipynb $(if $(SMALL),-p repeats 8)
 
 bench: env
-	@failed=0; for topic in draws sketching vendi pca geneformer training evaluations scaling; do \
+	@failed=0; for topic in draws sketching vendi pca geneformer training evaluations scaling bulk growth; do \
 		python -m benchmarks.$$topic $(if $(SMALL),--small) || failed=1; done; exit $$failed
 
 readings: env
