@@ -1,4 +1,4 @@
-"""The benchmark of bulk: its sample of the study, its estimate of a total, and scores that are those of the notebooks."""
+"""The benchmark of bulk: its sample of the study, its estimate of a total, scores that are those of the notebooks."""
 
 import json
 from itertools import combinations, product
