@@ -2,6 +2,7 @@
 # make test       environment, then all tests, among them the smoke design through the real runner
 # make test-network  tests that download: the embedded cells rebuilt from their packages
 # make test-peers  parity of AvgBIO with scib, whose louvain is compiled for it (a C++ compiler is needed)
+# make test-cluster  the smoke design through Slurm on two nodes made here, one of which dies; SMALL=1: a part of it
 # make env        environment alone
 # make readings   refresh the tracked reading copies (notebooks/executed/, figures/) from results/demo/
 # make figures    draw the figures again from the results alone
@@ -14,6 +15,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 DESIGN ?= params/demo.yaml
+PROFILE ?= default
 UV := uv==0.13.9
 BIN := .venv/bin
 LOCKED := .venv/.locked
@@ -25,7 +27,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # No name of the results folder is asked for: a design's results lie under its name.
 NAME = $(shell sed -n 's/^name: *\([a-z0-9_]*\).*/\1/p' $(DESIGN) 2>/dev/null)
 
-.PHONY: help env demo test test-network test-peers controls bench readings figures lab pairs lock
+.PHONY: help env demo test test-network test-peers test-cluster controls bench readings figures lab pairs lock
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -45,7 +47,7 @@ $(LOCKED): requirements.lock
 
 demo: env
 	@python -m helpers.design $(DESIGN)
-	@snakemake --snakefile workflow/Snakefile --profile workflow/profiles/default --config design=$(DESIGN)
+	@snakemake --snakefile workflow/Snakefile --workflow-profile workflow/profiles/$(PROFILE) --config design=$(DESIGN)
 	@echo "Open results/$(NAME)/notebooks/60_saturation.ipynb for the answer, results/$(NAME)/figures/ for the figures."
 
 test: env
@@ -62,6 +64,9 @@ $(PEERS): | env
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --target $(PEERS).tmp --no-deps \
 		"louvain==0.8.2" "igraph==0.11.9" "setuptools<81"
 	@mv $(PEERS).tmp $(PEERS)
+
+test-cluster: env
+	@PYTHONPATH=tests$${PYTHONPATH:+:$$PYTHONPATH} python -m cluster $(if $(SMALL),--small)
 
 controls: env
 	@python -m helpers.run notebooks/80_controls.py results/controls/80_controls.ipynb $(if $(SMALL),-p repeats 8)

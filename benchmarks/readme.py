@@ -88,7 +88,7 @@ def laws(name: str) -> str:
     """Held-out losses over corpus sizes: change, verdict, exponent; and the joint law."""
     folder = project_path(f"results/{name}") / "scaling"
     table = pd.read_parquet(folder / "laws.parquet")
-    part = table[(table["metric"] == "heldout_loss") & (table["axis"] != "n_unique") & (table["sampling"] != "")]
+    part = table[(table["metric"] == "heldout_loss") & (table["axis"] != "unique_cells") & (table["sampling"] != "")]
     rows = []
     for _, law in part[part["form"] != ""].iterrows():
         known = not pd.isna(law["exponent"])

@@ -111,10 +111,10 @@ elif strategy == UNTRAINED:
         "leave behind."
     )
 else:
-    small, large = summary.iloc[0], summary.iloc[-1]
+    ends = summary.iloc[[0, -1] if len(summary) > 1 else [0]]
+    told = [f"{end['validation_loss']:.4f} with {end['unique_cells']:,.0f} cells" for _, end in ends.iterrows()]
     finding(
-        f"The validation loss of {family} goes from {small['validation_loss']:.4f} with {small['unique_cells']:,.0f} "
-        f"cells to {large['validation_loss']:.4f} with {large['unique_cells']:,.0f} ({unit}, mean of "
-        f"{cost['seed'].nunique()} seeds). {len(early)} of {len(runs)} runs stopped before their budget was used, "
+        f"The validation loss of {family} {'goes from' if len(ends) > 1 else 'is'} {' to '.join(told)} ({unit}, seeds "
+        f"averaged: {cost['seed'].nunique()}). {len(early)} of {len(runs)} runs stopped before their budget was used, "
         f"{n_given_up} were given up."
     )

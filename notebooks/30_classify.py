@@ -33,7 +33,7 @@ import numpy as np
 import pandas as pd
 
 from helpers import corpus, failures, judging, store
-from helpers.design import NO_STRATEGY, UNTRAINED
+from helpers.design import NO_STRATEGY
 from helpers.evaluate import baselines, classification
 from helpers.joined import transfer_cells
 from helpers.reading import finding
@@ -138,7 +138,7 @@ elif strategy == NO_STRATEGY:
     )
 else:
     first, last = ends.iloc[0], ends.iloc[-1]
-    change = "" if strategy == UNTRAINED else " from its smallest to its largest size"
+    change = " from its smallest to its largest size" if len(ends) > 1 else ""
     told = ", ".join(f"{name} {first[name]:.2f}" + (f" → {last[name]:.2f}" if change else "") for name in ends.columns)
     finding(
         f"Macro F1 of {family} ({strategy}){change}: {told}. These are means over seeds, tested on half of each set; "

@@ -130,12 +130,13 @@ if len(scores):
 if len(scores):
     few = f"macro_f1_at_{min(task.few_shot)}" if task.few_shot else "macro_f1"
     ends = overview.xs(few, axis=1, level="metric")
-    told = ", ".join(f"{name} {ends[name].iloc[0]:.2f} → {ends[name].iloc[-1]:.2f}" for name in ends.columns)
+    rows = [0, -1] if len(ends) > 1 else [0]
+    told = ", ".join(f"{name} {' → '.join(f'{ends[name].iloc[row]:.2f}' for row in rows)}" for name in ends.columns)
     which = "the first and the last baseline" if strategy == NO_STRATEGY else f"{family} ({strategy})"
     shots = f"{min(task.few_shot)} cells of each type" if task.few_shot else "all cells"
     finding(
-        f"Macro F1 of a head taught by {shots}, {which}, from the first to the last row of the table: {told}. Seeds "
-        "are averaged; few cells make single runs noisy."
+        f"Macro F1 of a head taught by {shots}, {which}, first {'and last ' if len(ends) > 1 else ''}row of the table: "
+        f"{told}. Seeds are averaged; few cells make single runs noisy."
     )
 else:
     finding(judging.nothing(family, strategy))

@@ -139,11 +139,12 @@ if len(scores):
     head = overview[name]
     spread = scores[scores["dataset"] == name].groupby("run")["value"].std().mean()
     to_largest = f" → {head.iloc[-1]:.4f} from the smallest to the largest size" if len(head) > 1 else ""
+    spread_told = f" Seeds of one size differ by {spread:.4f} (SD)." if pd.notna(spread) else ""
     null, reference, error = of_family[name]
     known = f", and another measurement of the same cells {reference:.4f} ± {error:.4f}" if pd.notna(reference) else ""
     finding(
         f"Held-out loss of {family} ({strategy}) on {name}: {head.iloc[0]:.4f}{to_largest} ({unit}). The null, what "
-        f"the corpus tells of each gene, has {null:.4f}{known}. Seeds of one size differ by {spread:.4f} (SD)."
+        f"the corpus tells of each gene, has {null:.4f}{known}.{spread_told}"
     )
 else:
     finding(judging.nothing(family, strategy))

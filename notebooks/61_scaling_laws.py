@@ -54,8 +54,8 @@ from helpers.plots import scaling_figures as plots
 table = tables["laws"]
 runs = laws.losses(results_table).assign(model=lambda rows: rows["family"].map(models))
 over_cells = table[table["axis"] == "n_cells"]
-if len(over_cells):
-    display(plots.verdict_map(over_cells, title=f"What {laws.told_sizes(over_cells)} tell (blank: too few sizes)"))
+if (over_cells["form"] != "").any():
+    display(plots.verdict_map(over_cells))
 
 # %% [markdown]
 # ## The held-out loss of each curve, and the form that leads
@@ -106,8 +106,9 @@ else:
 
 # %% tags=["show"]
 for (model, dataset), part in tables["profiles"].groupby(["model", "dataset"]):
-    best = tables["frontier"].query("model == @model and dataset == @dataset")
-    display(plots.compute_frontier(part, best, title=f"{model}, {dataset}, {len(study.seeds)} seeds"))
+    best, law = (tables[name].query("model == @model and dataset == @dataset") for name in ("frontier", "joint"))
+    told = f"{model}, {dataset}, {law['n_runs'].iloc[0]} runs, {len(study.seeds)} seeds"
+    display(plots.compute_frontier(part, best, title=told))
 
 # %% tags=["show"]
 from helpers.analysis.collect import missing_note

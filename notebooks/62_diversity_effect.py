@@ -12,11 +12,13 @@
 # **Finding.** *Written from the numbers when the notebook is executed.*
 #
 # **Method.** Size is held fixed by comparing runs of one size alone: partial correlations of score and diversity, and
-# differences of each strategy to random cells, by size, then pooled. Intervals are of 90 % over seeds; p-values
-# exchange runs of one size, often enough to stand the correction for all tests in here (Holm). Higher is better
-# everywhere: losses change sign. What the numbers cannot tell: a strategy changes several things at once (types, their
-# depth, how alike cells are), so that an effect of an index may be one of another; all runs share their test cells,
-# whose choice is in no interval; large subsets of one corpus overlap, so that their seeds spread too little.
+# differences of each strategy to random cells, by size, then pooled. P-values of strategies exchange runs of one size,
+# those of diversity whole samplings where it is these that differ; of fewer than five there is none. Intervals are of
+# 90 %: over seeds, and for diversity over samplings where these are exchanged. All tests in here are corrected
+# together (Holm). Higher is better everywhere: losses change sign. What the numbers cannot tell: a strategy changes
+# several things at once (types, their depth, how alike cells are), so that an effect of an index may be one of another;
+# all runs share their test cells, whose choice is in no interval; large subsets of one corpus overlap, so that their
+# seeds spread too little.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -152,7 +154,8 @@ effects = pd.read_parquet(artifacts.read("diversity_effect.parquet"))
 
 # %% [markdown]
 # ## Diversity
-# Filled marks: p under 0.05 after correction. Where diversity is not known or hardly differs, there is no number.
+# Filled marks: p under 0.05 after correction; crosses: no p, since few samplings differ, so that an effect of diversity
+# cannot be separated from the strategy. Where diversity is not known or hardly differs, there is no number.
 
 # %% tags=["show"]
 from helpers.analysis.collect import loss_units, missing_note
@@ -231,7 +234,7 @@ equal = effects[effects["kind"].isin(["equal data", "equal compute"]) & (effects
 equal[shown].style.format(precision=3).hide()
 
 # %% tags=["show"]
-tested = by_diversity[by_diversity["testable"]]
+tested = by_diversity[by_diversity["p"].notna()]
 strong = tested[tested["p_holm"] < 0.05]
 signs = strong.groupby(["task", "dataset", "model"])["estimate"].agg(["size", "min", "max"])
 several = signs[signs["size"] > 1]
@@ -240,11 +243,15 @@ indices = ", ".join(
     f"{MEASURES[name]} {(part['p_holm'] < 0.05).sum()} of {len(part)}"
     for name, part in tested.groupby("term", sort=False)
 )
-missing = [name for term, name in MEASURES.items() if term not in set(tested["term"])]
-untold = f" (not testable: {', '.join(missing)})" if missing else ""
-diverse = f"Effects of diversity at fixed size that stand correction: {indices or 'none could be tested'}{untold}"
+alike = set(by_diversity.loc[by_diversity["testable"], "term"]) - set(tested["term"])
+missing = [name for term, name in MEASURES.items() if term not in {*alike, *tested["term"]}]
+diverse = f"Effects of diversity at fixed size that stand correction: {indices}. " if indices else ""
 if opposed:
-    diverse += f", but two indices have opposite signs in {opposed} of {len(several)} cases, so neither explains it"
+    diverse += f"Two indices have opposite signs in {opposed} of {len(several)} cases of these. "
+if alike:
+    names = " and of ".join(name for term, name in MEASURES.items() if term in alike)
+    diverse += f"An effect of {names} cannot be separated from the strategy, with too few samplings. "
+diverse += f"Diversity that could not be tested at fixed size: {', '.join(missing)}. " if missing else ""
 
 # %% tags=["show"]
 compared = by_strategy[by_strategy["testable"]]
@@ -263,7 +270,7 @@ verdicts = ends.loc[ends["term"] == reference, "verdict"].value_counts()
 curves = ", ".join(f"{verdict}: {n}" for verdict, n in verdicts.items())
 n_seeds = between(effects.loc[effects["kind"] == "flat end", "n_seeds"], "d") if len(ends) else "no"
 finding(
-    f"{diverse}; against random cells {'; '.join(strategies) or 'nothing was compared'}. Along sizes of random cells, "
+    f"{diverse}Against random cells {'; '.join(strategies) or 'nothing was compared'}. Along sizes of random cells, "
     f"curves of score and held-out loss are told apart as {curves or 'none'} ({n_seeds} seeds of a size; the corpus is "
     f"small, and none of it speaks for larger ones).{missing_note(study, artifacts)}"
 )

@@ -109,7 +109,6 @@ table = pd.read_parquet(artifacts.read("response_axes.parquet"))
 # held-out type.
 
 # %% tags=["show"]
-from helpers.analysis.collect import missing_note
 from helpers.analysis.response_axes import advantages, axis_verdicts
 from helpers.plots import response_figures as plots
 from helpers.reading import finding
@@ -192,7 +191,7 @@ if len(races):
 judged_folds = table[["dataset", "held_out"]].drop_duplicates()
 absent = {"encoders": len(asked_for) - len(runs), "folds": len(judged.tasks) - len(judged_folds)}
 absent = ", ".join(f"{n} {what}" for what, n in absent.items() if n)
-missing = f" Not in here: {absent}." * bool(absent) + missing_note(study, artifacts)
+missing = f" Not in here, as they failed or are not made yet: {absent}." if absent else ""
 if found:
     finding(
         f"Calibrated {names[0].replace('_', ' ')} is shown to rise {' and '.join(rose)}. Pretrained encoders are ahead "

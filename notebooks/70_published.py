@@ -28,8 +28,9 @@ import numpy as np
 import pandas as pd
 
 from helpers.analysis.published import COMMIT, HEADLINES, NOT_IN_FIGURES, SOURCE, TABLES, read_published
-from helpers.analysis.saturation import saturation_points
+from helpers.analysis.saturation import saturation_points, size_probabilities
 from helpers.analysis.scaling import VERDICTS, fit_scaling
+from helpers.analysis.two_rules import side_by_side
 from helpers.provenance import project_path
 from helpers.reading import finding, track
 
@@ -37,11 +38,13 @@ CURVE = ["family", "strategy", "task", "dataset"]
 place = project_path(results)
 if folder and (place / "design.json").exists():
     raise ValueError(f"results = {results!r} holds the results of a design: use a folder of its own")
+any_curve = False
 if folder:
     table = read_published(project_path(folder))
     headline = table[table["metric"] == table["task"].map(HEADLINES)]
     trained = headline[headline["percentage"] > 0]
     trained = trained[trained.groupby(CURVE)["percentage"].transform("nunique") > 1]  # one size is no curve
+    any_curve = len(trained) > 0
 
 
 # %% [markdown]
@@ -49,12 +52,14 @@ if folder:
 
 
 # %%
-def saturation(rule: str) -> pd.DataFrame:
-    """Saturation points of every curve on its headline metric."""
-    of_metric = [
-        saturation_points(part, metric=name, rule=rule) for name, part in trained.groupby("metric", sort=False)
+def saturation(judge, rule: str, q: float) -> pd.DataFrame:
+    """Saturation points of every curve on its headline metric, or the probabilities of its sizes."""
+    options = {} if judge is size_probabilities else {"rule": rule}
+    tables = [
+        judge(part, metric=name, q=q, **options).assign(metric=name)
+        for name, part in trained.groupby("metric", sort=False)
     ]
-    return pd.concat(of_metric, ignore_index=True).assign(rule=rule)
+    return pd.concat(tables, ignore_index=True).assign(rule=rule, q=q)
 
 
 def scaling(name: tuple, runs: pd.DataFrame) -> dict:
@@ -66,8 +71,12 @@ def scaling(name: tuple, runs: pd.DataFrame) -> dict:
 
 
 # %%
-if folder:
-    published, error = saturation("published"), saturation("error")
+if any_curve:
+    published = saturation(saturation_points, "published", 0.95)
+    by_error = pd.concat([saturation(saturation_points, "error", q) for q in (0.90, 0.95, 0.99)], ignore_index=True)
+    error = by_error[by_error["q"] == 0.95]
+    sizes = saturation(size_probabilities, "error", 0.95)
+    points = pd.concat([published, by_error.astype({"n_seeds": "Int64", "at_edge": "boolean"})], ignore_index=True)
     curves = list(trained.groupby(CURVE, sort=False))
     fits = pd.DataFrame([scaling(name, runs) for name, runs in track(curves, "curves")])
 
@@ -83,7 +92,9 @@ def keep(frame: pd.DataFrame, name: str) -> None:
 
 if folder:
     keep(table, "results")
-    keep(pd.concat([published, error], ignore_index=True), "saturation")
+if any_curve:
+    keep(points, "saturation")
+    keep(sizes, "saturation_sizes")
     keep(fits, "scaling")
 
 # %% [markdown]
@@ -92,6 +103,7 @@ if folder:
 
 # %% tags=["show"]
 from helpers.plots import published_figures as plots
+from helpers.plots import saturation_figures
 
 if folder:
     read = table[table["strategy"] != "none"].groupby(["task", "family"], sort=False)
@@ -109,7 +121,7 @@ NAMES = {
     "integration": "AvgBIO, zero-shot",
     "perturbation": "Pearson r of absolute mean profiles (the study's R2), where no change may win",
 }
-for task in trained["task"].unique() if folder else []:
+for task in trained["task"].unique() if any_curve else []:
     display(plots.published_curves(headline, task=task, metric=HEADLINES[task], title=NAMES[task]))
 
 # %% [markdown]
@@ -117,38 +129,58 @@ for task in trained["task"].unique() if folder else []:
 # In per cent of the corpus, on the headline metric of each task.
 
 # %% tags=["show"]
-if folder:
+if any_curve:
     title = "Saturation point by the published rule: the smallest size, in %, where any seed has over 0.95 × the best"
     display(plots.saturation_grid(published, title=f"{title}\n{plots.about(trained)}"))
 
 # %% tags=["show"]
-if folder:
+if any_curve:
     title = "Saturation point by the rule on the error scale, in %, and its 90 % interval over seeds"
     display(plots.saturation_grid(error, title=f"{title}\n{plots.about(trained)}"))
+
+# %% tags=["show"]
+if any_curve:
+    for (task, metric), points_of in error.groupby(["task", "metric"], sort=False):
+        sizes_of = sizes[(sizes["task"] == task) & (sizes["metric"] == metric)]
+        options = {"metric": metric, "n_test": None}
+        display(saturation_figures.probability_heatmap(points_of, sizes_of, q=0.95, **options))
+        display(saturation_figures.gains(points_of, sizes_of, **options))
+
+# %% [markdown]
+# ## Where the two rules disagree
+# Curves whose published point lies outside the 90 % interval of the error rule (q = 0.95), or where one rule alone has
+# a point.
+
+# %% tags=["show"]
+if any_curve:
+    both = side_by_side(points)
+    apart = both[both["disagree"]].drop(columns=["judged_twice", "disagree"])
+    told = apart.style.format({"published": "{:g}", "gain_per_doubling": "{:.4f}"}, na_rep="–")
+    display(told.format_index("{:g}", level="width"))
 
 # %% [markdown]
 # ## Verdicts
 # Of the error against cells. Where seeds are few and sizes six, "not identifiable" is no finding about the model.
 
 # %% tags=["show"]
-if folder:
+if any_curve:
     title = "What the error, 1 − score, against cells says about scale"
     display(plots.verdict_grid(fits, title=f"{title}\n{plots.about(trained)}"))
 
 # %% tags=["show"]
-if folder:
+if any_curve:
     counts = pd.crosstab([fits["task"], fits["strategy"]], fits["verdict"])
     display(counts.reindex(columns=list(VERDICTS), fill_value=0))
 
 # %% tags=["show"]
-if folder:
+if any_curve:
     reasons = fits.groupby(["verdict", "form"], sort=False)
     display(reasons.agg(curves=("reason", "size"), one_reason=("reason", "first")))
     laws = fits[fits["verdict"] == "power law"].drop(columns=["verdict", "reason"])
     display(laws.style.format(precision=3).hide() if len(laws) else "No curve has the verdict power law.")
 
 # %% tags=["show"]
-if folder:
+if any_curve:
     smallest = trained["percentage"].min()
     in_figures = ~published["dataset"].isin(NOT_IN_FIGURES) & ~published["strategy"].str.startswith("spikein")
     at_once = published["percentage"] == smallest
@@ -156,9 +188,13 @@ if folder:
     finding(
         f"By the published rule {at_once.sum()} of {len(published)} curves of the study's tables saturate at "
         f"{smallest:g} % ({(at_once & in_figures).sum()} of the {in_figures.sum()} that its figures show), by the rule "
-        f"on the error scale {(error['percentage'] == smallest).sum()}. Fits of the error against cells say: "
+        f"on the error scale {(error['percentage'] == smallest).sum()}; the two disagree on "
+        f"{both['disagree'].sum()}. Fits of the error against cells say: "
         f"{verdicts}."
     )
+elif folder:
+    told = ", ".join(f"{size:g}" for size in sorted(headline["percentage"].dropna().unique()))
+    finding(f"The tables hold no curve: of each there is at most one size over 0 % (sizes in %: {told or 'none'}).")
 else:
     finding(
         f"No tables were read. The study publishes them with its code: clone {SOURCE} (commit {COMMIT}) and point the "

@@ -117,7 +117,7 @@ curve = ["family", "width", "strategy", "task", "dataset", "sampling"]
 near = points[(points["rule"] == "error") & (points["q"] == 0.95)]
 for (task, metric), part in near.groupby(["task", "metric"], sort=False):
     shares = sizes[(sizes["task"] == task) & (sizes["metric"] == metric) & (sizes["q"] == 0.95)]
-    name = f"saturation_error_{task}_{metric}"
+    name = "_".join(dict.fromkeys(["saturation_error", task, metric]))
     told = part[[*curve, "percentage", "low", "high", "gain_per_doubling", "gain_low", "gain_high", "resampled"]]
     sources[name] = shares.merge(told, on=curve, suffixes=("", "_of_point"))
     figures[name] = saturation_figures.probability_heatmap(part, shares, metric=metric, q=0.95, n_test=n_test[task])
@@ -139,8 +139,8 @@ if (of_loss["verdict"] == "power law").any():
     drawn["excess_loss"] = scaling_figures.excess_loss(of_loss, curves, runs_fitted)
 if laws_found["low"].notna().any():
     drawn["exponents"] = scaling_figures.exponent_forest(laws_found)
-if len(over_cells):
-    drawn["verdicts"] = scaling_figures.verdict_map(over_cells, title=f"What {laws.told_sizes(over_cells)} tell")
+if (over_cells["form"] != "").any():
+    drawn["verdicts"] = scaling_figures.verdict_map(over_cells)
 figures, sources = figures | drawn, sources | dict.fromkeys(drawn, laws_found)
 
 # %% [markdown]

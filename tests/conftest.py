@@ -23,16 +23,25 @@ def copy_project(root: Path) -> Path:
     """Copy what the workflow needs into a folder, and return it."""
     for folder in ("src", "notebooks", "workflow", "params"):
         shutil.copytree(PROJECT / folder, root / folder, ignore=shutil.ignore_patterns("executed", "__pycache__"))
-    shutil.copy(PROJECT / "pyproject.toml", root)
+    for file in ("pyproject.toml", "environment.yml"):
+        shutil.copy(PROJECT / file, root)
     return root
 
 
 def start_workflow(
-    design: str, results: str | Path, root: Path = PROJECT, *, packages: Sequence[Path] = ()
+    design: str,
+    results: str | Path,
+    root: Path = PROJECT,
+    *,
+    packages: Sequence[Path] = (),
+    profile: str = "default",
+    options: Sequence[str] = (),
 ) -> subprocess.Popen:
-    """Start the workflow of the project in `root` with its own code, and packages in further folders."""
-    command = ["snakemake", "--snakefile", "workflow/Snakefile", "--profile", "workflow/profiles/default"]
-    command += ["--config", f"design={design}", f"results={results}"]
+    """Start the workflow of the project in `root` with its own code, and packages in further folders; `options` are
+    more words of its command line, ``name=value`` first.
+    """
+    command = ["snakemake", "--snakefile", "workflow/Snakefile", "--workflow-profile", f"workflow/profiles/{profile}"]
+    command += ["--config", f"design={design}", f"results={results}", *options]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     python_path = os.pathsep.join(map(str, [root / "src", *packages]))
     environment = os.environ | {"PATH": path, "PYTHONPATH": python_path}

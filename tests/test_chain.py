@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from conftest import run_workflow, start_workflow
 
+from helpers import status
 from helpers.analysis.results import RESULT_COLUMNS, wide
 from helpers.design import load_design
 from helpers.evaluate.baselines import BASELINES
@@ -44,6 +45,7 @@ def results(tmp_path_factory) -> Path:
     done = run_workflow(DESIGN, folder)
     assert done.returncode == 0, done.stderr
     assert "notebooks, " in done.stderr, "progress is told"
+    assert status.read(folder)["state"] == "finished"
     assert models_in(folder / "models").items() >= finished.items(), "no finished model is trained again"
     assert not [path for path in folder.rglob("*.tmp*")], "no temporary file stays"
     return folder

@@ -13,17 +13,34 @@ FAST = {"n_boot": 200, "n_permutations": 499}
 
 
 def runs(
-    rng, *, per_bit: float = 0.0, of_strategy: float = 0.0, sd: float = 0.01, seeds: int = 3, sizes=SIZES
+    rng, *, per_bit: float = 0.0, of_strategy: float = 0.0, sd: float = 0.01, seeds: int = 3, sizes=SIZES, apart=0.1
 ) -> pd.DataFrame:
-    """Random cells of three bits, reweighted ones of four; scores rise by .1 a size, and a bit or a strategy adds."""
+    """Random cells of three bits, reweighted ones of more; scores rise by .1 a size, and a bit or a strategy adds.
+
+    Most of what differs in bits lies within samplings, unless they are far `apart`.
+    """
     rows = []
     for place, size in enumerate(sizes):
         for name in ("random", "reweighted"):
             for seed in range(seeds):
-                bits = 3.0 + (name != "random") + rng.uniform(-0.3, 0.3)
+                bits = 3.0 + apart * (name != "random") + rng.uniform(-0.3, 0.3)
                 score = 0.1 * place + per_bit * (bits - 3) + of_strategy * (name != "random") + rng.normal(0, sd)
                 row = {"strategy": name, "percentage": size, "subset_seed": seed, "score": score, "shannon": bits}
                 rows.append(row | {"vendi": 2**bits, "n_donors": np.nan, "n_datasets": 2, "n_cells": 100 * size})
+    return pd.DataFrame(rows)
+
+
+def many_samplings(rng, n: int, *, per_bit: float = 0.0, of_strategy: float = 0.02) -> pd.DataFrame:
+    """Samplings of 2 to 4 bits, each with a random effect of its own at all sizes; every third one has two sizes."""
+    bits, effects = rng.uniform(2, 4, n), rng.normal(0, of_strategy, n)
+    rows = [
+        {"strategy": f"way_{way}", "percentage": size, "subset_seed": seed, "shannon": found}
+        | {"score": 0.1 * place + effects[way] + per_bit * found + rng.normal(0, 0.005)}
+        for way in range(n)
+        for place, size in enumerate(SIZES[: 2 if way % 3 == 2 else None])
+        for seed in range(3)
+        for found in [bits[way] + rng.normal(0, 0.03)]
+    ]
     return pd.DataFrame(rows)
 
 
@@ -52,12 +69,15 @@ def test_partial_effect_by_hand():
     assert (got["n"], got["n_sizes"], got["n_seeds"]) == (6, 2, 1)
     assert "up to 2 doublings" in got["range"]
     assert "100 % of what differs" in got["reason"]
+    assert got["testable"]
+    assert np.isnan(got["p"])
+    assert "3 samplings: an effect of diversity cannot be told from one of the strategy" in got["reason"]
 
 
 def test_a_planted_effect_is_found_with_its_size():
-    got = [partial(runs(np.random.default_rng(seed), per_bit=0.05), seed) for seed in range(20)]
+    got = [partial(runs(np.random.default_rng(seed), per_bit=0.1, seeds=5), seed) for seed in range(20)]
     assert all(one["p"] < 0.05 and one["testable"] for one in got)
-    assert np.mean([one["slope"] for one in got]) == pytest.approx(0.05, abs=0.005)
+    assert np.mean([one["slope"] for one in got]) == pytest.approx(0.1, abs=0.01)
     frame = runs(np.random.default_rng(0), per_bit=0.05)
     assert partial(frame, diversity="vendi")["estimate"] == pytest.approx(partial(frame)["estimate"])  # log2 of 2^bits
 
@@ -71,6 +91,45 @@ def test_size_alone_is_no_effect_of_diversity():
         p.append(partial(frame, seed)["p"])
     assert np.corrcoef(frame["shannon"], frame["score"])[0, 1] > 0.8
     assert np.mean(np.array(p) < 0.05) <= 0.15
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_few_samplings_of_different_diversity_have_no_p_value(n):
+    """However many runs they have, and however clear the estimate is."""
+    got = partial(many_samplings(np.random.default_rng(0), n, per_bit=0.5))
+    assert got["testable"]
+    assert np.isnan(got["p"])
+    assert got["estimate"] > 0.9
+    assert np.isfinite([got["low"], got["high"]]).all()
+    assert f"{n} samplings: an effect of diversity cannot be told from one of the strategy" in got["reason"]
+
+
+def test_effects_of_strategies_are_seldom_taken_for_one_of_diversity():
+    p = {n: [] for n in (5, 8)}
+    for n, found in p.items():
+        for seed in range(100):
+            frame = many_samplings(np.random.default_rng(seed), n)
+            found.append(partial(frame, seed, n_boot=2, n_permutations=199)["p"])
+        assert np.mean(np.array(found) <= 0.05) <= 0.11, n
+    got = partial(many_samplings(np.random.default_rng(0), 8, per_bit=0.1))
+    assert got["p"] < 0.01
+    assert got["low"] > 0
+    assert "8 samplings are exchanged" in got["reason"]
+
+
+def test_intervals_over_samplings_are_wider_than_those_over_their_seeds():
+    frame = many_samplings(np.random.default_rng(1), 8)
+    of_seeds = partial(frame[frame["strategy"].isin(["way_0", "way_1", "way_3", "way_4"])])
+    of_samplings = partial(frame)
+    assert of_samplings["high"] - of_samplings["low"] > 2 * (of_seeds["high"] - of_seeds["low"])
+
+
+def test_a_strategy_is_no_effect_of_diversity_within_samplings():
+    p = []
+    for seed in range(100):
+        frame = runs(np.random.default_rng(seed), of_strategy=0.1)
+        p.append(partial(frame, seed, n_boot=2, n_permutations=99)["p"])
+    assert np.mean(np.array(p) <= 0.05) <= 0.12
 
 
 @pytest.mark.parametrize("nested", [(), ("random", "reweighted")])
@@ -127,7 +186,7 @@ def test_with_three_seeds_at_one_size_no_p_is_small():
 
 
 def test_nested_seeds_count_once():
-    frame = runs(np.random.default_rng(0), of_strategy=0.05)
+    frame = runs(np.random.default_rng(0), of_strategy=0.05, per_bit=0.1)
     alone, nested = strategy(frame), strategy(frame, nested=["random"])
     assert nested["estimate"] == pytest.approx(alone["estimate"])
     assert alone["p"] < 0.05 < nested["p"]
@@ -144,7 +203,7 @@ def test_nested_seeds_count_once():
 
 
 def test_order_of_rows_and_units_of_the_score_do_not_matter():
-    frame = runs(np.random.default_rng(1), per_bit=0.03)
+    frame = runs(np.random.default_rng(1), per_bit=0.03, seeds=5)
     turned = frame.sample(frac=1, random_state=0).assign(score=lambda table: 100 * table["score"] + 7)
     for estimate in (partial, strategy):
         one, other = estimate(frame), estimate(turned)
@@ -202,7 +261,7 @@ def test_donors_of_a_simulated_design():
     ]
     frame = pd.DataFrame(rows)
     got = partial(frame, diversity="n_donors")
-    assert got["p"] < 0.01
+    assert 1 / 120 <= got["p"] < 0.05, "five ways of sampling can be exchanged in 120 ways"
     assert got["slope"] == pytest.approx(0.05, abs=0.01)
     assert got["range"] == "1 size, 301 cells; up to 5.8 doublings at one size"
     effects = strategy_effects(frame, rng=rng, **FAST).set_index("term")["estimate"]

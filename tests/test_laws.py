@@ -23,6 +23,7 @@ def results(families=("pca",), *, widths=(1.0,), samplings=("random",), seeds=3,
                         run = f"{family}-w{width:g}/{sampling}/p{percentage:05.1f}/s{seed:02d}"
                         told = {"run_id": run, "family": family, "width": width, "strategy": sampling}
                         told |= {"percentage": percentage, "n_cells": cells, "n_unique": cells, "budget": "epochs=1"}
+                        told |= {"subset_seed": seed, "unique_cells": cells}
                         told |= {"weight_decay": np.nan, "n_parameters": round(1000 * width), "cell_views": cells}
                         told |= {"flops": 6.0 * cells * 1000 * width, "n_donors": np.nan, "n_datasets": 1}
                         told |= {"umis_per_cell": 1685.0, "dataset": "lung"}
@@ -127,6 +128,60 @@ def test_depth_has_full_depth_at_its_end():
     assert set(along["largest"]) == {1685.0}
 
 
+def test_seeds_whose_cells_have_other_medians_are_of_one_depth():
+    rng = np.random.default_rng(0)
+    thin = [
+        results(samplings=(f"depth_{umis}",)).assign(strategy="depth", umis_per_cell=umis) for umis in (100, 200, 400)
+    ]
+    table = pd.concat([*thin, results()]).query("percentage == 10")
+    own = {run: rng.uniform(0.95, 1.05) for run in table["run_id"].unique()}
+    table["umis_per_cell"] *= table["run_id"].map(own)
+    along = fitted(table).query("axis == 'umis_per_cell'")
+    assert set(along["n_sizes"]) == {4}
+    assert set(along["seeds"]) == {3}
+    full = table.loc[table["strategy"] == "random", "umis_per_cell"]
+    np.testing.assert_allclose(along["largest"], full.mean(), atol=0.051)
+
+
+def test_donors_that_differ_by_seed_are_one_size():
+    tables = [
+        results(samplings=(f"donors_{k}",)).query("percentage == 10").assign(strategy="donors", n_donors=float(k))
+        for k in (2, 5, 10, 30)
+    ]
+    table = pd.concat(tables)
+    table["n_donors"] -= (table["subset_seed"] == 0) & (table["n_donors"] == 30)  # one donor has too few cells
+    along = fitted(table).query("axis == 'n_donors'")
+    assert set(along["n_sizes"]) == {4}
+    assert set(along["largest"]) == {29.7}
+
+
+def test_unique_cells_are_those_that_training_saw():
+    table = results()
+    assert "unique_cells" not in set(fitted(table)["axis"])
+    table["unique_cells"] = table["n_cells"].clip(upper=1800)  # 1,800 cell-views
+    along = fitted(table).query("axis == 'unique_cells'").set_index("metric")
+    assert set(along.index) == {"heldout_loss", "macro_f1"}
+    assert set(along["n_sizes"]) == {4}
+    assert set(along["n_runs"]) == {15}, "the two largest sizes are one"
+    assert set(along["largest"]) == {1800}
+    assert "unique_cells" not in set(fitted(table.drop(columns="unique_cells"))["axis"])
+
+
+def test_noise_alone_does_not_fall_along_flops():
+    """Minima of noise do; a run's own noise has no part in the choice of the models that no cheaper one beats."""
+    rng = np.random.default_rng(0)
+    table = results(widths=(0.25, 0.5, 1.0, 2.0, 4.0)).query("metric == 'heldout_loss' and percentage < 50")
+    changes = []
+    for _ in range(60):
+        noise = laws.losses(table.assign(value=rng.normal(1, 0.01, len(table))))
+        for names, runs in laws.curves(noise, {"pca": "pca"}):
+            if names["axis"] == "flops":
+                means = runs.groupby("flops")["loss"].mean()
+                changes.append((means.iloc[0] - means.iloc[-1]) / 0.01)
+    assert len(changes) > 40
+    assert abs(np.mean(changes)) < 0.4, "1.1 where minima of means are kept"
+
+
 def test_row_order_changes_nothing():
     table = results(("pca", "scvi"))
     first, other = fitted(table), fitted(table.sample(frac=1, random_state=1))
@@ -142,6 +197,25 @@ def test_curves_and_reader_agree_with_the_fits():
     for text, value in zip(readable["exponent (90 %)"], table["exponent"], strict=True):
         assert "to" in text or text == "–", "an exponent never stands without its interval"
         assert np.isnan(value) == (text.startswith("not told") or text == "–")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, "one run for each size: a joint law without intervals is not told"),
+        ({"cell_views": np.nan}, "cell_views is missing or infinite in 5 of 25 rows"),
+    ],
+)
+def test_joint_laws_that_cannot_be_told_have_a_reason(change, told):
+    table = results(widths=(0.1, 0.3, 1.0, 3.0, 10.0), seeds=1)
+    table.loc[table["width"] == 0.1, list(change)] = list(change.values())
+    found = joint_laws.fit_joints(table, models={"pca": "pca"}, rng=np.random.default_rng(1), n_boot=20)
+    row = joint_laws.joint_table(found).iloc[0]
+    assert (row["model"], row["dataset"], row["parameter"], row["n_runs"]) == ("pca", "lung", "none", 25)
+    assert told in row["reason"]
+    assert not row["identifiable"]
+    assert np.isnan(row["value"])
+    assert all(part.empty for part in joint_laws.frontiers(found))
 
 
 def test_joint_laws_need_three_sizes_of_model():

@@ -6,9 +6,17 @@ import pytest
 from sklearn.isotonic import IsotonicRegression
 
 from helpers.analysis.equal_budget import equal_compute, equal_data
-from helpers.analysis.metric_against_loss import VERDICTS, flat_share, metric_against_loss, monotone_fit
+from helpers.analysis.metric_against_loss import (
+    BOTH_FLAT,
+    BOTH_MOVE,
+    CANNOT_TELL,
+    FALLS,
+    FLATTENS,
+    flat_share,
+    metric_against_loss,
+    monotone_fit,
+)
 
-FLATTENS, BOTH_MOVE, BOTH_FLAT, CANNOT_TELL = VERDICTS
 SIZES = [1.0, 1.8, 3.2, 5.6, 10.0, 18.0, 32.0, 56.0, 100.0]
 
 
@@ -59,11 +67,26 @@ def test_monotone_fit_is_that_of_scikit_learn():
         (lambda share: 0.3 * min(1, 3 * share), {}, FLATTENS, 17),
         (lambda share: 0.7, {}, FLATTENS, 15),
         (lambda share: 0.7, {"fall": 0.0}, BOTH_FLAT, 17),
+        (lambda share: 0.9 - 0.3 * share, {}, FALLS, 20),
+        (lambda share: 0.9 - 0.05 * share, {}, FALLS, 19),
+        (lambda share: 0.3 * (1 - abs(2 * share - 1)), {}, FALLS, 20),  # rises, then falls
+        (lambda share: 0.3 * min(1, 4 * share) - 0.3 * max(0, share - 0.75), {}, FALLS, 17),
+        (lambda share: 0.3 * abs(2 * share - 1), {"fall": 0.0}, CANNOT_TELL, 17),  # the loss stays
     ],
 )
 def test_verdicts_about_planted_curves(score, options, verdict, least):
     found = [judge(runs(np.random.default_rng(seed), score, **options), seed)["verdict"] for seed in range(20)]
     assert found.count(verdict) >= least, found
+
+
+def test_a_score_that_does_not_fall_is_seldom_said_to():
+    shapes = [lambda share: 0.7, lambda share: 0.05 * min(1, 3 * share), lambda share: 0.05 * share]
+    found = [
+        judge(runs(np.random.default_rng(seed), shape, seeds=3), seed)["verdict"]
+        for shape in shapes
+        for seed in range(20)
+    ]
+    assert found.count(FALLS) <= 4, found
 
 
 def test_a_straight_line_is_seldom_called_flat():
@@ -93,6 +116,7 @@ def test_numbers_by_hand():
     sd = 0.01 * np.sqrt(2)
     assert got["gain"] == pytest.approx(0.5 / sd)
     assert got["fall"] == pytest.approx(3 / sd)
+    assert got["decline"] == 0
     assert got["flat"] == pytest.approx((1 + sd / 0.3) / 3)  # from 1 to 2, and a bit on the way from .6 to .3
     assert (got["n"], got["n_sizes"], got["n_seeds"]) == (8, 4, 2)
     assert got["verdict"] == FLATTENS
@@ -107,14 +131,6 @@ def test_order_of_rows_and_units_do_not_matter():
     assert other["verdict"] == one["verdict"]
     for key in ("rho", "rho_low", "flat", "flat_low", "flat_high", "gain", "fall"):
         assert other[key] == pytest.approx(one[key], rel=1e-6)
-
-
-def test_a_score_that_turns_back_does_not_move_with_the_loss():
-    found = [
-        judge(runs(np.random.default_rng(seed), lambda share: 0.3 * (1 - abs(2 * share - 1))), seed)["verdict"]
-        for seed in range(10)
-    ]
-    assert BOTH_MOVE not in found
 
 
 def test_too_few_sizes_or_seeds_leave_a_point_without_interval():

@@ -11,6 +11,8 @@ import pytest
 import scipy.sparse as sp
 from conftest import PROJECT, copy_project, make_small_design, run_workflow
 
+from helpers import status
+
 pytestmark = pytest.mark.chain
 # A package of a user: a family whose training diverges with more than 60 cells, one that can never be trained, one that
 # embeds to nothing, and one that, until it is cured, does so after few cells and has no loss of loud ones.
@@ -159,6 +161,21 @@ def test_an_evaluation_that_fails_stops_no_other_and_is_listed(results):
     errors = [output for cell in failed.cells for output in cell.get("outputs", []) if output.output_type == "error"]
     assert "4 failed, and will be tried again" in errors[0]["evalue"]
     assert "blind-w1/random/p100.0/s01: ValueError: the embedding is NaN" in errors[0]["evalue"]
+
+
+def test_the_status_names_what_failed_in_part_and_what_was_given_up(results):
+    told = status.read(results)
+    assert told["state"] == "finished", "others went on"
+    numbers = told["notebooks"]
+    assert numbers["done"] + numbers["failed"] == numbers["of"]
+    assert numbers["cannot_run"] == numbers["left"] == 0
+    families = {name.split("--")[1] for name in told["failed"]}
+    assert families == {"blind", "ailing"}
+    failure = told["failed"]["25_embed--blind--random"]
+    assert failure["reason"].startswith("FailedPartsError: 4 failed, and will be tried again")
+    assert (results.parents[1] / failure["see"]).exists()
+    assert {name.split("/")[0] for name in told["given_up"]} == {"moody-w1", "stubborn-w1"}
+    assert len(told["given_up"]) == 2 + 6
 
 
 def test_what_fails_in_one_size_or_on_one_set_costs_nothing_else(results):

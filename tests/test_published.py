@@ -304,7 +304,8 @@ def test_the_notebook_analyses_the_tables(folder, tmp_path):
     assert done.returncode == 0, done.stderr
     pd.testing.assert_frame_equal(pd.read_parquet(made / "results.parquet"), read_published(folder))
     points, fits = pd.read_parquet(made / "saturation.parquet"), pd.read_parquet(made / "scaling.parquet")
-    assert points.groupby("rule").size().to_dict() == {"error": 28, "published": 28}
+    assert points.groupby("rule").size().to_dict() == {"error": 3 * 28, "published": 28}
+    points = points[points["q"] == 0.95]
     at_ten = (points["percentage"] == 10).groupby(points["rule"]).mean()  # scores rise from 1 to 10 % and are flat then
     assert at_ten["published"] == 1
     assert at_ten["error"] > 0.9
@@ -313,7 +314,24 @@ def test_the_notebook_analyses_the_tables(folder, tmp_path):
     first = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[0].source
     assert "0 of 28 curves of the study's tables saturate at 1 % (0 of the 21 that its figures show)" in first
     assert "Fits of the error against cells say: saturated 28." in first
-    assert sorted(path.name for path in made.iterdir()) == ["results.parquet", "saturation.parquet", "scaling.parquet"]
+    sizes = pd.read_parquet(made / "saturation_sizes.parquet")
+    assert sizes.groupby(["strategy", "metric", "dataset", "task"])["probability"].sum().between(0.95, 1.0001).all()
+    names = ["results.parquet", "saturation.parquet", "saturation_sizes.parquet", "scaling.parquet"]
+    assert sorted(path.name for path in made.iterdir()) == names
+
+
+@pytest.mark.chain
+def test_the_notebook_says_that_one_size_is_no_curve(folder, tmp_path):
+    for path in folder.glob("*.csv"):
+        if not path.name.startswith("SSL_finetune_perturbation"):
+            path.unlink()
+    (path,) = folder.glob("*.csv")
+    table = pd.read_csv(path, index_col=0)
+    table[table["percentage"] == 10].to_csv(path)
+    done = run_notebook(tmp_path / "out.ipynb", "-p", "folder", folder, "-p", "results", tmp_path / "results")
+    assert done.returncode == 0, done.stderr
+    first = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[0].source
+    assert "at most one size over 0 % (sizes in %: 10)" in first
 
 
 @pytest.mark.chain

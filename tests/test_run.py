@@ -13,7 +13,16 @@ import pytest
 import yaml
 
 from helpers import run
-from helpers.provenance import code_hash, digest, find_project, module_closure, notebook_hash, project_path
+from helpers.provenance import (
+    SLURM_NODE,
+    code_hash,
+    digest,
+    environment,
+    find_project,
+    module_closure,
+    notebook_hash,
+    project_path,
+)
 
 PROJECT = Path(__file__).resolve().parents[1]
 SOURCE = """
@@ -102,6 +111,13 @@ def test_a_notebook_runs_with_file_and_command_line_parameters(notebook, tmp_pat
     assert stamp["peak_memory_mb"] > 10
     assert str(tmp_path) not in str(executed.metadata), "a path of this machine stands in the metadata"
     assert [path.name for path in out.parent.iterdir()] == ["out.ipynb"]
+
+
+def test_a_job_of_slurm_tells_its_node(monkeypatch):
+    monkeypatch.delenv(SLURM_NODE, raising=False)
+    assert "node" not in environment()
+    monkeypatch.setenv(SLURM_NODE, "n7")
+    assert environment()["node"] == "n7"
 
 
 @pytest.mark.chain

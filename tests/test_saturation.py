@@ -438,7 +438,7 @@ def test_figures_show_points_probabilities_and_what_is_missing():
     title = drawn.get_suptitle()
     assert "1 to 2 seeds" in title
     assert "% of draws of seeds;" in title
-    assert len(gains(points, metric="micro_f1", n_test=n_test).axes) == 2
+    assert len(gains(points, sizes, metric="micro_f1", n_test=n_test).axes) == 2
     published = saturation_points(results, metric="micro_f1", rule="published")
     drawn = saturation_heatmap(
         published, results.assign(sampling="random", n_cells=1000 * results["percentage"]), n_test=n_test
@@ -454,4 +454,4 @@ def test_figures_without_any_interval():
     drawn = probability_heatmap(points, sizes, metric="micro_f1", q=0.95, n_test=pd.Series({"lung": 5}))
     assert texts(drawn) == ["no interval"]
     assert "% of no draws;" in drawn.get_suptitle()
-    assert len(gains(points, metric="micro_f1", n_test=pd.Series({"lung": 5})).axes) == 1
+    assert len(gains(points, sizes, metric="micro_f1", n_test=pd.Series({"lung": 5})).axes) == 1

@@ -66,6 +66,18 @@ def test_responses_name_their_null_and_ceiling_and_the_number_of_conditions(resu
     assert [axes.get_title() for axes in figure.axes[:2]] == ["one (1 condition)", "two (3 conditions)"]
 
 
+def test_figures_tell_seeds_range_and_what_the_range_cannot_tell(results):
+    scores = results.assign(task="integration", metric="score")
+    n_test = pd.Series({"one": 10, "two": 20})
+    curves = study_figures.size_curves(scores, task="integration", metric="score", title="score", n_test=n_test)
+    title = curves.legends[0].get_title().get_text()
+    assert title == "1 seeds (dots), mean (line); 2 sizes, 50 to 500 cells: of more nothing is known"
+    pairs = results.query("strategy == 'random'").assign(score=0.5, loss=[0.1, 0.2, 0.3, 0.4])
+    options = {"dataset": "one", "metric_name": "F1", "units": {"pca": "nats"}}
+    told = study_figures.loss_against_metric(pairs, **options).legends[0].get_title().get_text()
+    assert told.startswith("n = 4 runs a panel (dots), 1 seeds; 2 sizes, 50 to 500 cells: of more nothing is known")
+
+
 def test_stage_figures_show_limits_where_they_are_known(results):
     scores = results.rename(columns={"percentage": "run"}).query("family == 'pca'").assign(metric="avg_bio")
     bare = evaluation_figures.scores_by_size(scores.drop(columns=["null", "ceiling"]), metrics=["avg_bio"], unit="x")

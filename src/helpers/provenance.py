@@ -5,12 +5,14 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+SLURM_NODE = "SLURMD_NODENAME"
 PACKAGES = ("anndata", "numpy", "pandas", "papermill", "scikit-learn", "scipy", "scvi-tools", "torch")
 
 
@@ -73,10 +75,9 @@ def code_hash(stage: str, modules: Iterable[str] = ()) -> str:
 
 def display_hash(stage: str, modules: Iterable[str] = ()) -> str:
     """SHA-256 of all that an executed notebook shows: every cell, text included, and all modules that its
-    cells import.
+    cells import. Computed once in a process: a design asks for it by the thousand.
     """
-    sources = _code(stage, modules)[1]
-    return digest({"notebook": notebook_hash(notebook_source(stage)), "modules": sources})
+    return _display_hash(notebook_source(stage), tuple(sorted(modules)))
 
 
 def module_closure(names: Iterable[str]) -> set[str]:
@@ -91,9 +92,12 @@ def module_closure(names: Iterable[str]) -> set[str]:
 
 
 def environment() -> dict:
-    """Git revision, dirty paths, package versions, Python and CPU, for the metadata of an executed notebook."""
+    """Git revision, dirty paths, package versions, Python and CPU, for the metadata of an executed notebook, and the
+    node of a job of Slurm.
+    """
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {
+    of_job = {"node": os.environ[SLURM_NODE]} if SLURM_NODE in os.environ else {}
+    return of_job | {
         "git_revision": _git("rev-parse", "HEAD"),
         "git_dirty": [line[3:] for line in _git("status", "--porcelain").splitlines()],
         "python": platform.python_version(),
@@ -101,6 +105,12 @@ def environment() -> dict:
         "cpu": _cpu_model(),
         "packages": versions,
     }
+
+
+@cache
+def _display_hash(source: Path, modules: tuple[str, ...]) -> str:
+    sources = _code(source.stem, modules)[1]
+    return digest({"notebook": notebook_hash(source), "modules": sources})
 
 
 def _code(stage: str, modules: Iterable[str], *, without: Iterable[str] = ()) -> tuple[ast.Module, dict[str, str]]:
@@ -141,6 +151,9 @@ def _without_docstrings(tree: ast.AST) -> ast.AST:
 
 def _module_file(name: str) -> Path | None:
     """File of a module, or None where `name` is no module (it may be an attribute in ``from a import b``)."""
+    if name.startswith("helpers."):  # found without importing what it lies in, which may take seconds
+        place = Path(__file__).parent.joinpath(*name.split(".")[1:])
+        return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()), None)
     try:
         spec = importlib.util.find_spec(name)
     except ModuleNotFoundError:

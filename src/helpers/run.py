@@ -25,6 +25,7 @@ from pathlib import Path
 
 import yaml
 
+from helpers import status
 from helpers.design import NO_STRATEGY, DesignError, load_design
 from helpers.executed import lighten, put_finding_on_top
 from helpers.messages import unknown
@@ -116,7 +117,8 @@ def execute(
     failed_path.unlink(missing_ok=True)
     start = time.monotonic()
     executed, failure, usage = _execute_in_kernel(source, parameters, out.stem, report)
-    executed.metadata["cellscale"] = stamp | {"seconds": round(time.monotonic() - start, 2)} | usage
+    stamp |= {"seconds": round(time.monotonic() - start, 2)} | usage
+    executed.metadata["cellscale"] = stamp | ({"failure": failure} if failure else {})
     executed.metadata.get("papermill", {}).update(input_path=stamp["notebook"], output_path=_project_relative(out))
     put_finding_on_top(executed)
     lighten(executed)
@@ -198,21 +200,13 @@ def _watch(progress: Path, label: str, report: Callable[[str], None], done: thre
     """Report a stage's progress when it changes, at most every 15 s; stop the process if its workflow is gone."""
     parent, last, reported = int(os.environ.get(PARENT, 0)), "", time.monotonic()
     while not done.wait(0.5):
-        if parent and not _alive(parent):
+        if parent and not status.alive(parent):
             os.kill(os.getpid(), signal.SIGTERM)
             return
         text = progress.read_text() if progress.exists() else ""
         if text != last and text and time.monotonic() - reported > 15:
             last, reported = text, time.monotonic()
             report(f"  {label}: {text}")
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def _project_relative(path: Path) -> str:

@@ -2,16 +2,24 @@
 how long it takes.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from helpers import failures, store, subset
 from helpers.corpus import source_hash
-from helpers.design import NO_STRATEGY, UNTRAINED, Design, Run
+from helpers.design import NO_STRATEGY, UNTRAINED, Design, DesignError, Run
 from helpers.design_evaluations import TASKS
-from helpers.estimate import axes_seconds, judging_seconds, stage_seconds
 from helpers.evaluate.baselines import BASELINES as BASELINES_OF
 from helpers.provenance import digest, display_hash
+from helpers.work import Work, work
+
+if TYPE_CHECKING:
+    from helpers.corpus.extent import Extent
+    from helpers.costs import Costs
 
 SIZES = ("percentages", "seeds", "seeds_by_size")
 # The parts of a design that each stage reads; a change elsewhere does not run it again.
@@ -30,16 +38,23 @@ READS = {
     "63_response_axes": ("seed", "perturbation", "evaluation_sets"),
 }
 BASELINES = "baselines"
+STRATEGY, PERCENTAGE, SEED = "strategy", "percentage", "seed"
+CHUNKS = (STRATEGY, PERCENTAGE, SEED)  # what the models of one piece have in common, beside family and width
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One execution of one notebook; stages of the whole design have neither model nor strategy."""
+    """One execution of one notebook; stages of the whole design have neither model nor strategy.
+
+    Without `percentages` or `seeds` it is for all that the design has.
+    """
 
     stage: str
     family: str = ""
     width: float = 1.0
     strategy: str = ""
+    percentages: tuple[float, ...] = ()
+    seeds: tuple[int, ...] = ()
 
     @property
     def model(self) -> str:
@@ -48,26 +63,47 @@ class Piece:
 
     @property
     def name(self) -> str:
-        """Name of the executed notebook, e.g. ``20_pretrain--scvi--random``."""
-        return "--".join(part for part in (self.stage, self.model, self.strategy) if part)
+        """Name of the executed notebook: ``20_pretrain--scvi--random``, ``20_pretrain--scvi--random--p010.0``."""
+        sizes = [f"p{size:05.1f}" for size in self.percentages]
+        chunk = "-".join([*sizes, *(f"s{seed:02d}" for seed in self.seeds)])
+        return "--".join(part for part in (self.stage, self.model, self.strategy, chunk) if part)
 
     @property
     def parameters(self) -> dict[str, object]:
         """Parameters beside design and results."""
         model = {"family": self.family, "width": self.width} if self.family else {}
-        return model | ({"strategy": self.strategy} if self.strategy else {})
+        chosen = {"strategy": self.strategy, "percentages": list(self.percentages), "seeds": list(self.seeds)}
+        return model | {key: value for key, value in chosen.items() if value}
 
 
-def pieces(design: Design) -> list[Piece]:
-    """All pieces of work of a design, in order."""
+def pieces(design: Design, chunk: str = STRATEGY) -> list[Piece]:
+    """All pieces of work of a design, in order; those on models are for one strategy, or for one percentage or seed of
+    it, by `chunk`. DesignError for another `chunk`.
+    """
+    if chunk not in CHUNKS:
+        raise DesignError(f"chunk = {chunk!r}: models are taken together by {', '.join(CHUNKS)}")
     done = [Piece("00_corpus"), Piece("05_split"), *(Piece("10_subset", strategy=name) for name in design.strategies)]
     done.append(Piece("15_diversity"))
     tasks = {stage: task for stage, task in TASKS.items() if design.evaluates(task)}
-    done += [Piece(stage, *chunk) for stage in ("20_pretrain", "25_embed", *tasks) for chunk in design.chunks()]
-    done += [Piece(stage, BASELINES, 1.0, NO_STRATEGY) for stage, task in tasks.items() if BASELINES_OF[task]]
+    done += [Piece(stage, *own) for stage in ("20_pretrain", "25_embed", *tasks) for own in _chunks(design, chunk)]
+    done += [_baselines(stage) for stage, task in tasks.items() if BASELINES_OF[task]]
     axes = ["63_response_axes"] if design.evaluations.response_axes else []
     analyses = ("50_collect", "60_saturation", "61_scaling_laws", "62_diversity_effect", *axes, "90_figures")
     return [*done, *map(Piece, analyses)]
+
+
+def _chunks(design: Design, chunk: str) -> Iterator[tuple]:
+    """Family, width, strategy, percentages and seeds of the pieces of work on models. Untrained models, which cost
+    little and of which one makes the floor of the loss for all others, stay together.
+    """
+    for own in design.chunks():
+        runs = design.select(*own)
+        if chunk == STRATEGY or own[2] == UNTRAINED:
+            yield own
+        elif chunk == PERCENTAGE:
+            yield from ((*own, (size,)) for size in sorted({run.percentage for run in runs}))
+        else:
+            yield from ((*own, (), (seed,)) for seed in sorted({run.seed for run in runs}))
 
 
 def outputs(design: Design, piece: Piece, root: Path) -> list[str]:
@@ -90,7 +126,7 @@ def outputs(design: Design, piece: Piece, root: Path) -> list[str]:
     return [name for name, stage in store.MAKERS.items() if stage == piece.stage]
 
 
-def repair(design: Design, root: Path) -> list[str]:
+def repair(design: Design, root: Path, chunk: str = STRATEGY) -> list[str]:
     """Find artifacts that should be there and are missing or corrupt; remove them and the executed notebooks that made
     them, and notebooks that failed while the others went on.
 
@@ -98,7 +134,7 @@ def repair(design: Design, root: Path) -> list[str]:
     """
     lines = []
     store.sweep(root)
-    for piece in pieces(design):
+    for piece in pieces(design, chunk):
         executed = root / "notebooks" / f"{piece.name}.ipynb"
         made = outputs(design, piece, root) if executed.exists() else []
         wrong = [name for name in made if not store.valid(root / name)]
@@ -123,46 +159,53 @@ def _controls(piece: Piece) -> list[str]:
 
 
 def _runs(design: Design, piece: Piece) -> list[Run]:
-    return design.select(piece.family, piece.width, piece.strategy)
+    return design.select(piece.family, piece.width, piece.strategy, piece.percentages, piece.seeds)
 
 
-def _lends_encoder(design: Design, chunk: tuple[str, float, str]) -> bool:
-    """Whether the axes of the response fix the encoder of a run of this family, width and strategy."""
+def _lends_encoder(design: Design, piece: Piece) -> bool:
+    """Whether the axes of the response fix the encoder of a run that a piece embeds with."""
     axes = design.evaluations.response_axes
-    return axes is not None and any(map(axes.runs.holds, design.select(*chunk)))
+    return piece.stage == "25_embed" and axes is not None and any(map(axes.runs.holds, _runs(design, piece)))
 
 
-def upstream(design: Design, piece: Piece) -> list[Piece]:
-    """The pieces whose artifacts a piece reads."""
-    own = (piece.family, piece.width, piece.strategy)
-    subsets = [other for other in pieces(design) if other.stage == "10_subset"]
-    tasks = [other for other in pieces(design) if other.stage in TASKS]
-    baselines = (BASELINES, 1.0, NO_STRATEGY)
-    embedded = [Piece("05_split") if piece.strategy == NO_STRATEGY else Piece("25_embed", *own)]
-    axes = [other for other in pieces(design) if other.stage == "63_response_axes"]
-    varied = [Piece("25_embed", *chunk) for chunk in design.chunks() if _lends_encoder(design, chunk)]
-    limited = [*embedded, *([] if piece.strategy == NO_STRATEGY else [Piece(piece.stage, *baselines)])]
-    needs = {
-        "00_corpus": [],
-        "05_split": [Piece("00_corpus")],
-        "10_subset": [Piece("05_split")],
-        "15_diversity": subsets,
-        "20_pretrain": [
-            Piece("05_split") if piece.strategy == UNTRAINED else Piece("10_subset", strategy=piece.strategy)
-        ],
-        "25_embed": [Piece("20_pretrain", *own)],
-        "30_classify": embedded,
-        **dict.fromkeys(["31_finetune", "32_integrate", "33_perturb"], limited),
-        "34_heldout_loss": [
-            Piece("20_pretrain", *own),
-            *([] if _controls(piece) else [Piece("34_heldout_loss", *own[:2], UNTRAINED)]),
-        ],
-        "50_collect": [Piece("15_diversity"), *tasks],
-        **{name: [Piece("50_collect")] for name in ("60_saturation", "61_scaling_laws", "62_diversity_effect")},
-        "63_response_axes": [*varied, Piece("33_perturb", *baselines)],
-        "90_figures": [Piece("60_saturation"), Piece("61_scaling_laws"), Piece("62_diversity_effect"), *axes],
-    }
-    return needs[piece.stage]
+def upstream(design: Design, piece: Piece, chunk: str = STRATEGY) -> list[Piece]:
+    """The pieces whose artifacts a piece reads, among those of `pieces` by the same `chunk`."""
+    own = (piece.family, piece.width, piece.strategy, piece.percentages, piece.seeds)
+    baseline = piece.strategy == NO_STRATEGY
+    match piece.stage:
+        case "00_corpus":
+            return []
+        case "05_split":
+            return [Piece("00_corpus")]
+        case "10_subset":
+            return [Piece("05_split")]
+        case "15_diversity":
+            return [Piece("10_subset", strategy=name) for name in design.strategies]
+        case "20_pretrain":
+            untrained = piece.strategy == UNTRAINED
+            return [Piece("05_split") if untrained else Piece("10_subset", strategy=piece.strategy)]
+        case "25_embed":
+            return [Piece("20_pretrain", *own)]
+        case "34_heldout_loss":
+            floor = [] if _controls(piece) else [Piece(piece.stage, piece.family, piece.width, UNTRAINED)]
+            return [Piece("20_pretrain", *own), *floor]
+        case "30_classify" | "31_finetune" | "32_integrate" | "33_perturb":
+            limits = [] if baseline or piece.stage == "30_classify" else [_baselines(piece.stage)]
+            return [Piece("05_split") if baseline else Piece("25_embed", *own), *limits]
+        case "50_collect":
+            return [Piece("15_diversity"), *(other for other in pieces(design, chunk) if other.stage in TASKS)]
+        case "63_response_axes":
+            lending = [other for other in pieces(design, chunk) if _lends_encoder(design, other)]
+            return [*lending, _baselines("33_perturb")]
+        case "90_figures":
+            axes = ["63_response_axes"] if design.evaluations.response_axes else []
+            return [*map(Piece, ("60_saturation", "61_scaling_laws", "62_diversity_effect", *axes))]
+        case _:
+            return [Piece("50_collect")]
+
+
+def _baselines(stage: str) -> Piece:
+    return Piece(stage, BASELINES, 1.0, NO_STRATEGY)
 
 
 def stamp(design: Design, piece: Piece) -> str:
@@ -193,16 +236,14 @@ def stamp(design: Design, piece: Piece) -> str:
     return digest({"code": display_hash(piece.stage, modules), "reads": reads, "parameters": piece.parameters})
 
 
-def seconds(design: Design, piece: Piece, n_corpus: int) -> float:
-    """Rough time of a piece on one core, to tell how much is left."""
-    if piece.stage == "20_pretrain":
-        return stage_seconds(design, n_corpus, piece.family, piece.strategy)
-    if piece.stage in TASKS and piece.family in design.families:
-        return 5 + judging_seconds(design, TASKS[piece.stage], _runs(design, piece))
-    if piece.strategy == NO_STRATEGY:
-        return 40.0
-    if piece.stage in ("60_saturation", "61_scaling_laws"):  # grow with the curves
-        return 5 + 0.3 * len(pieces(design))
-    if piece.stage == "63_response_axes":
-        return 25 + axes_seconds(design)
-    return 15.0 if piece.stage in ("00_corpus", "05_split", "90_figures") else 8.0
+def runs_of(design: Design, piece: Piece) -> list[Run]:
+    """What a piece is made for: subsets, or models; no run for baselines and stages of the whole design."""
+    if piece.stage == "10_subset":
+        return design.subsets(piece.strategy)
+    runs = _runs(design, piece) if piece.family in design.families else []
+    return [run for run in runs if piece.stage not in TASKS or design.judges(TASKS[piece.stage], run)]
+
+
+def work_of(design: Design, piece: Piece, extent: Extent, costs: Costs | None = None) -> Work:
+    """What a piece costs at most, from measured costs."""
+    return work(design, piece, runs_of(design, piece), extent, costs)

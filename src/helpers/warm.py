@@ -103,7 +103,16 @@ def serve(listener: socket.socket, parent: int, libraries: list[str]) -> str:
         for descriptor in descriptors:
             os.close(descriptor)
     shutil.rmtree(Path(listener.getsockname()).parent)
+    _tell_that_it_is_gone(parent)
     sys.exit()
+
+
+def _tell_that_it_is_gone(parent: int) -> None:
+    """Write into the status of a workflow that ended without a word that it is gone; who else would know?"""
+    from helpers import status
+
+    if status.ROOT in os.environ:
+        status.mark_gone(Path(os.environ[status.ROOT]), parent)
 
 
 def _fork() -> int:

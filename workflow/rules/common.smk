@@ -1,19 +1,29 @@
 import fcntl
-import json
 import logging
 import os
+import shlex
 import sys
-import time
 
 from snakemake.logging import logger
-from snakemake_interface_logger_plugins.common import LogEvent
 
-from helpers import store, warm
+from helpers import needs, status, store, warm
 from helpers.corpus import read_source_obs
+from helpers.corpus.extent import extent
 from helpers.design_evaluations import TASKS
-from helpers.reading import duration
+from helpers.progress import Progress
+from helpers.run import PARENT
 from helpers.split import check_design
-from helpers.stages import repair, seconds, stamp, upstream
+from helpers.stages import repair, stamp, upstream, work_of
+
+# What only looks takes no lock and repairs nothing; but for dry runs Snakemake does not tell.
+LOOKS = {"-l", "--list-rules", "--lint", "--report", "--dag", "--rulegraph", "--filegraph", "--summary"}
+LOOKING = workflow.output_settings.dryrun or not LOOKS.isdisjoint(word.split("=")[0] for word in sys.argv)
+WORK = {}  # of each notebook; a job on a node is a Snakemake of its own, and asks for no more
+if workflow.is_main_process:
+    CELLS = read_source_obs(STUDY)
+    check_design(STUDY, CELLS)
+    EXTENT = extent(STUDY, CELLS)
+    WORK = {name: work_of(STUDY, piece, EXTENT) for name, piece in PIECES.items()}
 
 
 def executed(name):
@@ -23,50 +33,40 @@ def executed(name):
 
 def earlier(wildcards):
     """Executed notebooks whose artifacts a notebook reads."""
-    return [executed(piece.name) for piece in upstream(STUDY, PIECES[wildcards.name])]
+    return [executed(piece.name) for piece in upstream(STUDY, PIECES[wildcards.name], CHUNK)]
 
 
 def options(wildcards):
     """Command line options of a notebook's own parameters."""
-    return " ".join(f"-p {key} {value}" for key, value in PIECES[wildcards.name].parameters.items())
+    return " ".join(f"-p {key} {shlex.quote(str(value))}" for key, value in PIECES[wildcards.name].parameters.items())
 
 
-WORK = ("models", "embeddings", "evaluations")
+def code(wildcards):
+    """The stamp of a notebook. The process that was started by hand keeps it; a job on a node has no use for it."""
+    return stamp(STUDY, PIECES[wildcards.name]) if workflow.is_main_process else ""
 
 
-class Progress(logging.Handler):
-    """One line for each notebook that is done: how many of how many, time since the start, about how long is left."""
-
-    def __init__(self, n_corpus):
-        super().__init__()
-        self.n_corpus, self.start, self.weights, self.done = n_corpus, time.monotonic(), {}, set()
-
-    def emit(self, record):
-        event = getattr(record, "event", None)
-        if event == LogEvent.JOB_INFO and not self.weights:
-            self.weights = {
-                job.jobid: seconds(STUDY, PIECES[job.wildcards.name], self.n_corpus)
-                for job in workflow.dag.needrun_jobs()
-                if job.rule.name == "notebook"
-            }
-        elif event == LogEvent.JOB_FINISHED and record.job_id in self.weights:
-            self.done.add(record.job_id)
-            elapsed = time.monotonic() - self.start
-            total, done = sum(self.weights.values()), sum(self.weights[job] for job in self.done)
-            # Core-seconds a second: what the machine has at first, more and more what was seen.
-            rate = (done * (done / elapsed) + (total - done) * workflow.cores) / total
-            left = f", about {duration((total - done) / rate)} left" if done < total else ""
-            sys.stderr.write(f"[{len(self.done)} of {len(self.weights)} notebooks, {duration(elapsed)}{left}]\n")
+def tolerate(wildcards):
+    """The option that lets the others go on if this notebook fails."""
+    return "--tolerate " if PIECES[wildcards.name].stage in ("25_embed", *TASKS) else ""
 
 
-def useful_seconds(since):
-    """Seconds spent inside training, embedding and metrics for the artifacts written after `since`."""
-    records = [path for kind in WORK for path in Path(RESULTS, kind).rglob(".*.record.json")]
-    return sum(json.loads(path.read_text())["seconds"] for path in records if path.stat().st_mtime >= since)
+def memory(wildcards, attempt):
+    """Megabytes that a job asks for, more each time that it is tried."""
+    return attempt * needs.memory_mb(WORK[wildcards.name]) if WORK else 0
 
 
-if workflow.is_main_process and not workflow.output_settings.dryrun:
-    n_corpus = check_design(STUDY, read_source_obs(STUDY))
+def minutes(wildcards, attempt):
+    """Minutes that a job asks for, more each time that it is tried."""
+    return attempt * needs.minutes(WORK[wildcards.name]) if WORK else 0
+
+
+def gpus(wildcards):
+    """GPUs that a job asks for, if the profile says that models get some."""
+    return config.get("gpus", 0) if needs.on_gpu(STUDY, PIECES[wildcards.name]) else 0
+
+
+if workflow.is_main_process and not LOOKING:
     store.check_owner(STUDY, Path(RESULTS))
     Path(RESULTS).mkdir(parents=True, exist_ok=True)
     LOCK = open(Path(RESULTS, ".lock"), "w")  # held as long as this process lives
@@ -75,24 +75,34 @@ if workflow.is_main_process and not workflow.output_settings.dryrun:
     except BlockingIOError:
         sys.stderr.write(f"{RESULTS}: another run of this design is going on; waiting for it to end\n")
         fcntl.flock(LOCK, fcntl.LOCK_EX)
-    for line in repair(STUDY, Path(RESULTS)):
-        sys.stderr.write(line + "\n")
+    for line in repair(STUDY, Path(RESULTS), CHUNK):
+        sys.stderr.write(f"{line}\n")
     for handler in logger.handlers:
         handler.addFilter(lambda record: record.levelno >= logging.WARNING)
-    logger.addHandler(Progress(n_corpus))
-    os.environ["CELLSCALE_PARENT"] = str(os.getpid())
-    START = time.time()
+    status.mark_gone(Path(RESULTS))
+    EXPECTED = {name: work.seconds for name, work in WORK.items()}
+    PROGRESS = Progress(STUDY, DESIGN, Path(RESULTS), PIECES, EXPECTED, None)
+    logger.addHandler(PROGRESS)
 
 
 onstart:
-    address = warm.start_server()
-    if address:
-        os.environ[warm.ADDRESS] = address
+    if workflow.local_exec:  # on other machines there is neither this process nor a server of its
+        PROGRESS.cores = workflow.cores
+        os.environ |= {PARENT: str(os.getpid()), status.ROOT: str(Path(RESULTS).resolve())}
+        address = warm.start_server()
+        if address:
+            os.environ[warm.ADDRESS] = address
+    store.claim(STUDY, Path(RESULTS))  # the status lies there before the first artifact
+    jobs = {job: job.wildcards.name for job in workflow.dag.needrun_jobs() if "name" in job.wildcards.keys()}
+    read = {
+        name: [jobs[one] for one in workflow.dag.dependencies[job] if one in jobs] for job, name in jobs.items()
+    }
+    PROGRESS.begin({job.jobid: name for job, name in jobs.items()}, read)
 
 
 onsuccess:
-    spent = (time.time() - START) * workflow.cores
-    share = 100 * useful_seconds(START) / spent
-    sys.stderr.write(
-        f"{share:.0f} % of wall time × cores went into training, embedding and metrics; the rest is overhead\n"
-    )
+    PROGRESS.end("finished")
+
+
+onerror:
+    PROGRESS.end("failed")

@@ -1,6 +1,6 @@
 """Does the diversity of what was learned from explain the score, at a fixed size?"""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from helpers.messages import unknown
 MEASURES = {"shannon": "Shannon index", "vendi": "Vendi score", "n_donors": "donors", "n_datasets": "datasets"}
 LEAST_RANGE = 0.1  # doublings by which diversity must differ at a size, for that size to count
 FEWEST_RUNS = 3  # of a size, for an interval
+FEWEST_SAMPLINGS = 5  # for a p-value, where it is samplings that differ: four have no p under 1/24
 
 
 def partial_effect(
@@ -29,9 +30,13 @@ def partial_effect(
     """Partial correlation of a score with the diversity of what was learned from, at fixed size.
 
     Size is a covariate with a level for each percentage: by Frisch, Waugh and Lovell, both columns are taken from their
-    mean at each size. The p-value exchanges the diversities of runs of one size, exact if diversity does not matter;
-    the interval (90 %) draws runs of one size with replacement, and is a little narrow with few seeds (with two
-    samplings of three seeds at four sizes, 84 % of such intervals hold the true correlation).
+    mean at each size. What is exchanged for the p-value, and drawn for the interval (90 %), is what differs:
+
+    - Where most of the differences at one size lie between samplings, the sampling: a strategy may change the score in
+      other ways too, at all sizes alike, however many runs it has. Their diversities, less the effects of size, are
+      exchanged. With fewer than five samplings there is no p-value, and the interval draws runs of one size: it holds
+      for these samplings alone, and tells nothing of others.
+    - Elsewhere the runs of one size and sampling; the sampling is then a covariate too.
 
     Parameters
     ----------
@@ -42,7 +47,7 @@ def partial_effect(
         One of `MEASURES`: Shannon in bits, others as log2 of the number.
     nested
         Samplings whose larger subsets of a seed contain the smaller ones. With any of these, the runs of a sampling and
-        seed are exchanged and drawn together, at the sizes that all samplings have: they share cells.
+        seed stay together, at the sizes that all samplings have: they share cells.
 
     Returns
     -------
@@ -70,37 +75,85 @@ def partial_effect(
     if used.empty:
         reason = f"{name}: differs by at most {spans.max():.2g} doublings at one size"
         return untestable(reason, known) | {"slope": np.nan}
-    used, units = _units(used.sort_values(["percentage", "x", score]), nested)
+    whole_seeds = not set(used["sampling"]).isdisjoint(nested)
+    used = _with_all_sizes(used) if whole_seeds else used
     if used.empty:
         reason = "with nested subsets, a size is needed that all samplings have"
         return untestable(reason, known) | {"slope": np.nan}
-    x, y, sizes = used["x"].to_numpy(), used[score].to_numpy(float), used["percentage"].to_numpy()
-    if np.abs(_within(y, sizes)).max() <= 1e-12 * np.abs(y).max():
-        return untestable("the score is the same in all runs of each size", used) | {"slope": np.nan}
+    between = _between(used)
+    levels = ["percentage"] if between > 0.5 else ["percentage", "sampling"]
+    used = used.sort_values(["percentage", "sampling", "x", score]).reset_index(drop=True)
+    used = used.assign(y=used[score].astype(float), level=used.groupby(levels).ngroup())
+    if np.abs(_within(used["y"].to_numpy(), used["level"].to_numpy())).max() <= 1e-12 * used["y"].abs().max():
+        same = "size" if between > 0.5 else "size and sampling"
+        return untestable(f"the score is the same in all runs of each {same}", used) | {"slope": np.nan}
     words = f"{told(used)['range']}; up to {spans.max():.2g} doublings at one size"
-    return told(used) | {"range": words} | _estimate(x, y, sizes, units, rng, n_boot, n_permutations, _between(used))
+    units = _units(used, levels, whole_seeds)
+    effect = _estimate(used, units, between, rng, n_boot, n_permutations)
+    return told(used) | {"range": words} | effect
 
 
-def _estimate(x, y, sizes, units, rng, n_boot, n_permutations, between) -> dict:
-    estimate = _correlation(x, y, sizes)
-    slope = estimate * np.sqrt(np.sum(_within(y, sizes) ** 2) / np.sum(_within(x, sizes) ** 2))
+def _estimate(used, units, between, rng, n_boot, n_permutations) -> dict:
+    x, y, level = (used[column].to_numpy() for column in ("x", "y", "level"))
+    estimate = float(_correlation(x, y, level))
+    slope = estimate * np.sqrt(np.sum(_within(y, level) ** 2) / np.sum(_within(x, level) ** 2))
+    p, low, high, samplings = np.nan, np.nan, np.nan, used["sampling"].nunique()
+    reasons = [f"{100 * between:.0f} % of what differs at one size lies between samplings"]
+    if between > 0.5 and samplings >= FEWEST_SAMPLINGS:
+        p = permutation_p(_exchanged_samplings(used, rng), n_permutations)
+        low, high = interval(estimate, _drawn_samplings(used, n_boot, rng))
+        return _told_effect(estimate, low, high, p, slope, [*reasons, f"{samplings} samplings are exchanged"])
+    if between > 0.5:
+        reasons.append(f"{samplings} samplings: an effect of diversity cannot be told from one of the strategy")
+    else:
+        reasons.append("which are held fixed too")
 
-    def reach(n: int) -> int:
-        exchanged = _correlation(x[_rearranged(units, n, rng, replace=False)], y, sizes)
-        return int(np.sum(np.abs(exchanged) >= abs(estimate) - 1e-9))
+        def reach(n: int) -> int:
+            exchanged = _correlation(x[_rearranged(units, n, rng, replace=False)], y, level)
+            return int(np.sum(np.abs(exchanged) >= abs(estimate) - 1e-9))
 
-    p = permutation_p(reach, n_permutations)
-    reasons = [f"{100 * between:.0f} % of what differs at one size lies between samplings"] if between > 0.5 else []
-    low, high = np.nan, np.nan
+        p = permutation_p(reach, n_permutations)
     if min(map(len, units)) >= FEWEST_RUNS:
         picked = _rearranged(units, n_boot, rng, replace=True)
         with np.errstate(invalid="ignore"):  # draws of one run over and over have no correlation
-            draws = _correlation(x[picked], y[picked], sizes)
+            draws = _correlation(x[picked], y[picked], level)
         low, high = interval(estimate, draws[np.isfinite(draws)])
     else:
         reasons.append(f"no interval from fewer than {FEWEST_RUNS} runs of a size")
-    effect = {"estimate": float(estimate), "low": low, "high": high, "p": p, "slope": float(slope)}
+    return _told_effect(estimate, low, high, p, slope, reasons)
+
+
+def _told_effect(estimate: float, low: float, high: float, p: float, slope: float, reasons: list[str]) -> dict:
+    effect = {"estimate": estimate, "low": low, "high": high, "p": p, "slope": float(slope)}
     return effect | {"testable": True, "reason": "; ".join(reasons)}
+
+
+def _exchanged_samplings(used: pd.DataFrame, rng: np.random.Generator) -> Callable[[int], int]:
+    """What makes n exchanges of samplings and counts those that reach their own covariance with the score.
+
+    Both are effects of the sampling beside those of the size, by least squares: samplings may lack sizes.
+    """
+    of_size = pd.get_dummies(used["percentage"]).to_numpy(float)
+    of_sampling = pd.get_dummies(used["sampling"]).to_numpy(float)
+    design = np.concatenate([of_size, of_sampling], axis=1)
+    effects = np.linalg.lstsq(design, used[["x", "y"]].to_numpy(), rcond=None)[0][of_size.shape[1] :]
+    x, y = (effects - effects.mean(axis=0)).T
+    least = abs(x @ y) - 1e-9 * np.sqrt((x @ x) * (y @ y))
+
+    def reach(n: int) -> int:
+        return int(np.sum(np.abs(x[rng.permuted(np.tile(np.arange(len(x)), (n, 1)), axis=1)] @ y) >= least))
+
+    return reach
+
+
+def _drawn_samplings(used: pd.DataFrame, n_boot: int, rng: np.random.Generator) -> np.ndarray:
+    """Correlations, (≤ n_boot,), with samplings drawn with replacement, all runs of one together."""
+    numbers, names = pd.factorize(used["sampling"])
+    weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_boot)[:, numbers]
+    x, y, level = (used[column].to_numpy() for column in ("x", "y", "level"))
+    with np.errstate(invalid="ignore"):  # draws of one sampling over and over have no correlation
+        draws = _correlation(x, y, level, weights)
+    return draws[np.isfinite(draws)]
 
 
 def _doublings(values: pd.Series, measure: str) -> pd.Series:
@@ -118,19 +171,27 @@ def _differing(known: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
     return known[known["percentage"].isin(spans.index[spans >= LEAST_RANGE])], spans
 
 
-def _units(used: pd.DataFrame, nested: Collection[str]) -> tuple[pd.DataFrame, list[np.ndarray]]:
-    """The runs to be used, and tables (n_units, n_sizes) of their row numbers: what can be exchanged within a table.
-
-    A unit is a run, in a table for each size; with nested samplings all runs of a sampling and seed, in one table.
-    """
-    if set(used["sampling"]).isdisjoint(nested):
-        return used, [rows[:, None] for rows in used.groupby("percentage").indices.values()]
+def _with_all_sizes(used: pd.DataFrame) -> pd.DataFrame:
+    """Runs of the sizes that all samplings have, and of the seeds that have all of these."""
     require(used, ["subset_seed"])
     samplings = used.groupby("percentage")["sampling"].nunique()
     used = used[used["percentage"].isin(samplings.index[samplings == used["sampling"].nunique()])]
     n_sizes = used.groupby(["sampling", "subset_seed"])["percentage"].transform("nunique")
-    used = used[n_sizes == used["percentage"].nunique()]
-    return used, [np.array(list(used.groupby(["sampling", "subset_seed"]).indices.values()))]
+    return used[n_sizes == used["percentage"].nunique()]
+
+
+def _units(used: pd.DataFrame, levels: list[str], whole_seeds: bool) -> list[np.ndarray]:
+    """Tables (n_units, n_sizes) of row numbers: what can be exchanged, or drawn, within a table.
+
+    A unit is a run, in a table for each level; or all runs of a sampling and seed.
+    """
+    if not whole_seeds:
+        return [rows[:, None] for rows in used.groupby("level").indices.values()]
+    seeds = used.groupby(["sampling", "subset_seed"]).indices
+    tables = dict.fromkeys((name if "sampling" in levels else "" for name, _ in seeds), ())
+    for (name, _), rows in seeds.items():
+        tables[name if "sampling" in levels else ""] += (rows,)
+    return [np.array(table) for table in tables.values()]
 
 
 def _rearranged(units: list[np.ndarray], n: int, rng: np.random.Generator, *, replace: bool) -> np.ndarray:
@@ -145,16 +206,20 @@ def _rearranged(units: list[np.ndarray], n: int, rng: np.random.Generator, *, re
     return rows
 
 
-def _within(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Values (…, n_runs) less their mean over the runs of each size; runs of one size stand together."""
-    starts = np.flatnonzero(np.r_[True, sizes[1:] != sizes[:-1]])
-    n = np.diff(np.r_[starts, len(sizes)])
-    return values - np.repeat(np.add.reduceat(values, starts, axis=-1) / n, n, axis=-1)
+def _within(values: np.ndarray, level: np.ndarray, weights: np.ndarray | float = 1.0) -> np.ndarray:
+    """Values (…, n_runs) less their weighted mean over the runs of each level; runs of one level stand together."""
+    starts = np.flatnonzero(np.r_[True, level[1:] != level[:-1]])
+    n = np.diff(np.r_[starts, len(level)])
+    weights = np.broadcast_to(weights, np.broadcast_shapes(np.shape(values), np.shape(weights)))
+    total = np.add.reduceat(weights, starts, axis=-1)
+    means = np.add.reduceat(values * weights, starts, axis=-1) / np.where(total > 0, total, 1)
+    return values - np.repeat(means, n, axis=-1)
 
 
-def _correlation(x: np.ndarray, y: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    x, y = _within(x, sizes), _within(y, sizes)
-    return np.sum(x * y, axis=-1) / np.sqrt(np.sum(x**2, axis=-1) * np.sum(y**2, axis=-1))
+def _correlation(x: np.ndarray, y: np.ndarray, level: np.ndarray, weights: np.ndarray | float = 1.0) -> np.ndarray:
+    x, y = _within(x, level, weights), _within(y, level, weights)
+    squares = np.sum(weights * x**2, axis=-1) * np.sum(weights * y**2, axis=-1)
+    return np.sum(weights * x * y, axis=-1) / np.sqrt(squares)
 
 
 def _between(used: pd.DataFrame) -> float:

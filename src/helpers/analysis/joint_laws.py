@@ -15,12 +15,13 @@ SIZED = ["model", "width", "budget", "percentage"]
 
 @dataclass(frozen=True)
 class JointLaw:
-    """The law of one model and dataset, its `runs`, and `flops` of a parameter and cell-view."""
+    """The law of one model and dataset, its `runs`, and `flops` of a parameter and cell-view; or why there is none."""
 
     model: str
     dataset: str
     runs: pd.DataFrame
-    fit: JointFit
+    fit: JointFit | None
+    reason: str = ""
 
     @property
     def flops(self) -> float:
@@ -39,7 +40,8 @@ def fit_joints(
     """The joint law of each model and dataset with three numbers of parameters and of cells.
 
     It is of held-out losses and random cells. `models` is `laws.alike` of the design. Cell-views of a size are means
-    over its seeds, which early stopping may end at different steps.
+    over its seeds, which early stopping may end at different steps. Runs that `fit_joint` refuses (one seed, numbers
+    that are missing) have no law but its reason.
     """
     runs = losses(results)
     runs = runs[(runs["metric"] == "heldout_loss") & (runs["sampling"] == "random")]
@@ -48,27 +50,25 @@ def fit_joints(
     found = []
     for (model, dataset), part in runs.groupby(["model", "dataset"]):
         if min(part["n_parameters"].nunique(), part["n_unique"].nunique()) >= FEWEST:
-            found.append(JointLaw(model, dataset, part, fit_joint(part, rng=rng.spawn(1)[0], n_boot=n_boot)))
+            try:
+                found.append(JointLaw(model, dataset, part, fit_joint(part, rng=rng.spawn(1)[0], n_boot=n_boot)))
+            except ValueError as refused:
+                found.append(JointLaw(model, dataset, part, None, str(refused)))
     return found
 
 
 def joint_table(found: list[JointLaw]) -> pd.DataFrame:
     """Parameters with intervals, one row each: model, dataset, parameter, value, low, high, identifiable, reason,
-    fixed_repetition, n_runs.
+    fixed_repetition, n_runs. Where there is no law, one row says why, without a parameter.
     """
-    tables = [
-        law.fit.parameters.rename_axis("parameter")
-        .reset_index()
-        .assign(
-            model=law.model,
-            dataset=law.dataset,
-            identifiable=law.fit.identifiable,
-            reason=law.fit.reason,
-            fixed_repetition=law.fit.fixed_repetition,
-            n_runs=len(law.runs),
-        )
-        for law in found
-    ]
+    tables = []
+    for law in found:
+        fit = law.fit
+        none = {"parameter": ["none"], "value": np.nan, "low": np.nan, "high": np.nan}
+        rows = fit.parameters.rename_axis("parameter").reset_index() if fit else pd.DataFrame(none)
+        told = {"identifiable": fit.identifiable, "reason": fit.reason} if fit else {"reason": law.reason}
+        told = {"identifiable": False, "fixed_repetition": bool(fit and fit.fixed_repetition)} | told
+        tables.append(rows.assign(model=law.model, dataset=law.dataset, n_runs=len(law.runs), **told))
     columns = ["model", "dataset", "parameter", "value", "low", "high", "identifiable", "reason"]
     empty = pd.DataFrame(columns=[*columns, "fixed_repetition", "n_runs"])
     return pd.concat(tables, ignore_index=True)[empty.columns] if tables else empty
@@ -83,7 +83,7 @@ def frontiers(found: list[JointLaw]) -> tuple[pd.DataFrame, pd.DataFrame]:
     best = [
         pd.DataFrame(columns=["model", "dataset", "budget", "n_parameters", "low", "high", "views", "loss", "inside"])
     ]
-    for law in (one for one in found if one.fit.identifiable):
+    for law in (one for one in found if one.fit and one.fit.identifiable):
         named = {"model": law.model, "dataset": law.dataset}
         sizes = np.geomspace(law.runs["n_parameters"].min() / 3, law.runs["n_parameters"].max() * 3, 80)
         for budget in law.budgets:

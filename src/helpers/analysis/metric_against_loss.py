@@ -6,9 +6,17 @@ import pandas as pd
 from helpers.analysis.resampling import corrected_interval, interval, pooled_sd
 from helpers.analysis.runs import read_runs, told
 
-VERDICTS = ("metric flattens while loss falls", "both move", "both flat", "cannot tell")
+VERDICTS = (
+    "metric flattens while loss falls",
+    "metric falls while loss falls",
+    "both move",
+    "both flat",
+    "cannot tell",
+)
+FLATTENS, FALLS, BOTH_MOVE, BOTH_FLAT, CANNOT_TELL = VERDICTS
 FEWEST_SIZES = 4
 MOVES = 3.0  # pooled seed SDs over which a change counts
+SURELY = 1.0  # pooled seed SDs over which the lower end of a decline's interval must lie
 TOGETHER = 0.5  # rank correlation from which two that move do so together
 FLAT = 0.25  # share of the loss range, at its low end, over which a flat metric gains under one seed SD
 
@@ -36,14 +44,17 @@ def metric_against_loss(
 
     Returns
     -------
-    `rho`, `rho_low`, `rho_high`; `flat`, `flat_low`, `flat_high`; `gain` of the fit and `fall` of the loss in seed SDs;
-    `verdict`, one of `VERDICTS`, with its `reason`; `n` runs, `n_sizes`, `n_seeds`, `range`:
+    `rho`, `rho_low`, `rho_high`; `flat`, `flat_low`, `flat_high`; in seed SDs `gain` of the fit, `fall` of the loss and
+    `decline` of the score from its best mean to that of the lowest loss; `verdict`, one of `VERDICTS`, with its
+    `reason`; `n` runs, `n_sizes`, `n_seeds`, `range`:
 
+    - ``metric falls while loss falls``: the loss falls by over three seed SDs, and the score declines by over three,
+      surely by over one, or has a rank correlation with −loss that is surely under 0. It may have risen before.
     - ``metric flattens while loss falls``: the loss falls by over three seed SDs, and the score's flat end is surely
       over a quarter of the range and longer than a straight line's; or its gain is surely under three SDs and its rank
       correlation may be none.
     - ``both move``: the loss falls, the score gains over three SDs, its flat end is surely under a quarter, and their
-      rank correlation is at least 0.5: a score that first rises and then falls does not follow the loss.
+      rank correlation is at least 0.5.
     - ``both flat``: neither moves by more than three seed SDs.
     - ``cannot tell``: everything else; fewer than four sizes, or a size with one seed, for which intervals are NaN.
 
@@ -56,8 +67,8 @@ def metric_against_loss(
     values = runs[[loss, score]].to_numpy(float)
     cells = runs.groupby(["sampling", "percentage"]).ngroup().to_numpy()
     n, sds = np.bincount(cells), [pooled_sd(column, cells) for column in values.T]
-    unknown = dict.fromkeys(("rho_low", "rho_high", "flat", "flat_low", "flat_high", "gain", "fall"), np.nan)
-    about = told(runs) | {"rho": _spearman(values), "verdict": "cannot tell"} | unknown
+    unknown = dict.fromkeys(("rho_low", "rho_high", "flat", "flat_low", "flat_high", "gain", "fall", "decline"), np.nan)
+    about = told(runs) | {"rho": _spearman(values), "verdict": CANNOT_TELL} | unknown
     if np.isnan(about["rho"]):
         return about | {"reason": "the score or the loss is the same in all runs"}
     if np.isnan(sds).any():
@@ -70,7 +81,7 @@ def metric_against_loss(
     means, stretch = _means(values, cells), np.sqrt(n / (n - 1))[:, None]  # as in `mean_draws`
     drawn = [_means(values[_redraw(cells, rng)], cells) for _ in range(n_boot)]
     shapes = pd.DataFrame([_shape(means + stretch * (draw - means), n, sds) for draw in drawn])
-    ends = {key: corrected_interval(about[key], shapes[key].to_numpy()) for key in ("flat", "gain", "over")}
+    ends = {key: corrected_interval(about[key], shapes[key].to_numpy()) for key in ("flat", "gain", "over", "decline")}
     rho = np.array([_spearman(values[rows]) for rows in rng.integers(len(values), size=(n_boot, len(values)))])
     ends["rho"] = interval(about["rho"], rho[np.isfinite(rho)])
     about |= {f"{key}_{end}": ends[key][place] for key in ("rho", "flat") for place, end in enumerate(("low", "high"))}
@@ -133,12 +144,17 @@ def _spearman(values: np.ndarray) -> float:
 
 
 def _shape(means: np.ndarray, n: np.ndarray, sds: list[float]) -> dict[str, float]:
-    """Flat end, how much longer it is than a straight line's, and gain and fall in seed SDs, from means of seeds."""
+    """Flat end, how much longer it is than a straight line's; gain, fall, decline in seed SDs; from means."""
     x, y = monotone_fit(means[:, 0], means[:, 1], n)
     flat, gain, fall = flat_share(x, y, sds[1]), y[0] - y[-1], x[-1] - x[0]
     straight = min(1.0, sds[1] / gain) if gain > 0 else 1.0
-    in_sds = [float(change / sd) if sd > 0 else np.inf for change, sd in ((gain, sds[1]), (fall, sds[0]))]
-    return {"flat": flat, "over": flat - straight, "gain": in_sds[0], "fall": in_sds[1]}
+    decline = means[:, 1].max() - means[means[:, 0].argmin(), 1]
+    changes = {"gain": (gain, sds[1]), "fall": (fall, sds[0]), "decline": (decline, sds[1])}
+    in_sds = {
+        name: float(change / sd) if sd > 0 else float("inf" if change > 0 else 0)
+        for name, (change, sd) in changes.items()
+    }
+    return {"flat": flat, "over": flat - straight} | in_sds
 
 
 def _judge(about: dict, ends: dict[str, tuple[float, float]]) -> tuple[str, str]:
@@ -146,14 +162,19 @@ def _judge(about: dict, ends: dict[str, tuple[float, float]]) -> tuple[str, str]
     moved = f"the loss falls by {fall} and the score gains {gain} seed SDs"
     flat = f"over the lowest {100 * about['flat']:.0f} % of the loss range ({100 * max(0, ends['flat'][0]):.0f} to "
     flat += f"{100 * min(1, ends['flat'][1]):.0f} %) the score gains under one seed SD"
+    declines = about["decline"] > MOVES and ends["decline"][0] > SURELY
     if about["fall"] <= MOVES:
-        return ("both flat", moved) if about["gain"] <= MOVES else ("cannot tell", f"{moved}, without the loss")
+        still = about["gain"] <= MOVES and not declines
+        return (BOTH_FLAT, moved) if still else (CANNOT_TELL, f"{moved}, without the loss")
+    if declines or ends["rho"][1] < 0:
+        worse = f"at the lowest loss the score is {about['decline']:.1f} seed SDs under its best"
+        return FALLS, f"{worse}; rank correlation {about['rho']:.2f} ({ends['rho'][0]:.2f} to {ends['rho'][1]:.2f})"
     if about["gain"] <= MOVES:
         surely = ends["gain"][1] <= MOVES and ends["rho"][0] <= 0
-        return (VERDICTS[0], moved) if surely else ("cannot tell", f"{moved}; seeds spread too much to call it flat")
+        return (FLATTENS, moved) if surely else (CANNOT_TELL, f"{moved}; seeds spread too much to call it flat")
     if ends["flat"][0] >= FLAT and ends["over"][0] > 0:
-        return VERDICTS[0], flat
+        return FLATTENS, flat
     if ends["flat"][1] < FLAT:
         together = about["rho"] >= TOGETHER
-        return ("both move", f"{moved}; {flat}") if together else ("cannot tell", f"{moved}, but hardly together")
-    return "cannot tell", f"{flat}; a straight line: {100 / about['gain']:.0f} %"
+        return (BOTH_MOVE, f"{moved}; {flat}") if together else (CANNOT_TELL, f"{moved}, but hardly together")
+    return CANNOT_TELL, f"{flat}; a straight line: {100 / about['gain']:.0f} %"

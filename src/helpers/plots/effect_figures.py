@@ -34,8 +34,8 @@ def forest(effects: pd.DataFrame, *, xlabel: str, same_scale: bool = False) -> F
     """Effects with their 90 % intervals: models in rows, metrics in columns, sets on the y axis, terms in colours.
 
     `effects` is of one kind, with model, metric, dataset, term, estimate, low, high, p_holm, n, n_sizes, n_seeds and
-    testable. Effects that stand correction are filled. Scales are shared by all panels if `same_scale`, else by none,
-    since held-out losses of models differ in unit.
+    testable. Effects that stand correction are filled, those without a p-value crosses. Scales are shared by all panels
+    if `same_scale`, else by none, since held-out losses of models differ in unit.
     """
     shown = effects[effects["testable"]]
     models, metrics = (list(dict.fromkeys(effects[column])) for column in ("model", "metric"))
@@ -71,7 +71,10 @@ def _draw_effects(axes: Axes, part: pd.DataFrame, sets: list[str], terms: list[s
         axes.hlines(at, rows["low"], rows["high"], color=colour, lw=1.2)
         faces = np.where(rows["p_holm"] < 0.05, colour, "white")
         label = TERM_NAMES.get(term, term.replace("_", " "))
-        axes.scatter(rows["estimate"], at, s=16, marker=marker, facecolors=faces, edgecolors=colour, lw=1, zorder=3)
+        known = rows["p_holm"].notna().to_numpy()
+        options = {"facecolors": faces[known], "edgecolors": colour, "lw": 1, "zorder": 3}
+        axes.scatter(rows["estimate"][known], at[known], s=16, marker=marker, **options)
+        axes.plot(rows["estimate"][~known], at[~known], "x", ms=4, mew=1, color=colour, zorder=3)
         axes.plot([], [], f"{marker}-", color=colour, ms=4, label=label)
     axes.set_yticks(range(len(sets)), sets)
     axes.set_ylim(len(sets) - 0.5, -0.5)
@@ -82,10 +85,17 @@ def _draw_effects(axes: Axes, part: pd.DataFrame, sets: list[str], terms: list[s
 def _about(shown: pd.DataFrame) -> str:
     if shown.empty:
         return "nothing could be tested"
-    n, seeds, sizes = (between(shown[column], ".0f") for column in ("n", "n_seeds", "n_sizes"))
+    n, seeds = (between(shown[column], ".0f") for column in ("n", "n_seeds"))
+    sizes = shown.loc[shown["n_sizes"].idxmax(), "range"].split(";")[0]
+    sizes = ("up to " if shown["n_sizes"].min() < shown["n_sizes"].max() else "") + sizes
+    alone = (
+        "\nCross: no p; too few samplings differ, so that the effect cannot be separated from the strategy, and its bar"
+    )
+    alone += " holds for these samplings alone."
     return (
-        f"n = {n} runs of {sizes} sizes, {seeds} seeds each; bars: 90 % over seeds; filled: p < .05 after Holm.\n"
+        f"n = {n} runs of {sizes}, {seeds} seeds each; bars: 90 %; filled: p < .05 after Holm.\n"
         "Right is better. The same test cells judge all runs: other cells might tell otherwise."
+        + (alone if shown["p_holm"].isna().any() else "")
     )
 
 

@@ -44,7 +44,8 @@ def saturation_grid(points: pd.DataFrame, *, title: str) -> Figure:
     shades = mpl.colormaps["cividis"](np.log10(points["percentage"].clip(1, 100)) / 2)
     texts = points["percentage"].map("{:g}".format).replace("nan", "–")
     if "low" in points:
-        texts = texts + points["low"].map("\n{:g}".format) + points["high"].map("–{:g}".format)
+        intervals = points["low"].map("\n{:g}".format) + points["high"].map("–{:g}".format)
+        texts = texts + intervals.where(points["low"].notna(), "")
     colours = [tuple(shade[:3]) for shade in np.where(points[["percentage"]].isna(), 1.0, shades)]
     return _grid(points.assign(text=texts, colour=colours), title)
 

@@ -11,6 +11,7 @@ from helpers.plots.style import figure
 from helpers.reading import between
 
 LEAST = 0.05  # probability that is written out
+DARK = 0.7  # probability from which its colour needs white ink
 NAMES = {"micro_f1": "micro F1", "macro_f1": "macro F1", "avg_bio": "AvgBIO", "heldout_loss": "held-out loss"} | {
     "mean_profile_r": "r of mean responses",
     "calibrated_specific_r": "calibrated specific r of responses",
@@ -18,7 +19,7 @@ NAMES = {"micro_f1": "micro F1", "macro_f1": "macro F1", "avg_bio": "AvgBIO", "h
 
 
 @figure
-def saturation_heatmap(points: pd.DataFrame, runs: pd.DataFrame, *, n_test: pd.Series) -> Figure:
+def saturation_heatmap(points: pd.DataFrame, runs: pd.DataFrame, *, n_test: pd.Series | None) -> Figure:
     """Learning saturation points in per cent of the corpus: evaluation sets × (family, strategy), in the
     study's form.
 
@@ -62,18 +63,18 @@ def saturation_heatmap(points: pd.DataFrame, runs: pd.DataFrame, *, n_test: pd.S
 
 @figure
 def probability_heatmap(
-    points: pd.DataFrame, sizes: pd.DataFrame, *, metric: str, q: float, n_test: pd.Series
+    points: pd.DataFrame, sizes: pd.DataFrame, *, metric: str, q: float, n_test: pd.Series | None
 ) -> Figure:
     """Probability of each size as the saturation point by the error rule, in per cent of the draws.
 
     Models in rows, samplings in columns, a line per evaluation set. `points` is what `saturation_points` returns by the
     error rule for one task, `metric` and `q`, `sizes` what `size_probabilities` returns; `n_test` holds the number of
-    test cells, for responses conditions, of each set by its name.
+    test cells, for responses conditions, of each set by its name; None where it is not known.
     """
     models = list(dict.fromkeys(zip(sizes["family"], sizes["width"], strict=True)))
     samplings, names = list(dict.fromkeys(sizes["sampling"])), list(dict.fromkeys(sizes["dataset"]))
     steps = sizes.groupby("sampling", sort=False)["percentage"].agg(lambda values: sorted(set(values)))
-    widths = [max(len(steps[sampling]), 5) for sampling in samplings]
+    widths = [max(len(steps[sampling]), 6) for sampling in samplings]
     fig, panels = plt.subplots(
         len(models),
         len(samplings),
@@ -107,9 +108,11 @@ def _draw_probabilities(
     axes: Axes, points: pd.DataFrame, sizes: pd.DataFrame, steps: list[float], names: list[str]
 ) -> None:
     grid = sizes.pivot_table(index="dataset", columns="percentage", values="probability").reindex(names, columns=steps)
-    axes.imshow(grid, cmap="Blues", vmin=0, vmax=1.4, aspect="auto")
+    axes.imshow(grid, cmap="Blues", vmin=0, vmax=1.1, aspect="auto")
     for line, column in np.argwhere(grid.to_numpy() >= LEAST):
-        axes.text(column, line - 0.06, f"{100 * grid.iloc[line, column]:.0f}", ha="center", va="center", size=5.5)
+        share = grid.iloc[line, column]
+        ink = {"color": "white" if share >= DARK else "black", "ha": "center", "va": "center", "size": 5.5}
+        axes.text(column, line - 0.06, f"{100 * share:.0f}", **ink)
     for point in points.itertuples():
         line = names.index(point.dataset)
         if np.isfinite(point.low):
@@ -125,10 +128,10 @@ def _draw_probabilities(
 
 
 @figure
-def gains(points: pd.DataFrame, *, metric: str, n_test: pd.Series) -> Figure:
+def gains(points: pd.DataFrame, sizes: pd.DataFrame, *, metric: str, n_test: pd.Series | None) -> Figure:
     """Fall of the error for twice the cells between the two largest sizes, with 90 % intervals, a panel per model.
 
-    `points` is what `saturation_points` returns by the error rule for one metric; `n_test` as in `probability_heatmap`.
+    `points`, `sizes`, of which the range is told, and `n_test` as in `probability_heatmap`.
     """
     models = list(dict.fromkeys(zip(points["family"], points["width"], strict=True)))
     samplings, names = list(dict.fromkeys(points["sampling"])), list(dict.fromkeys(points["dataset"]))
@@ -150,7 +153,13 @@ def gains(points: pd.DataFrame, *, metric: str, n_test: pd.Series) -> Figure:
     panels[0][0].invert_yaxis()
     seeds = f"{between(points['n_seeds'], 'd')} seeds; 90 % intervals from {_drawn(points)}"
     style.shared_legend(fig, panels[0], ncols=4, title=seeds)
-    fig.suptitle(f"Gain per doubling at the largest size, {_score(points, metric)}", size=8.5)
+    cells = sizes["n_cells"].dropna()
+    within = f" within {between(cells, ',.0f')} cells" if len(cells) else ""
+    fig.suptitle(
+        f"Gain per doubling between the two largest sizes of curves{within}, {_score(points, metric)}\n"
+        "what the next doubling would gain is not known",
+        size=8.5,
+    )
     return fig
 
 
@@ -159,8 +168,8 @@ def _score(points: pd.DataFrame, metric: str) -> str:
     return NAMES.get(metric, metric) + (" of a taught head" if heads else "")
 
 
-def _with_cells(names: list[str], n_test: pd.Series) -> list[str]:
-    return [f"{name} (n = {n_test[name]:,})" for name in names]
+def _with_cells(names: list[str], n_test: pd.Series | None) -> list[str]:
+    return names if n_test is None else [f"{name} (n = {n_test[name]:,})" for name in names]
 
 
 def _drawn(points: pd.DataFrame) -> str:

@@ -1,5 +1,7 @@
 """Figures of scaling laws: fitted curves with their bands, excess losses, exponents, verdicts, compute frontiers."""
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -7,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from helpers.analysis.laws import NAMES
+from helpers.analysis.forms import EXPONENTS
+from helpers.analysis.laws import NAMES, told_range, told_sizes
 from helpers.analysis.scaling import VERDICTS, ScalingFit
 from helpers.plots import style
 from helpers.plots.style import figure
@@ -143,9 +146,12 @@ def exponent_forest(table: pd.DataFrame) -> Figure:
     axes.set_yticks(-np.arange(len(laws)), labels, size=6)
     axes.set(xlabel="exponent, 90 % interval", xlim=(0, None))
     told = f"{between(laws['n_runs'], 'd')} models a curve, {between(laws['seeds'], 'd')} seeds"
+    ranges = "; ".join(told_range(part) for _, part in laws.groupby("axis", sort=False))
+    least, most = np.exp(EXPONENTS)
     fig.suptitle(
-        f"Curves that a power law leads ({told}), within the fitted range\n"
-        "no dot: not told, the interval is 1 or wider; open dot: the verdict is no power law",
+        f"Curves that a power law leads ({told})\nfitted to {ranges}; nothing is known beyond\n"
+        "open dot: the verdict is no power law; no dot: not told, since the interval\n"
+        f"is 1 or wider or reaches an end of what is looked at ({least:g} to {most:g})",
         size=7.5,
     )
     axes.axvline(0, color=style.GREY, lw=0.8)
@@ -153,9 +159,12 @@ def exponent_forest(table: pd.DataFrame) -> Figure:
 
 
 @figure
-def verdict_map(table: pd.DataFrame, *, title: str) -> Figure:
-    """Verdict of every curve of one axis: what is judged in rows, models and samplings in columns."""
-    table = table[table["form"] != ""]  # too few sizes for any form stay blank
+def verdict_map(table: pd.DataFrame) -> Figure:
+    """Verdict of every curve of one axis: what is judged in rows, models and samplings in columns.
+
+    Curves with too few sizes for any form are left out, and counted.
+    """
+    few, table = int((table["form"] == "").sum()), table[table["form"] != ""]
     rows = [
         f"{TASK_NAMES.get((task, metric), metric)}: {name}"
         for task, metric, name in _keys(table, ("task", "metric", "dataset"))
@@ -167,14 +176,22 @@ def verdict_map(table: pd.DataFrame, *, title: str) -> Figure:
     codes = table["verdict"].map(VERDICTS.index).to_numpy()
     named = pd.DataFrame({"row": rows, "column": columns, "code": codes})
     grid = named.pivot_table(index="row", columns="column", values="code", sort=False)
-    fig, axes = plt.subplots(figsize=(2.2 + 0.95 * grid.shape[1], 1.3 + 0.22 * grid.shape[0]))
+    left_out = f"; {few} curves with too few sizes are left out" if few else ""
+    blank = "; blank: not judged" if grid.isna().to_numpy().any() else ""
+    told = (
+        f"Losses, or 1 − score: verdicts on {len(table)} curves, {told_sizes(table)}{left_out}{blank}. "
+        "A verdict holds within the range and tells nothing beyond it; the same test cells judge all runs."
+    )
+    lines = textwrap.wrap(told, 30 + 15 * grid.shape[1])
+    size = (2.2 + 0.95 * grid.shape[1], 1.2 + 0.13 * len(lines) + 0.22 * grid.shape[0])
+    fig, axes = plt.subplots(figsize=size)
     colours = ListedColormap([VERDICT_COLOURS[name] for name in VERDICTS])
     axes.pcolormesh(grid.to_numpy(), cmap=colours, vmin=-0.5, vmax=len(VERDICTS) - 0.5, edgecolors="white", lw=1)
     axes.set_xticks(np.arange(grid.shape[1]) + 0.5, grid.columns, size=6.5)
     axes.set_yticks(np.arange(grid.shape[0]) + 0.5, grid.index, size=6.5)
     axes.invert_yaxis()
     axes.tick_params(length=0)
-    axes.set_title(title)
+    fig.suptitle("\n".join(lines), size=7.5)
     handles = [plt.Rectangle((0, 0), 1, 1, color=VERDICT_COLOURS[name], label=name) for name in VERDICTS]
     fig.legend(handles=handles, loc="outside lower center", ncols=2)
     return fig
@@ -205,7 +222,12 @@ def compute_frontier(profiles: pd.DataFrame, frontier: pd.DataFrame, *, title: s
     right.plot(frontier["budget"], frontier["n_parameters"], color="#0072B2", lw=1.2)
     right.fill_between(frontier["budget"], frontier["low"], frontier["high"], color="#0072B2", alpha=0.25, lw=0)
     right.set(xscale="log", yscale="log", xlabel="training FLOPs", ylabel="compute-optimal parameters")
-    fig.suptitle(f"{title}; bands: 90 %; open dots: more than was fitted, in parameters or in cells", size=7.5)
+    ranges = f"{between(profiles['n_parameters'], ',.0f')} parameters and {between(budgets, '.1e')} FLOPs"
+    fig.suptitle(
+        f"{title}; bands: 90 %; open dots: more than was fitted, in parameters or in cells\n"
+        f"shown: {ranges}; beyond what was fitted the law is extrapolated",
+        size=7.5,
+    )
     return fig
 
 
@@ -226,11 +248,13 @@ def controls(coverage: pd.DataFrame, rates: pd.DataFrame, runs: pd.DataFrame, la
     second.set_xticks([], minor=True)
     second.legend(fontsize=6, loc="lower right")
     told = f"{rates['repeats'].iloc[0]} tables a dot, 9 sizes, 5 seeds; simulated cells: {len(runs)} models"
+    told += f", {between(runs['n_cells'], ',.0f')} cells"
     fig.suptitle(f"{told}; tells of planted shapes, and of no others", size=7.5)
     floor = law.predict(law.curve.x[-1:])[0] - law.to_come
     x = np.geomspace(*law.curve.x[[0, -1]], 50)
     third.plot(runs["n_cells"], runs["loss"] - floor, "o", ms=3, mew=0, alpha=0.5, color="#333333")
-    third.plot(x, law.predict(x) - floor, color=VERDICT_COLOURS["power law"], label=f"exponent {law.exponent:.2f}")
+    label = f"exponent {law.exponent:.2f}\n({law.interval[0]:.2f} to {law.interval[1]:.2f})"
+    third.plot(x, law.predict(x) - floor, color=VERDICT_COLOURS["power law"], label=label)
     third.set(xscale="log", yscale="log", xlabel="simulated cells", title="PCA's loss above its floor")
     third.legend()
     return fig

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from helpers.analysis.saturation import size_samplings
 from helpers.plots import style
 from helpers.plots.style import figure
+from helpers.reading import between
 
 
 def _draw_runs(axes: Axes, part: pd.DataFrame, families: list[str], samplings: list[str]) -> None:
@@ -41,7 +42,13 @@ def _sizes(trained: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _seeds(trained: pd.DataFrame) -> str:
-    return f"{trained['subset_seed'].nunique()} seeds (dots), mean (line)"
+    return f"{trained['subset_seed'].nunique()} seeds (dots), mean (line); {_reach(trained)}"
+
+
+def _reach(runs: pd.DataFrame) -> str:
+    n = runs["n_cells"].nunique()
+    sizes = f"{n} sizes, " if n > 1 else ""
+    return f"{sizes}{between(runs['n_cells'], ',.0f')} cells: of more nothing is known"
 
 
 @figure
@@ -164,7 +171,7 @@ def loss_against_metric(pairs: pd.DataFrame, *, dataset: str, metric_name: str, 
     """Downstream score against held-out loss of the same run on the same set, a panel per family; colour is corpus
     size.
 
-    `pairs` has one row per run with family, strategy, sampling, n_cells, score, loss.
+    `pairs` has one row per run with family, strategy, sampling, subset_seed, n_cells, score, loss.
     """
     families = list(dict.fromkeys(pairs["family"]))
     n_rows = -(-len(families) // 3)
@@ -192,7 +199,9 @@ def loss_against_metric(pairs: pd.DataFrame, *, dataset: str, metric_name: str, 
         axes.set(title=style.FAMILY_NAMES.get(family, family), xlabel=f"held-out loss on {dataset}\n{unit}")
     for row in panels:
         row[0].set_ylabel(f"{metric_name} on {dataset}")
-    style.shared_legend(fig, panels[0][:1], ncols=4)
+    n, seeds = between(pairs.groupby("family").size(), "d"), pairs["subset_seed"].nunique()
+    told = f"n = {n} runs a panel (dots), {seeds} seeds; {_reach(pairs)}, nor of lower losses"
+    style.shared_legend(fig, panels[0][:1], ncols=4, title=told)
     bar = fig.colorbar(dots, ax=[axes for axes in panels.flat if axes.figure], shrink=0.9)
     bar.set_label("cells in the corpus")
     return fig
