@@ -28,7 +28,7 @@ class Used:
 def workflow(design: Path, results: Path, *, until: str | None = None) -> Used:
     """Carry out a design by the project's workflow, up to the notebook `until` or to the end."""
     command = ["snakemake", *([str(results / "notebooks" / f"{until}.ipynb")] if until else [])]
-    command += ["--snakefile", "workflow/Snakefile", "--profile", "workflow/profiles/default"]
+    command += ["--snakefile", "workflow/Snakefile", "--workflow-profile", "workflow/profiles/default"]
     command += ["--config", f"design={design}", f"results={results}"]
     return alone(_tree, command).value
 
