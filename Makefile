@@ -9,7 +9,7 @@
 # make readings   refresh the tracked reading copies (notebooks/executed/, figures/) from results/demo/
 # make figures    draw the figures again from the results alone
 # make controls   planted laws and planted nothing through the code of the analysis, about twenty minutes; SMALL=1: one
-# make bench      speed and quality beside the peers, about 25 minutes; make bench SMALL=1 in about two
+# make bench      speed and quality beside the peers, cost in bulk, about 50 minutes; SMALL=1: without bulk, in about two
 # make lab        open JupyterLab with pairing on
 # make pairs      write notebooks/*.ipynb from notebooks/*.py
 # make lock       resolve requirements.lock anew from pyproject.toml
@@ -82,7 +82,7 @@ controls: env
 	@python -m helpers.run notebooks/80_controls.py results/controls/80_controls.ipynb $(if $(SMALL),-p repeats 8)
 
 bench: env
-	@failed=0; for topic in draws sketching vendi pca geneformer training evaluations scaling; do \
+	@failed=0; for topic in draws sketching vendi pca geneformer training evaluations scaling $(if $(SMALL),,bulk growth); do \
 		python -m benchmarks.$$topic $(if $(SMALL),--small) || failed=1; done; exit $$failed
 
 readings: env

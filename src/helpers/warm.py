@@ -82,8 +82,10 @@ def start_server(libraries: Sequence[str] = LIBRARIES) -> str | None:
 
 def serve(listener: socket.socket, parent: int, libraries: list[str]) -> str:
     """Fork for each request until the parent has ended; returns in a forked process, with the module to run."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while os.getppid() == parent:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:  # waited for, so that what they used counts as this process's
+                pass
         if not select.select([listener], [], [], 0 if libraries else 1)[0]:
             if libraries:
                 with contextlib.suppress(Exception):  # who needs it will be told
