@@ -145,7 +145,20 @@ def test_too_few_sizes_or_seeds_leave_a_point_without_interval():
     assert np.isnan([single["rho_low"], single["flat"]]).all()
     frame = runs(rng, lambda share: share)
     assert judge(frame.drop(index=[0, 1, 2]))["reason"] == "a size has one seed, so no interval"
-    assert "the same in all runs" in judge(frame.assign(score=0.5))["reason"]
+    assert judge(frame.assign(loss=0.5))["reason"] == "the loss is the same in all runs"
+
+
+def test_a_score_that_is_the_same_in_all_runs_is_flat():
+    frame = runs(np.random.default_rng(0), lambda share: share)
+    found = judge(frame.assign(score=0.5))
+    assert found["verdict"] == FLATTENS
+    assert "the score is the same in all runs" in found["reason"]
+
+
+def test_a_loss_that_grows_with_the_corpus_tells_nothing():
+    frame = runs(np.random.default_rng(0), lambda share: share)
+    found = judge(frame.assign(loss=-frame["loss"]))
+    assert (found["verdict"], found["reason"]) == (CANNOT_TELL, "the loss grows with the corpus")
     with pytest.raises(ValueError, match="loss is missing or infinite in 1 of 36 runs"):
         judge(frame.assign(loss=[np.nan, *frame["loss"][1:]]))
     with pytest.raises(ValueError, match="lacks the columns score"):

@@ -311,8 +311,36 @@ def test_options_that_tell_nothing():
 def test_copies_of_runs_are_refused():
     frame = table(LOSSES["power law"]).assign(run_id=[f"r{number}" for number in range(45)])
     assert judge(frame).verdict == "power law"
-    with pytest.raises(ValueError, match="45 of 90 rows are copies of others"):
-        judge(pd.concat([frame, frame]))
+    with pytest.raises(ValueError, match="45 of 90 rows are further rows of runs"):
+        judge(pd.concat([frame, frame.assign(seconds=1.0)]))
+
+
+def test_models_that_differ_stand_on_no_curve_over_cells():
+    frame = table(LOSSES["power law"]).assign(width=[1.0, 2.0, 1.0] * 15)
+    with pytest.raises(ValueError, match="width takes several values"):
+        judge(frame)
+    of_size = frame.rename(columns={"n_cells": "n_parameters"})
+    assert fit_scaling(of_size, x="n_parameters", rng=np.random.default_rng(0), n_boot=50).form
+
+
+def test_words_are_no_losses():
+    frame = table(LOSSES["power law"])
+    assert judge(frame.astype(str)).verdict == "power law"
+    with pytest.raises(ValueError, match="loss holds 'high', which is no number"):
+        judge(frame.astype({"loss": object}).replace({"loss": {frame["loss"][3]: "high"}}))
+
+
+def test_what_keeps_a_curve_from_being_saturated_is_told():
+    """An exponential leads by far, but a broken power law that fits as well knows of more to come."""
+    found = [judge(table(np.exp(-SIZES / 1000), ratio=40, seed=seed), n_boot=50) for seed in range(12)]
+    refused = [one for one in found if one.verdict == "not identifiable"]
+    assert refused
+    assert all("may be to come by a form that fits as well, one SD of seeds is" in one.reason for one in refused)
+    assert not [one for one in found if one.verdict == "power law"]
+
+
+def test_a_loss_that_grows_has_no_exponent():
+    assert np.isnan(judge(table(-LOSSES["power law"])).exponent)
 
 
 def test_losses_of_nothing_do_not_change():

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from helpers.plots import evaluation_figures, study_figures
-from helpers.plots.style import GREY
+from helpers.plots.style import GREY, SHARED
 
 
 def grey_levels(axes) -> dict[str, float]:
@@ -71,7 +71,7 @@ def test_figures_tell_seeds_range_and_what_the_range_cannot_tell(results):
     n_test = pd.Series({"one": 10, "two": 20})
     curves = study_figures.size_curves(scores, task="integration", metric="score", title="score", n_test=n_test)
     title = curves.legends[0].get_title().get_text()
-    assert title == "1 seeds (dots), mean (line); 2 sizes, 50 to 500 cells: of more nothing is known"
+    assert title == f"1 seeds (dots), mean (line); 2 sizes, 50 to 500 cells: of more nothing is known\n{SHARED}"
     pairs = results.query("strategy == 'random'").assign(score=0.5, loss=[0.1, 0.2, 0.3, 0.4])
     options = {"dataset": "one", "metric_name": "F1", "units": {"pca": "nats"}}
     told = study_figures.loss_against_metric(pairs, **options).legends[0].get_title().get_text()

@@ -7,12 +7,14 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from helpers.analysis.results import require
+from helpers.analysis.results import numbers, require
 
 HUBER = 1.345  # pooled seed SDs
 FEWEST_SPREADS = 3  # sizes with a spread, from which it is told how spreads differ
 UNLIKE = 4.0  # degrees of freedom of the common variance, under which spreads differ plainly
 MISFIT = 0.01  # level of the test of fit
+OF_CELLS = ("n_cells", "percentage")
+ONE_MODEL = ("width", "weight_decay", "budget")
 ONE_VALUE = ("task", "dataset", "metric", "family")  # columns of which one curve holds one value
 
 
@@ -159,26 +161,27 @@ def _inverse_trigamma(value: float) -> float:
 def read_curve(frame: pd.DataFrame, x: str | Sequence[str], y: str) -> Curve:
     """The curve of a table with one row per run, along one axis or several.
 
-    Raises ValueError for absent columns, values that are missing or infinite, sizes that are not positive, and a table
-    of several tasks, metrics, datasets or families, or where runs that have a `run_id` stand twice.
+    Raises ValueError for absent columns, values that are missing or infinite or no numbers, sizes that are not
+    positive, and a table of several tasks, metrics, datasets or families, along cells also of several widths, weight
+    decays or budgets, or where a run that has a `run_id` stands twice.
     """
     axes = [x] if isinstance(x, str) else list(x)
     require(frame, [*axes, y])
     if frame.empty:
         raise ValueError("the table of runs is empty")
-    for column in frame.columns.intersection(ONE_VALUE):
+    for column in frame.columns.intersection(ONE_VALUE + (ONE_MODEL if x in OF_CELLS else ())):
         found = frame[column].unique()
         if len(found) > 1:
             raise ValueError(f"{column} takes several values ({', '.join(map(str, found))}): select one of them")
-    if "run_id" in frame and (copies := int(frame.duplicated().sum())):
-        raise ValueError(f"{copies} of {len(frame)} rows are copies of others: drop them")
-    numbers = frame[[*axes, y]].astype(float)
-    for column in numbers:
-        if bad := int((~np.isfinite(numbers[column])).sum()):
+    if "run_id" in frame and (copies := int(frame["run_id"].duplicated().sum())):
+        raise ValueError(f"{copies} of {len(frame)} rows are further rows of runs that stand there already: drop them")
+    values = numbers(frame, [*axes, y])
+    for column in values:
+        if bad := int((~np.isfinite(values[column])).sum()):
             raise ValueError(f"{column} is missing or infinite in {bad} of {len(frame)} rows: drop them")
     for column in axes:
-        if bad := int((numbers[column] <= 0).sum()):
+        if bad := int((values[column] <= 0).sum()):
             raise ValueError(f"{column} must be over 0, {bad} rows are not (untrained models?): drop them")
-    numbers = numbers.sort_values([*axes, y])
-    points, groups = np.unique(numbers[axes].to_numpy(), axis=0, return_inverse=True)
-    return Curve(points[:, 0] if isinstance(x, str) else points, groups, numbers[y].to_numpy())
+    values = values.sort_values([*axes, y])
+    points, groups = np.unique(values[axes].to_numpy(), axis=0, return_inverse=True)
+    return Curve(points[:, 0] if isinstance(x, str) else points, groups, values[y].to_numpy())

@@ -112,14 +112,23 @@ class JointFit:
         for budget in budgets:
             views = budget / (flops * sizes)
             points = np.stack([sizes, np.minimum(unique, views), views], axis=1)
-            best = sizes[self._fit.predict(points)[0].argmin()]
-            low, high = np.quantile(sizes[self._draws.predict(points).argmin(axis=1)], ENDS)
-            loss = self._fit.predict(points)[0].min()
+            losses = self._fit.predict(points)[0]
+            (best,), loss = _lowest(sizes, losses[None]), losses.min()
+            low, high = np.quantile(_lowest(sizes, self._draws.predict(points)), ENDS)
             needed = budget / (flops * best)
             data = effective_data(np.minimum(unique, needed), needed, self.parameters.loc["R*", "value"])
             inside = fitted[0] <= low and high <= fitted[1] and known.min() <= data <= known.max()
             rows.append((budget, best, low, high, needed, loss, bool(inside)))
         return pd.DataFrame(rows, columns=["budget", "n_parameters", "low", "high", "views", "loss", "inside"])
+
+
+def _lowest(sizes: np.ndarray, losses: np.ndarray) -> np.ndarray:
+    """Where losses (n_draws, n_sizes) of sizes at equal ratios are lowest, between sizes by a parabola, (n_draws,)."""
+    at, draw = losses.argmin(axis=1).clip(1, len(sizes) - 2), np.arange(len(losses))
+    before, here, after = (losses[draw, at + step] for step in (-1, 0, 1))
+    bend = before - 2 * here + after
+    step = np.divide(before - after, 2 * bend, out=np.zeros_like(bend), where=bend > 0).clip(-1, 1)
+    return sizes[at] * (sizes[1] / sizes[0]) ** step
 
 
 def fit_joint(

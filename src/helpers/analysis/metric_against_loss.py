@@ -52,11 +52,12 @@ def metric_against_loss(
       surely by over one, or has a rank correlation with −loss that is surely under 0. It may have risen before.
     - ``metric flattens while loss falls``: the loss falls by over three seed SDs, and the score's flat end is surely
       over a quarter of the range and longer than a straight line's; or its gain is surely under three SDs and its rank
-      correlation may be none.
+      correlation may be none; or it is the same in all runs.
     - ``both move``: the loss falls, the score gains over three SDs, its flat end is surely under a quarter, and their
       rank correlation is at least 0.5.
     - ``both flat``: neither moves by more than three seed SDs.
-    - ``cannot tell``: everything else; fewer than four sizes, or a size with one seed, for which intervals are NaN.
+    - ``cannot tell``: everything else; a loss that grows with the corpus; fewer than four sizes, or a size with one
+      seed, for which intervals are NaN.
 
     Raises
     ------
@@ -69,8 +70,8 @@ def metric_against_loss(
     n, sds = np.bincount(cells), [pooled_sd(column, cells) for column in values.T]
     unknown = dict.fromkeys(("rho_low", "rho_high", "flat", "flat_low", "flat_high", "gain", "fall", "decline"), np.nan)
     about = told(runs) | {"rho": _spearman(values), "verdict": CANNOT_TELL} | unknown
-    if np.isnan(about["rho"]):
-        return about | {"reason": "the score or the loss is the same in all runs"}
+    if np.ptp(values[:, 0]) == 0:
+        return about | {"reason": "the loss is the same in all runs"}
     if np.isnan(sds).any():
         return about | {"reason": "one seed for each size: what seeds change is not known"}
     about |= _shape(_means(values, cells), n, sds)
@@ -78,6 +79,12 @@ def metric_against_loss(
         return about | {"reason": f"{about['n_sizes']} sizes; at least {FEWEST_SIZES} are needed"}
     if n.min() < 2:
         return about | {"reason": "a size has one seed, so no interval"}
+    if -_spearman(runs[["percentage", loss]].to_numpy(float)) > TOGETHER:
+        return about | {"reason": "the loss grows with the corpus"}
+    if np.isnan(about["rho"]):
+        verdict = FLATTENS if about["fall"] > MOVES else BOTH_FLAT
+        told_fall = f"the loss falls by {about['fall']:.1f} seed SDs, the score is the same in all runs"
+        return about | {"verdict": verdict, "reason": told_fall}
     means, stretch = _means(values, cells), np.sqrt(n / (n - 1))[:, None]  # as in `mean_draws`
     drawn = [_means(values[_redraw(cells, rng)], cells) for _ in range(n_boot)]
     shapes = pd.DataFrame([_shape(means + stretch * (draw - means), n, sds) for draw in drawn])

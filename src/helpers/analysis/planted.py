@@ -22,12 +22,15 @@ BROKEN = {  # power laws that turn steeper in the middle: much is to come, and f
 EITHER = ("power law", "not identifiable")
 SHAPES = {  # right verdict -> the shapes that it is planted with; a logarithm is no power law with a floor
     "no scaling": {"constant": np.zeros(len(SIZES))},
-    "saturated": {"exponential, scale 100": np.exp(-SIZES / 100), "exponential, scale 500": np.exp(-SIZES / 500)},
+    "saturated": {f"exponential, scale {scale}": np.exp(-SIZES / scale) for scale in (100, 500, 1000)},
     "power law": {f"power law, {exponent}": SIZES**-exponent for exponent in (0.1, 0.25, 0.4)},
     "not identifiable": {"logarithm": -np.log(SIZES)},
     " or ".join(EITHER): BROKEN,
 }
-HARDEST = "power law, 0.1"  # nearly a logarithm
+HARDEST = {  # shapes that nine sizes hardly tell from others
+    "power law, 0.1": "nearly a logarithm",
+    "exponential, scale 1000": "level from the last size on",
+}
 LAW = {"E": 1.7, "A": 40.0, "alpha": 0.34, "B": 8.0, "beta": 0.28}
 POINTS = pd.DataFrame(  # beyond the largest runs in both, in data, and among them
     {"n_parameters": [3e7, 1e7, 1e6], "unique": [57_000.0, 2e5, 1e4], "views": [4e4, 4e5, 4e4]}

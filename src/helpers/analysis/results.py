@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import pandas as pd
 
 from helpers.evaluate.registry import PARTS
@@ -90,6 +91,17 @@ def require(results: pd.DataFrame, columns: Iterable[str]) -> None:
     if absent:
         there = ", ".join(map(str, results.columns)) or "none"
         raise ValueError(f"results lacks the columns {', '.join(absent)}; it has: {there}")
+
+
+def numbers(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """Columns as float64, text that is a number among them. Raises ValueError naming a value that is none."""
+    found = {}
+    for column in columns:
+        values = pd.to_numeric(table[column], errors="coerce")
+        if len(wrong := table.loc[values.isna() & table[column].notna(), column]):
+            raise ValueError(f"{column} holds {wrong.iloc[0]!r}, which is no number")
+        found[column] = values.to_numpy(np.float64, na_value=np.nan)
+    return pd.DataFrame(found, index=table.index)
 
 
 def _runs(results: pd.DataFrame) -> pd.DataFrame:

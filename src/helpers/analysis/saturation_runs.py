@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from helpers.analysis.results import require, with_sampling
+from helpers.analysis.results import numbers, require, with_sampling
 from helpers.design import NO_STRATEGY, UNTRAINED
 from helpers.evaluate.registry import metric as known_metric
 from helpers.messages import unknown
@@ -34,8 +34,9 @@ def trained_runs(results: pd.DataFrame, metric: str) -> pd.DataFrame:
     if not isinstance(metric, str) or metric not in set(results["metric"]):
         raise ValueError(unknown("metric", metric, results["metric"].unique()))
     rows = results[(results["metric"] == metric) & ~results["strategy"].isin([NO_STRATEGY, UNTRAINED])]
+    rows = rows.assign(**numbers(rows, [size, "value"]))
     for column in (size, "value"):
-        bad = rows[~np.isfinite(rows[column].astype(float))]
+        bad = rows[~np.isfinite(rows[column])]
         if len(bad):
             first = _name(bad, seeds, size)
             raise ValueError(f"{column} is missing or infinite in {len(bad)} rows of {metric}, e.g. {first}: drop them")

@@ -138,8 +138,7 @@ def fit_scaling(
     Raises
     ------
     ValueError
-        Columns are absent, values are missing or infinite, `x` is not over 0, several metrics, datasets or families,
-        copies of a run, too few draws, `min_effect` under 0.
+        What `read_curve` refuses, too few draws, `min_effect` under 0.
     """
     if n_boot < FEWEST_DRAWS:
         raise ValueError(f"n_boot is {n_boot}; intervals need at least {FEWEST_DRAWS} draws")
@@ -174,7 +173,7 @@ def fit_scaling(
     effect = 0.02 * float(np.abs(curve.losses).mean()) if min_effect is None else min_effect
     effect = 10 * curve.scale if min_effect is None and effect == 0 else effect  # losses that are all 0
     verdict, reason = _judge(told, interval, samples, effect, rng)
-    bare = np.nan if untold("", *interval) else exponent
+    bare = np.nan if verdict == "no scaling" or told["change"] < 0 or untold("", *interval) else exponent
     return ScalingFit(verdict, reason, **told, exponent=bare, interval=interval)
 
 
@@ -236,6 +235,8 @@ def _judge(
         return "no scaling", f"{falls}, inside ±{effect:.3g}"
     if change > 3 * curve.scale and bound < curve.scale and not _astray(told):
         return "saturated", f"{falls}; at most {bound:.2g} is to come, under one SD of seeds ({curve.sd:.2g})"
+    if change > 3 * curve.scale and told["form"] not in POWER_LAWS:
+        falls += f"; up to {bound:.2g} may be to come by a form that fits as well, one SD of seeds is {curve.sd:.2g}"
     against = "; ".join(_against_a_law(told, interval, samples, rng))
     if against:
         return "not identifiable", f"{falls}; {against}"

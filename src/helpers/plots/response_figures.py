@@ -81,5 +81,7 @@ def response_axes(table: pd.DataFrame, *, metric: str) -> Figure:
     of_seeds = f"{seeds} encoder seeds" if seeds > 1 else "one encoder seed, whose spread is not seen"
     told = f"mean (line) and range (band) of {draws} draws of what teaches, {of_seeds}; the whole task has one draw"
     left = f"; {len(folds) - MOST} more folds are in the table" if len(folds) > MOST else ""
-    style.shared_legend(fig, panels.flat, ncols=3, title=told + left)
+    cells, contexts = (int(rows[level].max()) for level in LEVELS.values())
+    told += f"{left}\nn = {len(folds)} held-out folds, up to {cells:,} treated cells and {contexts} contexts"
+    style.shared_legend(fig, panels.flat, ncols=3, title=f"{told}: of more nothing is known")
     return fig

@@ -51,7 +51,7 @@ def saturation_heatmap(points: pd.DataFrame, runs: pd.DataFrame, *, n_test: pd.S
     fig.suptitle(
         f"Saturation point by the published rule, {score}, {between(seeds, 'd')} seeds, "
         f"{between(runs['n_cells'], ',.0f')} cells\nthe best of all seeds decides, without interval; of more cells it "
-        "tells nothing",
+        "tells nothing\nwhite: no size, since the best score is not over 0, or not judged",
         size=8,
     )
     axes.set_yticks(axes.get_yticks(), _with_cells(list(table.index), n_test))
@@ -98,7 +98,7 @@ def probability_heatmap(
     told = (
         f"numbers: % of {_drawn(points)}; ring: the point; line: 90 % interval\n"
         f"{between(points['n_seeds'], 'd')} seeds{f', {between(cells, ",.0f")} cells' if len(cells) else ''}; "
-        "a curve at its largest size has not saturated within the range, beyond which nothing is known"
+        f"a curve at its largest size has not saturated within the range, beyond which nothing is known\n{style.SHARED}"
     )
     fig.suptitle(f"Saturation by the error rule, {_score(points, metric)}, q = {q:g}\n{told}", size=8)
     return fig
@@ -157,7 +157,7 @@ def gains(points: pd.DataFrame, sizes: pd.DataFrame, *, metric: str, n_test: pd.
     within = f" within {between(cells, ',.0f')} cells" if len(cells) else ""
     fig.suptitle(
         f"Gain per doubling between the two largest sizes of curves{within}, {_score(points, metric)}\n"
-        "what the next doubling would gain is not known",
+        f"what the next doubling would gain is not known\n{style.SHARED}",
         size=8.5,
     )
     return fig

@@ -50,8 +50,14 @@ def _told(table: pd.DataFrame) -> str:
     """Runs of what is shown, for a legend's title."""
     return (
         f"{between(table['n_runs'], 'd')} models a panel, {between(table['seeds'], 'd')} seeds (dots); "
-        "line: leading form; band: 90 % interval within the range, which tells nothing beyond it"
+        f"line: leading form; band: 90 % interval within the range, which tells nothing beyond it{_shared(table)}"
     )
+
+
+def _shared(table: pd.DataFrame) -> str:
+    """What seeds of random cells cannot tell, on a line of its own; nothing where no curve is of random cells."""
+    of_cells = table["axis"].eq("n_cells") & table["sampling"].eq("random")
+    return f"\n{style.SHARED}" if of_cells.any() else ""
 
 
 def _runs_of(law: pd.Series, runs: pd.DataFrame) -> pd.DataFrame:
@@ -123,7 +129,8 @@ def excess_loss(table: pd.DataFrame, curves: pd.DataFrame, runs: pd.DataFrame) -
         axes.legend(title="exponent (90 %)", fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1)
     panels[0][0].set_ylabel("mean loss above the fitted floor")
     told = f"{between(laws['n_runs'], 'd')} models a curve, {between(laws['seeds'], 'd')} seeds; dots: means of seeds"
-    fig.suptitle(f"{told}; up to {laws['largest'].max():,.0f}, and nothing is known beyond", size=7.5)
+    reach = f"up to {laws['largest'].max():,.0f}, and nothing is known beyond{_shared(laws)}"
+    fig.suptitle(f"{told}; {reach}", size=7.5)
     return fig
 
 
@@ -151,7 +158,7 @@ def exponent_forest(table: pd.DataFrame) -> Figure:
     fig.suptitle(
         f"Curves that a power law leads ({told})\nfitted to {ranges}; nothing is known beyond\n"
         "open dot: the verdict is no power law; no dot: not told, since the interval\n"
-        f"is 1 or wider or reaches an end of what is looked at ({least:g} to {most:g})",
+        f"is 1 or wider or reaches an end of what is looked at ({least:g} to {most:g}){_shared(laws)}",
         size=7.5,
     )
     axes.axvline(0, color=style.GREY, lw=0.8)

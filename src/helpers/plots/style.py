@@ -51,6 +51,7 @@ LIMIT_NAMES = {  # by task
     | {"integration": "types as embedding (ceiling)"},
 }
 GREY = "#5A5A5A"
+SHARED = "from half of all cells on, seeds share cells (at 100 % all): their spread is a lower bound"
 
 RC = {
     "figure.constrained_layout.use": True,
