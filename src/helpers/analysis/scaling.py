@@ -235,8 +235,9 @@ def _judge(
         return "no scaling", f"{falls}, inside ±{effect:.3g}"
     if change > 3 * curve.scale and bound < curve.scale and not _astray(told):
         return "saturated", f"{falls}; at most {bound:.2g} is to come, under one SD of seeds ({curve.sd:.2g})"
-    if change > 3 * curve.scale and told["form"] not in POWER_LAWS:
-        falls += f"; up to {bound:.2g} may be to come by a form that fits as well, one SD of seeds is {curve.sd:.2g}"
+    if change > 3 * curve.scale and told["form"] == "exponential" and bound >= curve.scale:
+        more = f"up to {bound:.2g}" if np.isfinite(bound) else "any amount"
+        falls += f"; {more} may be to come by a form that fits as well, one SD of seeds is {curve.sd:.2g}"
     against = "; ".join(_against_a_law(told, interval, samples, rng))
     if against:
         return "not identifiable", f"{falls}; {against}"
