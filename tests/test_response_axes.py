@@ -279,7 +279,7 @@ def curves(gains: dict[str, float], *, noise: float = 0.01, seed: int = 0) -> pd
     table = pd.DataFrame(rows, columns=["family", "width", "strategy", "percentage", "n_treated", "draw", "calibrated"])
     table["share"] = 100 * table["n_treated"] / 6400
     fold = {"dataset": "nk", "held_out": "NK cells", "axis": "treated cells", "metric": "delta_r", "n_contexts": 6}
-    return table.assign(**fold, seed=0.0)
+    return table.assign(**fold, seed=0.0, run_id=table["family"] + "/" + table["strategy"])
 
 
 def test_verdicts_tell_a_planted_law_from_a_flat_curve():

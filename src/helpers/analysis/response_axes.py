@@ -40,7 +40,8 @@ def axis_verdicts(table: pd.DataFrame, *, metric: str, rng: np.random.Generator)
     for key, part in rows.groupby(keys, sort=False, dropna=False):
         told = dict(zip(keys, key, strict=True))
         x = LEVELS[told["axis"]]
-        fit = fit_scaling(part.assign(loss=1 - part["calibrated"]), x=x, y="loss", rng=rng)
+        levels = part[[x]].assign(loss=1 - part["calibrated"])  # draws of what teaches one encoder, not runs
+        fit = fit_scaling(levels, x=x, y="loss", rng=rng)
         means = part.groupby(x)["calibrated"].agg(["mean", "size"])
         told |= {"levels": len(means), "first": means["mean"].iloc[0], "last": means["mean"].iloc[-1]}
         told |= {"gain": fit.change, "gain_low": fit.change_interval[0], "gain_high": fit.change_interval[1]}
