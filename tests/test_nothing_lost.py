@@ -136,6 +136,7 @@ def test_a_clock_that_went_backwards_harms_nothing(project, undisturbed):
     done = run_workflow("params/small.yaml", "results/tomorrow", project)
     assert done.returncode == 0, done.stderr
     assert "diversity.parquet is corrupt" in done.stderr
+    assert "executed notebooks are of later than now" in done.stderr
     pd.testing.assert_frame_equal(table(results), undisturbed)
     assert {path.stat().st_mtime for path in weights} == {tomorrow}, "no model is trained again"
     check_artifacts(results)

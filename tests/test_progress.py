@@ -288,7 +288,7 @@ def test_a_notebook_that_fails_is_named_and_its_command_runs_just_it(tmp_path, s
     ]
     assert any("no diversity" in line for out in errors for line in out.get("traceback", []))
     assert f"again: {failure['again']}" in done.stderr
-    assert told["per_cent_of_time"]["training"] > 0
+    assert told["per_cent_of_time"]["metrics"] > 0
 
     notebook.write_text(intact)
     environment = os.environ | {"PYTHONPATH": str(root / "src")}

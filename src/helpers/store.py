@@ -183,8 +183,8 @@ def check_owner(design: Design, root: Path) -> None:
                 f"{owner} is corrupt: if the folder is of the design {design.name!r}, remove that file"
             ) from error
         if name != design.name:
-            hint = f"use results/{design.name}, or the design {name!r}"
-            raise ForeignResultsError(f"results = {str(root)!r} holds the design {name!r}, not {design.name!r}: {hint}")
+            told = f"holds the design {name!r}, not {design.name!r}: use results/{design.name}, or the design {name!r}"
+            raise ForeignResultsError(f"results = {str(root)!r} {told}")
     elif root.exists() and any(entry.name not in RUNNER_FOLDERS for entry in root.iterdir()):
         raise ForeignResultsError(
             f"results = {str(root)!r} is not empty and holds no results: use an empty or new folder"
@@ -267,11 +267,14 @@ def checksum(path: Path) -> str:
 def write_text(path: Path, text: str) -> None:
     """Write a small text file atomically and durably."""
     temporary = path.parent / f".{uuid.uuid4().hex[:8]}.tmp"
-    with temporary.open("w") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # on a full disk
 
 
 def discard(path: Path) -> None:
