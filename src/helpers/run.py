@@ -147,7 +147,8 @@ def _execute_in_kernel(source, parameters: dict, label: str, report: Callable[[s
         )
         if ADDRESS in os.environ:
             _offer_warm_kernels(Path(folder))
-        private = Config(AsyncKernelManager={"transport": "ipc", "ip": f"{folder}/k"})
+        sockets = {"transport": "ipc", "ip": f"{folder}/k", "connection_file": f"{folder}/kernel.json"}
+        private = Config(AsyncKernelManager=sockets)
         temporary, failure, done = Path(folder, "out.ipynb"), None, threading.Event()
         watcher = threading.Thread(target=_watch, args=(Path(folder, "progress"), label, report, done), daemon=True)
         watcher.start()

@@ -100,10 +100,8 @@ class Store:
             record = self._record(relative)
             if checksum(self.path(relative)) != record["sha256"]:
                 discard(self.path(relative))
-                maker = maker_of(relative)
-                raise CorruptArtifactError(
-                    f"{relative} is corrupt and was removed: run notebooks/{maker}.ipynb to rebuild it"
-                )
+                told = f"run notebooks/{maker_of(relative)}.ipynb to rebuild it"
+                raise CorruptArtifactError(f"{relative} is corrupt and was removed: {told}")
             self._verified.add(relative)
         return self.path(relative)
 
@@ -114,8 +112,8 @@ class Store:
     def _record(self, relative: str) -> dict:
         record = _read_record(self.path(relative))
         if record is None or not self.path(relative).exists():
-            maker = maker_of(relative)
-            raise MissingArtifactError(f"{relative} is missing in {self.root}: run notebooks/{maker}.ipynb first")
+            told = f"run notebooks/{maker_of(relative)}.ipynb first"
+            raise MissingArtifactError(f"{relative} is missing in {self.root}: {told}")
         return record
 
 
