@@ -14,8 +14,6 @@ measured it; another may differ by a factor of two. It is claimed that nothing c
 """
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +25,7 @@ import yaml
 
 from benchmarks import costs_judging, costs_models
 from benchmarks.common import alone, report
+from benchmarks.processes import workflow
 from helpers.costs import FILE
 from helpers.provenance import environment, project_path
 
@@ -107,10 +106,7 @@ def notebooks(costs: dict) -> tuple[dict, dict]:
     with tempfile.TemporaryDirectory() as folder:
         design, results = Path(folder, "costs.yaml"), Path(folder, "results")
         design.write_text(yaml.safe_dump(values))
-        command = ["snakemake", "--snakefile", "workflow/Snakefile", "--workflow-profile", "workflow/profiles/default"]
-        command += ["--cores", "1", "--config", f"design={design}", f"results={results}"]
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        subprocess.run(command, check=True, cwd=project_path("."), env=os.environ | {"PATH": path})
+        workflow(design, results, cores=1)
         return beside(design, results, costs)
 
 

@@ -25,11 +25,11 @@ class Used:
     wall: float
 
 
-def workflow(design: Path, results: Path, *, until: str | None = None) -> Used:
-    """Carry out a design by the project's workflow, up to the notebook `until` or to the end."""
+def workflow(design: Path, results: Path, *, until: str | None = None, cores: int | None = None) -> Used:
+    """Carry out a design by the project's workflow, up to the notebook `until` or to the end, on all cores or some."""
     command = ["snakemake", *([str(results / "notebooks" / f"{until}.ipynb")] if until else [])]
     command += ["--snakefile", "workflow/Snakefile", "--workflow-profile", "workflow/profiles/default"]
-    command += ["--config", f"design={design}", f"results={results}"]
+    command += [*(["--cores", str(cores)] if cores else []), "--config", f"design={design}", f"results={results}"]
     return alone(_tree, command).value
 
 

@@ -56,6 +56,14 @@ def run_workflow(*given, **options) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
+MEASURED = ["seconds", "cells_per_second", "peak_memory_mb"]  # of a run, and never the same
+
+
+def repeatable(results: Path, name: str = "results") -> pd.DataFrame:
+    """A table of results without what was measured, which another run must repeat."""
+    return pd.read_parquet(results / f"{name}.parquet").drop(columns=MEASURED, errors="ignore")
+
+
 @pytest.fixture
 def demo() -> dict:
     """The demo design as plain values, to be changed and written."""

@@ -19,12 +19,11 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import yaml
-from conftest import copy_project, make_small_cells, make_small_design, start_workflow
+from conftest import copy_project, make_small_cells, make_small_design, repeatable, run_workflow, start_workflow
 
 from helpers.run import PARENT
 from helpers.store import valid
 
-MEASURED = ["seconds", "cells_per_second", "peak_memory_mb"]  # of a run, and never the same
 VICTIMS = ("workflow", "kernel", "worker")
 LONGEST = 600  # seconds of one run
 NOT_OURS = ("snakemake", "torchinductor")  # a folder that Snakemake leaves when it is killed, and a cache of PyTorch
@@ -78,10 +77,9 @@ def kill(workflow: int, kind: str, rng: random.Random) -> str | None:
 
 def finish(project: Path, results: Path) -> None:
     """Run the design to its end. Raises LostError if it does not come to a good one."""
-    with start_workflow("params/small.yaml", results, project) as process:
-        _, told = process.communicate(timeout=LONGEST)
-    if process.returncode:
-        raise LostError(f"the workflow ended with exit code {process.returncode}; its last words:\n{told[-4000:]}")
+    done = run_workflow("params/small.yaml", results, project)
+    if done.returncode:
+        raise LostError(f"the workflow ended with exit code {done.returncode}; its last words:\n{done.stderr[-4000:]}")
 
 
 def disturb(project: Path, results: Path, kind: str, after: float, rng: random.Random) -> str | None:
@@ -108,18 +106,13 @@ def models(results: Path) -> dict[str, int]:
     return {file.parent.relative_to(results).as_posix(): file.stat().st_mtime_ns for file in files}
 
 
-def tables(results: Path) -> pd.DataFrame:
-    """All results without what was measured."""
-    return pd.read_parquet(results / "results.parquet").drop(columns=MEASURED)
-
-
 def check(project: Path, results: Path, expected: pd.DataFrame, finished: dict[str, int]) -> None:
     """Raise LostError unless a run that was started again did what it must."""
     again = [name for name, time in finished.items() if models(results)[name] != time]
     if again:
         raise LostError(f"trained twice: {', '.join(again)}")
     try:
-        pd.testing.assert_frame_equal(tables(results), expected, check_exact=True)
+        pd.testing.assert_frame_equal(repeatable(results), expected, check_exact=True)
     except AssertionError as error:
         raise LostError(f"results differ: {error}") from error
     others = [path for path in Path(os.environ["TMPDIR"]).iterdir() if not path.name.startswith(NOT_OURS)]
@@ -143,7 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
         Path(folder, "t").mkdir()
         began = time.monotonic()
         finish(project, project / "undisturbed")
-        seconds, expected = time.monotonic() - began, tables(project / "undisturbed")
+        seconds, expected = time.monotonic() - began, repeatable(project / "undisturbed")
         _say(f"undisturbed: {seconds:.0f} s, {len(models(project / 'undisturbed'))} models, {len(expected)} results")
         number, failures = 0, 0
         while number < options.kills:

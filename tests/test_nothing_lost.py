@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import copy_project, run_workflow, start_workflow
-from kills import MEASURED
+from conftest import copy_project, repeatable, run_workflow, start_workflow
 
 from helpers import status
 from helpers.store import valid
@@ -27,16 +26,12 @@ def project(tmp_path_factory, small_chain_design) -> Path:
     return root
 
 
-def table(results: Path) -> pd.DataFrame:
-    return pd.read_parquet(results / "results.parquet").drop(columns=MEASURED)
-
-
 @pytest.fixture(scope="module")
 def undisturbed(project) -> pd.DataFrame:
     """Results of a run without any of this."""
     done = run_workflow("params/small.yaml", "results/undisturbed", project)
     assert done.returncode == 0, done.stderr
-    return table(project / "results" / "undisturbed")
+    return repeatable(project / "results" / "undisturbed")
 
 
 @contextlib.contextmanager
@@ -73,7 +68,7 @@ def test_a_full_disk_stops_the_work_and_more_room_lets_it_go_on(project, undistu
         remount(results, "size=100m")
         done = run_workflow("params/small.yaml", "results/full", project)
         assert done.returncode == 0, done.stderr
-        pd.testing.assert_frame_equal(table(results), undisturbed)
+        pd.testing.assert_frame_equal(repeatable(results), undisturbed)
         check_artifacts(results)
 
 
@@ -89,7 +84,7 @@ def test_results_that_are_read_only_are_refused_and_stay(project, undisturbed):
         remount(results, "rw")
         done = run_workflow("params/small.yaml", "results/locked", project)
         assert done.returncode == 0, done.stderr
-        pd.testing.assert_frame_equal(table(results), undisturbed)
+        pd.testing.assert_frame_equal(repeatable(results), undisturbed)
 
 
 def test_of_two_runs_at_once_the_second_waits(project, undisturbed):
@@ -103,7 +98,7 @@ def test_of_two_runs_at_once_the_second_waits(project, undisturbed):
     assert (first.returncode, second.returncode) == (0, 0), told + second.stderr
     assert "another run of this design is going on; waiting for it to end" in second.stderr
     assert "done in" not in second.stderr, "nothing is left for it to do"
-    pd.testing.assert_frame_equal(table(results), undisturbed)
+    pd.testing.assert_frame_equal(repeatable(results), undisturbed)
 
 
 def test_what_is_interrupted_by_hand_says_so_and_goes_on_later(project, undisturbed):
@@ -120,7 +115,7 @@ def test_what_is_interrupted_by_hand_says_so_and_goes_on_later(project, undistur
     check_artifacts(results)
     done = run_workflow("params/small.yaml", "results/stopped", project)
     assert done.returncode == 0, done.stderr
-    pd.testing.assert_frame_equal(table(results), undisturbed)
+    pd.testing.assert_frame_equal(repeatable(results), undisturbed)
     assert status.read(results)["state"] == "finished"
 
 
@@ -137,6 +132,6 @@ def test_a_clock_that_went_backwards_harms_nothing(project, undisturbed):
     assert done.returncode == 0, done.stderr
     assert "diversity.parquet is corrupt" in done.stderr
     assert "executed notebooks are of later than now" in done.stderr
-    pd.testing.assert_frame_equal(table(results), undisturbed)
+    pd.testing.assert_frame_equal(repeatable(results), undisturbed)
     assert {path.stat().st_mtime for path in weights} == {tomorrow}, "no model is trained again"
     check_artifacts(results)

@@ -161,6 +161,13 @@ def test_bad_choices_stop_before_anything_runs(arguments, told, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_the_file_system_refuses_is_told_in_a_line(tmp_path):
+    done = run_cli("notebooks/" + "x" * 300 + ".py", tmp_path / "out.ipynb")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: [Errno")
+    assert "Traceback" not in done.stderr
+
+
 def test_results_of_another_design_stop_the_runner(tmp_path):
     (tmp_path / "design.json").write_text('{"name": "other"}')
     done = run_cli("notebooks/05_split.py", tmp_path / "out.ipynb", "-p", "results", tmp_path)

@@ -74,15 +74,14 @@ def update_readings(design: Path) -> list[Path]:
     Raises ValueError if a notebook is missing, was executed from another source than the present one, holds an error,
     or is too large.
     """
-    project, results = find_project(), _results(design)
-    executed = _executed(design, [project / CONTROLS])
-    readings, figures = project / "notebooks" / "executed", project / "figures"
+    project = find_project()
+    results, executed = _executed(design, [project / CONTROLS])
+    readings = project / "notebooks" / "executed"
     discard(readings)
     readings.mkdir()
     for path in executed:
         shutil.copy(path, readings)
-    discard(figures)
-    shutil.copytree(results / "figures", figures, ignore=shutil.ignore_patterns(".*"))
+    _copy_figures(results, project / "figures")
     return executed
 
 
@@ -92,10 +91,10 @@ def keep(design: Path) -> Path:
 
     Raises ValueError as `update_readings`.
     """
-    executed, results = _executed(design), _results(design)
+    results, executed = _executed(design)
     folder = find_project() / results.name
     discard(folder)
-    shutil.copytree(results / "figures", folder / "figures", ignore=shutil.ignore_patterns(".*"))
+    _copy_figures(results, folder / "figures")
     for kind, patterns, root in (("notebooks", KEPT, results / "notebooks"), ("tables", TABLES, results)):
         (folder / kind).mkdir()
         for path in [path for pattern in patterns for path in sorted(root.glob(pattern))]:
@@ -107,14 +106,17 @@ def keep(design: Path) -> Path:
     return folder
 
 
-def _results(design: Path) -> Path:
-    return find_project() / "results" / load_design(design).name
+def _copy_figures(results: Path, to: Path) -> None:
+    discard(to)
+    shutil.copytree(results / "figures", to, ignore=shutil.ignore_patterns(".*"))
 
 
-def _executed(design: Path, more: Sequence[Path] = ()) -> list[Path]:
-    """Executed notebooks of a design, and more, all of which are fit to be read."""
-    executed = [_results(design) / "notebooks" / f"{piece.name}.ipynb" for piece in pieces(load_design(design))]
-    for path in [*executed, *more]:
+def _executed(design: Path, more: Sequence[Path] = ()) -> tuple[Path, list[Path]]:
+    """Results of a design, and its executed notebooks and more, all of which are fit to be read."""
+    study = load_design(design)
+    results = find_project() / "results" / study.name
+    executed = [*(results / "notebooks" / f"{piece.name}.ipynb" for piece in pieces(study)), *more]
+    for path in executed:
         if not path.is_file():
             command = "controls" if path.name == CONTROLS.name else f"demo DESIGN={design}"
             raise ValueError(f"{path.name} was not executed: run make {command} first")
@@ -123,7 +125,7 @@ def _executed(design: Path, more: Sequence[Path] = ()) -> list[Path]:
             raise ValueError(f"{path.name}: {problem}")
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"{path.name}: {path.stat().st_size:,} bytes, more than {MAX_BYTES:,}")
-    return [*executed, *more]
+    return results, executed
 
 
 def stale(path: Path) -> str | None:

@@ -259,7 +259,7 @@ def main(arguments: list[str] | None = None) -> int:
         write_text(out, error.path.read_text())
         return 0
     except OSError as error:  # a disk that is full or read-only; what was there before is there still
-        _say(f"error in {options.out.stem}: {error}")
+        _say(f"error: {error}")
         return 1
     _say(f"  {out.stem}: done in {duration(time.monotonic() - start)}")
     return 0

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
-from conftest import PROJECT, copy_project
+from conftest import MEASURED, PROJECT, copy_project, repeatable
 
 from cluster import slurm
 from helpers import status
@@ -27,7 +27,6 @@ from helpers.design import load_design
 
 LOST = "n2"
 SMALL = {"strategies": ["random"], "percentages": [100], "families": {"pca": {"preset": "demo"}}}
-MEASURED = ["seconds", "cells_per_second", "peak_memory_mb"]  # of a run, and never the same
 OF_THIS_SLURM = ["--slurm-no-account", "--slurm-status-command", "squeue"]  # it keeps no accounts
 OF_THIS_SLURM += ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10"]
 LONGEST = 2400  # seconds of one run of the workflow
@@ -150,9 +149,7 @@ def told_by_node(stamps: dict[str, dict], design: Path) -> str:
 
 def compare(one: Path, other: Path, name: str) -> str:
     """What is equal in a table of two results. Raises AssertionError for any difference but of what was measured."""
-    tables = [
-        pd.read_parquet(folder / f"{name}.parquet").drop(columns=MEASURED, errors="ignore") for folder in (one, other)
-    ]
+    tables = [repeatable(folder, name) for folder in (one, other)]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
     rows, columns = tables[0].shape
     return f"{name}.parquet: {rows:,} rows of {columns} columns are exactly those of the run without Slurm"

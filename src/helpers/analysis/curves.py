@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from helpers.analysis.results import numbers, require
+from helpers.analysis.results import finite_numbers, require
 
 HUBER = 1.345  # pooled seed SDs
 FEWEST_SPREADS = 3  # sizes with a spread, from which it is told how spreads differ
@@ -175,10 +175,7 @@ def read_curve(frame: pd.DataFrame, x: str | Sequence[str], y: str) -> Curve:
             raise ValueError(f"{column} takes several values ({', '.join(map(str, found))}): select one of them")
     if "run_id" in frame and (copies := int(frame["run_id"].duplicated().sum())):
         raise ValueError(f"{copies} of {len(frame)} rows are further rows of runs that stand there already: drop them")
-    values = numbers(frame, [*axes, y])
-    for column in values:
-        if bad := int((~np.isfinite(values[column])).sum()):
-            raise ValueError(f"{column} is missing or infinite in {bad} of {len(frame)} rows: drop them")
+    values = finite_numbers(frame, [*axes, y], "rows")
     for column in axes:
         if bad := int((values[column] <= 0).sum()):
             raise ValueError(f"{column} must be over 0, {bad} rows are not (untrained models?): drop them")

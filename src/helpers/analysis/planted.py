@@ -37,11 +37,13 @@ POINTS = pd.DataFrame(  # beyond the largest runs in both, in data, and among th
 )
 
 
-def planted_curve(shape: np.ndarray, ratio: float, rng: np.random.Generator) -> pd.DataFrame:
-    """Runs of nine sizes and five seeds whose mean losses fall by 1, with a standard deviation of 1 / `ratio`."""
+def planted_curve(
+    shape: np.ndarray, ratio: float | np.ndarray, rng: np.random.Generator, *, n_seeds: int = N_SEEDS
+) -> pd.DataFrame:
+    """Runs of nine sizes whose mean losses fall by 1, with a standard deviation of 1 / `ratio`, or of each size."""
     means = LEVEL + (shape - shape.min()) / (np.ptp(shape) or 1.0)
-    losses = means + rng.normal(0, 1 / ratio, (N_SEEDS, len(SIZES)))
-    return pd.DataFrame({"n_cells": np.tile(SIZES, N_SEEDS), "loss": losses.ravel()})
+    losses = means + rng.normal(0, 1 / ratio, (n_seeds, len(SIZES)))
+    return pd.DataFrame({"n_cells": np.tile(SIZES, n_seeds), "loss": losses.ravel()})
 
 
 def verdict_rates(
@@ -103,14 +105,12 @@ def axis_coverage(repeats: int, rng: np.random.Generator, *, n_boot: int = 200) 
     change (share).
     """
     exponent = 0.4
-    shape = SIZES**-exponent / np.ptp(SIZES**-exponent)
-    spreads = {"equal": np.full(len(SIZES), 1 / 20), "shrinking": 3 / 20 * np.sqrt(SIZES[0] / SIZES)}
+    ratios = {"equal": 20.0, "shrinking": 20 / 3 * np.sqrt(SIZES / SIZES[0])}
     rows = []
-    for (name, spread), seeds in product(spreads.items(), (3, 5)):
+    for (name, ratio), seeds in product(ratios.items(), (3, 5)):
         held = {"exponent": [], "change": []}
         for _ in range(repeats):
-            losses = LEVEL + shape + spread * rng.normal(0, 1, (seeds, len(SIZES)))
-            runs = pd.DataFrame({"n_cells": np.tile(SIZES, seeds), "loss": losses.ravel()})
+            runs = planted_curve(SIZES**-exponent, ratio, rng, n_seeds=seeds)
             fit = fit_scaling(runs, rng=rng, n_boot=n_boot)
             held["change"].append(fit.change_interval[0] <= 1 <= fit.change_interval[1])
             if fit.form == "power law":

@@ -104,6 +104,15 @@ def numbers(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
     return pd.DataFrame(found, index=table.index)
 
 
+def finite_numbers(table: pd.DataFrame, columns: Iterable[str], of: str) -> pd.DataFrame:
+    """Columns as `numbers`, of rows that are named `of`. Raises ValueError also where one is missing or infinite."""
+    found = numbers(table, columns)
+    for column in found:
+        if bad := int((~np.isfinite(found[column])).sum()):
+            raise ValueError(f"{column} is missing or infinite in {bad} of {len(table)} {of}: drop them")
+    return found
+
+
 def _runs(results: pd.DataFrame) -> pd.DataFrame:
     """What describes each run, one row per run."""
     runs = results[[column for column in RUN_COLUMNS if column in results]].drop_duplicates(ignore_index=True)

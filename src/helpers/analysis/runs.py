@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.analysis.curves import ONE_VALUE
-from helpers.analysis.results import require, with_sampling
+from helpers.analysis.results import finite_numbers, require, with_sampling
 
 COLUMNS = ["estimate", "low", "high", "p", "n", "n_sizes", "n_seeds", "range", "testable", "reason"]
 
@@ -31,9 +31,7 @@ def read_runs(frame: pd.DataFrame, *columns: str, several: tuple[str, ...] = ())
     for column in frame.columns.intersection([name for name in (*ONE_VALUE, "width") if name not in several]):
         if len(found := frame[column].dropna().unique()) > 1:
             raise ValueError(f"{column} takes several values ({', '.join(map(str, found))}): select one of them")
-    for column in ("percentage", *columns):
-        if bad := int((~np.isfinite(frame[column].astype(float))).sum()):
-            raise ValueError(f"{column} is missing or infinite in {bad} of {len(frame)} runs: drop them")
+    frame = frame.assign(**finite_numbers(frame, ["percentage", *columns], "runs"))
     if bad := int((frame["percentage"] <= 0).sum()):
         raise ValueError(f"percentage must be over 0, {bad} runs are not (untrained models?): drop them")
     if "run_id" in frame and len(twice := frame.loc[frame["run_id"].duplicated(), "run_id"]):

@@ -98,7 +98,8 @@ def probability_heatmap(
     told = (
         f"numbers: % of {_drawn(points)}; ring: the point; line: 90 % interval\n"
         f"{between(points['n_seeds'], 'd')} seeds{f', {between(cells, ",.0f")} cells' if len(cells) else ''}; "
-        f"a curve at its largest size has not saturated within the range, beyond which nothing is known\n{style.SHARED}"
+        "a curve at its largest size has not saturated within the range, beyond which nothing is known"
+        f"{style.shared(points['sampling'])}"
     )
     fig.suptitle(f"Saturation by the error rule, {_score(points, metric)}, q = {q:g}\n{told}", size=8)
     return fig
@@ -157,7 +158,7 @@ def gains(points: pd.DataFrame, sizes: pd.DataFrame, *, metric: str, n_test: pd.
     within = f" within {between(cells, ',.0f')} cells" if len(cells) else ""
     fig.suptitle(
         f"Gain per doubling between the two largest sizes of curves{within}, {_score(points, metric)}\n"
-        f"what the next doubling would gain is not known\n{style.SHARED}",
+        f"what the next doubling would gain is not known{style.shared(points['sampling'])}",
         size=8.5,
     )
     return fig

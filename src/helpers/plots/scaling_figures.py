@@ -55,9 +55,7 @@ def _told(table: pd.DataFrame) -> str:
 
 
 def _shared(table: pd.DataFrame) -> str:
-    """What seeds of random cells cannot tell, on a line of its own; nothing where no curve is of random cells."""
-    of_cells = table["axis"].eq("n_cells") & table["sampling"].eq("random")
-    return f"\n{style.SHARED}" if of_cells.any() else ""
+    return style.shared(table.loc[table["axis"] == "n_cells", "sampling"])
 
 
 def _runs_of(law: pd.Series, runs: pd.DataFrame) -> pd.DataFrame:

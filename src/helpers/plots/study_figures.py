@@ -48,7 +48,7 @@ def _seeds(trained: pd.DataFrame) -> str:
 def _reach(runs: pd.DataFrame) -> str:
     n = runs["n_cells"].nunique()
     sizes = f"{n} sizes, " if n > 1 else ""
-    shared = f"\n{style.SHARED}" if ((runs["strategy"] == "random") & (runs["percentage"] >= 50)).any() else ""
+    shared = style.shared(runs.loc[runs["percentage"] >= 50, "sampling"])
     return f"{sizes}{between(runs['n_cells'], ',.0f')} cells: of more nothing is known{shared}"
 
 

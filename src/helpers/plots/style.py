@@ -51,7 +51,7 @@ LIMIT_NAMES = {  # by task
     | {"integration": "types as embedding (ceiling)"},
 }
 GREY = "#5A5A5A"
-SHARED = "from half of all cells on, seeds share cells (at 100 % all): their spread is a lower bound"
+SHARED = "from half of all cells on, seeds share cells (at 100 % all): their spread is a lower bound"  # of random ones
 
 RC = {
     "figure.constrained_layout.use": True,
@@ -129,6 +129,11 @@ def shared_legend(fig: Figure, axes: Iterable[Axes], *, most: int | None = None,
         entries |= dict(zip(*reversed(one.get_legend_handles_labels()), strict=True))
     if most is None or len(entries) <= most:
         fig.legend(list(entries.values()), list(entries), loc="outside lower center", **options)
+
+
+def shared(samplings: Iterable[str]) -> str:
+    """What seeds cannot tell, on a line of its own, if random cells are among `samplings`; else nothing."""
+    return f"\n{SHARED}" if "random" in set(samplings) else ""
 
 
 def size_axis(axes: Axes, cells: np.ndarray, percentages: np.ndarray, *, name_percentages: bool = True) -> None:
