@@ -239,19 +239,20 @@ def compute_frontier(profiles: pd.DataFrame, frontier: pd.DataFrame, *, title: s
 @figure
 def controls(coverage: pd.DataFrame, rates: pd.DataFrame, runs: pd.DataFrame, law: ScalingFit) -> Figure:
     """What `80_controls` found: coverage of intervals, right verdicts by noise, and the law of simulated cells."""
-    fig, (first, second, third) = plt.subplots(1, 3, figsize=(9.4, 3.0), width_ratios=[1, 1.2, 1])
+    fig, (first, second, third) = plt.subplots(1, 3, figsize=(9.4, 3.8), width_ratios=[1, 1.2, 1])
     first.axvspan(0.85, 0.95, color="#D9D9D9", lw=0)
     first.plot(coverage["held"], coverage["quantity"], "o", color="#0072B2")
     first.invert_yaxis()
     first.set(xlim=(0.7, 1), xlabel="share of 90 % intervals that hold the truth", title="joint law")
-    for (truth, shape), part in rates.groupby(["truth", "shape"], sort=False):
-        line = "-" if shape == rates.loc[rates["truth"] == truth, "shape"].iloc[0] else "--"
-        second.plot(part["ratio"], part["right"], f"o{line}", ms=4, color=VERDICT_COLOURS[truth], label=f"{shape}")
+    for truth, shapes in rates.groupby("truth", sort=False):
+        for number, (shape, part) in enumerate(shapes.groupby("shape", sort=False)):
+            look = ("o-", "s--", "^:")[number]
+            second.plot(part["ratio"], part["right"], look, ms=4, color=VERDICT_COLOURS[truth], label=shape)
     second.axhline(0.95, color=style.GREY, lw=0.9, ls=":")
     second.set(xscale="log", ylim=(-0.03, 1.03), xlabel="range / SD of seeds", title="right verdicts")
     second.set_xticks(ratios := sorted(set(rates["ratio"])), [f"{ratio:g}" for ratio in ratios])
     second.set_xticks([], minor=True)
-    second.legend(fontsize=6, loc="lower right")
+    second.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     told = f"{rates['repeats'].iloc[0]} tables a dot, 9 sizes, 5 seeds; simulated cells: {len(runs)} models"
     told += f", {between(runs['n_cells'], ',.0f')} cells"
     fig.suptitle(f"{told}; tells of planted shapes, and of no others", size=7.5)
