@@ -76,6 +76,7 @@ def test_figures_tell_seeds_range_and_what_the_range_cannot_tell(results):
     options = {"dataset": "one", "metric_name": "F1", "units": {"pca": "nats"}}
     told = study_figures.loss_against_metric(pairs, **options).legends[0].get_title().get_text()
     assert told.startswith("n = 4 runs a panel (dots), 1 seeds; 2 sizes, 50 to 500 cells: of more nothing is known")
+    assert told.endswith(f"known, nor of lower losses\n{SHARED}")
 
 
 def test_stage_figures_show_limits_where_they_are_known(results):

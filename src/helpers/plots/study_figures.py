@@ -45,11 +45,11 @@ def _seeds(trained: pd.DataFrame) -> str:
     return f"{trained['subset_seed'].nunique()} seeds (dots), mean (line); {_reach(trained)}"
 
 
-def _reach(runs: pd.DataFrame) -> str:
+def _reach(runs: pd.DataFrame, also: str = "") -> str:
     n = runs["n_cells"].nunique()
     sizes = f"{n} sizes, " if n > 1 else ""
     shared = style.shared(runs.loc[runs["percentage"] >= 50, "sampling"])
-    return f"{sizes}{between(runs['n_cells'], ',.0f')} cells: of more nothing is known{shared}"
+    return f"{sizes}{between(runs['n_cells'], ',.0f')} cells: of more nothing is known{also}{shared}"
 
 
 @figure
@@ -201,7 +201,7 @@ def loss_against_metric(pairs: pd.DataFrame, *, dataset: str, metric_name: str, 
     for row in panels:
         row[0].set_ylabel(f"{metric_name} on {dataset}")
     n, seeds = between(pairs.groupby("family").size(), "d"), pairs["subset_seed"].nunique()
-    told = f"n = {n} runs a panel (dots), {seeds} seeds; {_reach(pairs)}, nor of lower losses"
+    told = f"n = {n} runs a panel (dots), {seeds} seeds; {_reach(pairs, ', nor of lower losses')}"
     style.shared_legend(fig, panels[0][:1], ncols=4, title=told)
     bar = fig.colorbar(dots, ax=[axes for axes in panels.flat if axes.figure], shrink=0.9)
     bar.set_label("cells in the corpus")
