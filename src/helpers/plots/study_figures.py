@@ -186,15 +186,9 @@ def loss_against_metric(pairs: pd.DataFrame, *, dataset: str, metric_name: str, 
             marker = style.strategy_marker(part["strategy"].iloc[0])[0]
             norm = plt.matplotlib.colors.LogNorm(pairs["n_cells"].min(), pairs["n_cells"].max())
             colours = dict(c=part["n_cells"], cmap="viridis_r", norm=norm)
-            dots = axes.scatter(
-                part["loss"],
-                part["score"],
-                s=16,
-                marker=marker,
-                lw=0,
-                label=style.STRATEGY_NAMES.get(sampling, sampling.replace("_", " ")),
-                **colours,
-            )
+            dots = axes.scatter(part["loss"], part["score"], s=16, marker=marker, lw=0, **colours)
+            name = style.STRATEGY_NAMES.get(sampling, sampling.replace("_", " "))
+            axes.scatter([], [], s=16, marker=marker, lw=0, color=style.GREY, label=name)
         axes.invert_xaxis()
         unit = "\n".join(textwrap.wrap(f"({units[family]}; better →)", 42))
         axes.set(title=style.FAMILY_NAMES.get(family, family), xlabel=f"held-out loss on {dataset}\n{unit}")
