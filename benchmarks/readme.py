@@ -1,8 +1,10 @@
 """The README's tables, printed from results: ``python -m benchmarks.readme [DESIGN…]``.
 
-Designs are demo, axes, axes_simulated, families and scaling; without names, all whose results are there.
+Designs are demo, axes, axes_simulated, families and scaling; without names, all whose results are there. ``study``
+reads the tables that are kept in study/.
 """
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -145,15 +147,53 @@ def scaling() -> str:
     return laws("scaling")
 
 
+STUDY = (
+    ("held-out loss, other study (pbmc3k)", "heldout_loss", "pbmc3k", "heldout_loss", 3),
+    ("macro F1, other study (pbmc3k)", "classification", "pbmc3k", "macro_f1", 2),
+    ("macro F1, other tissue (heart)", "classification", "heart", "macro_f1", 2),
+    ("macro F1, head taught by 10 cells of each type (pbmc3k)", "finetuning", "pbmc3k", "macro_f1_at_10", 2),
+    ("AvgBIO, blood across studies", "integration", "pbmc", "avg_bio", 2),
+    ("response of CD4 T cells, calibrated r", "perturbation", "cd4_t", "calibrated_specific_r", 2),
+)
+
+
+def study() -> str:
+    """Scores with no training, and with 1 % and all of the corpus, of every family; verdicts; which notebooks took how
+    much.
+    """
+    tables = project_path("study/tables")
+    results, laws = pd.read_parquet(tables / "results.parquet"), pd.read_parquet(tables / "scaling_laws.parquet")
+    runs = with_sampling(results)[lambda table: table["sampling"].isin(["random", "untrained"])]
+    names = list(runs["family"].unique())
+    rows = []
+    for title, task, dataset, metric, digits in STUDY:
+        told = []
+        for family in names:
+            values = (mean(runs, task, dataset, metric, family=family, percentage=size) for size in (0, 1, 100))
+            told.append(" → ".join(short(value, digits) for value in values))
+        rows.append([title, *told])
+    text = markdown(["none → 57 → 5,655 random cells", *names], rows)
+    part = laws[(laws["task"] == "heldout_loss") & (laws["axis"] == "n_cells") & (laws["sampling"] == "random")]
+    text += "\n" + part.pivot_table(index="dataset", columns="model", values="verdict", aggfunc="first").to_string()
+    text += "\n\n" + part.dropna(subset="exponent")[["model", "dataset", "exponent", "low", "high"]].to_string()
+    text += "\n\n" + laws.groupby(["task", "axis", "verdict"]).size().to_string()
+    stamps = pd.DataFrame(json.loads((tables.parent / "provenance.json").read_text())).T
+    stages = stamps.groupby(stamps.index.str.split("--").str[0])
+    text += "\n\n" + stages.agg({"seconds": "sum", "cpu_seconds": "sum", "peak_memory_mb": "max"}).to_string()
+    return f"{text}\n{results['run_id'].nunique()} runs, {len(results):,} scores, {stamps['seconds'].sum():,.0f} s\n"
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "demo": demo,
     "axes": axes,
     "axes_simulated": axes_simulated,
     "families": families,
     "scaling": scaling,
+    "study": study,
 }
 
 if __name__ == "__main__":
     there = [name for name in TABLES if Path(project_path(f"results/{name}"), "results.parquet").exists()]
+    there += ["study"] if "study" not in there and project_path("study").exists() else []
     for design in sys.argv[1:] or there:
         sys.stdout.write(f"\n{design}\n\n{TABLES[design]()}")

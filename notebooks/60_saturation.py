@@ -114,10 +114,16 @@ for (task, metric), points_of in published.groupby(["task", "metric"], sort=Fals
 
 # %% [markdown]
 # ## By the error rule
-# The probability of each size as the saturation point, q = 0.95. Draws of responses are over seeds alone.
+# The probability of each size as the saturation point, q = 0.95, for each task's headline (90_figures draws all). Draws
+# of responses are over seeds alone.
 
 # %% tags=["show"]
-for (task, metric), points_of in by_error[by_error["q"] == 0.95].groupby(["task", "metric"], sort=False):
+headlines = [
+    (task, metric, points_of)
+    for (task, metric), points_of in by_error[by_error["q"] == 0.95].groupby(["task", "metric"], sort=False)
+    if metric == judged[task][0]
+]
+for task, metric, points_of in headlines:
     sizes_of = sizes[(sizes["task"] == task) & (sizes["metric"] == metric) & (sizes["q"] == 0.95)]
     display(saturation_figures.probability_heatmap(points_of, sizes_of, metric=metric, q=0.95, n_test=n_test[task]))
 
@@ -127,9 +133,11 @@ for (task, metric), points_of in by_error[by_error["q"] == 0.95].groupby(["task"
 # point.
 
 # %% tags=["show"]
+from IPython.display import HTML
+
 both = side_by_side(points)
 shown = both.drop(columns=["gain_per_doubling", "judged_twice", "disagree"])
-shown.style.format({"published": "{:g}"}, na_rep="–").format_index("{:g}", level="width")
+HTML(shown.to_html(float_format="{:g}".format, na_rep="–"))
 
 # %% [markdown]
 # ## How many curves saturate, and where
@@ -155,15 +163,14 @@ counts.rename(columns=columns)
 
 # %% tags=["show"]
 apart = both.loc[both["disagree"], ["published", "error rule, q = 0.95", "gain_per_doubling"]]
-told = apart.style.format({"published": "{:g}", "gain_per_doubling": "{:.4f}"}, na_rep="–")
-told.format_index("{:g}", level="width")
+HTML(apart.to_html(formatters={"published": "{:g}".format, "gain_per_doubling": "{:.4f}".format}, na_rep="–"))
 
 # %% [markdown]
 # ## What twice the cells would gain
-# Between the two largest sizes of each curve. Held-out losses have the unit of their family.
+# Between the two largest sizes of each curve, of each task's headline. Held-out losses have the unit of their family.
 
 # %% tags=["show"]
-for (task, metric), points_of in by_error[by_error["q"] == 0.95].groupby(["task", "metric"], sort=False):
+for task, metric, points_of in headlines:
     sizes_of = sizes[(sizes["task"] == task) & (sizes["metric"] == metric)]
     display(saturation_figures.gains(points_of, sizes_of, metric=metric, n_test=n_test[task]))
 

@@ -1,4 +1,6 @@
-"""What must not harm results: a full or read-only disk, two runs at once, Ctrl-C, and a clock that goes backwards."""
+"""What must not harm results: a full or read-only disk, two runs at once, Ctrl-C, a clock that goes backwards, and
+bytes that rot.
+"""
 
 import contextlib
 import os
@@ -8,6 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import copy_project, repeatable, run_workflow, start_workflow
@@ -51,10 +54,14 @@ def remount(folder: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
 
 
+def artifacts(results: Path) -> list[Path]:
+    """All that has a record."""
+    return [path.parent / path.name[1 : -len(".record.json")] for path in sorted(results.rglob(".*.record.json"))]
+
+
 def check_artifacts(results: Path) -> None:
     """Whatever has a record is what the record says, and nothing half written is left."""
-    records = [*results.rglob(".*.record.json")]
-    assert all(valid(path.parent / path.name[1 : -len(".record.json")]) for path in records)
+    assert all(map(valid, artifacts(results)))
     assert not [*results.rglob(".*.tmp*")]
 
 
@@ -134,4 +141,31 @@ def test_a_clock_that_went_backwards_harms_nothing(project, undisturbed):
     assert "executed notebooks are of later than now" in done.stderr
     pd.testing.assert_frame_equal(repeatable(results), undisturbed)
     assert {path.stat().st_mtime for path in weights} == {tomorrow}, "no model is trained again"
+    check_artifacts(results)
+
+
+@pytest.mark.parametrize("harm", ["flip", "cut"])
+def test_a_harmed_artifact_of_any_kind_is_named_and_made_again(project, undisturbed, harm):
+    """One artifact of each kind, one of its files: one bit is another, or its end is missing; its time is the same."""
+    results, rng = project / "results" / harm, np.random.default_rng(0)
+    shutil.copytree(project / "results" / "undisturbed", results)
+    kinds: dict[str, list[Path]] = {}
+    for path in artifacts(results):
+        kinds.setdefault(path.relative_to(results).parts[0], []).append(path)
+    assert len(kinds) > 12
+    harmed = [paths[rng.integers(len(paths))] for paths in kinds.values()]
+    notebook = results / "notebooks" / "00_corpus.ipynb"
+    for path in [*harmed, *([notebook] if harm == "cut" else [])]:
+        files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        file = files[rng.integers(len(files))]
+        times, data = file.stat(), bytearray(file.read_bytes())
+        place = rng.integers(len(data))
+        data[place] ^= 1 << int(rng.integers(8))
+        file.write_bytes(data if harm == "flip" else data[:place])
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    done = run_workflow("params/small.yaml", f"results/{harm}", project)
+    assert done.returncode == 0, done.stderr
+    for path in harmed:
+        assert f"results/{harm}/{path.relative_to(results)} is corrupt" in done.stderr
+    pd.testing.assert_frame_equal(repeatable(results), undisturbed)
     check_artifacts(results)

@@ -5,7 +5,7 @@ import io
 
 from helpers.reading import FINDING, FINDING_PLACE
 
-COLOURS = 256  # of a picture's palette
+COLOURS = 128  # of a picture's palette
 
 
 def put_finding_on_top(notebook) -> None:

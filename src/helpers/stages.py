@@ -4,6 +4,7 @@ how long it takes.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -130,9 +131,9 @@ def outputs(design: Design, piece: Piece, root: Path) -> list[str]:
 
 def repair(design: Design, root: Path, chunk: str = STRATEGY) -> list[str]:
     """Find artifacts that should be there and are missing or corrupt; remove them and the executed notebooks that made
-    them, and notebooks that failed while the others went on.
+    them, and notebooks that are cut short or failed while the others went on.
 
-    What is removed is made again by the next run. Returns one line per artifact or failed notebook.
+    What is removed is made again by the next run. Returns one line per artifact, or notebook without a harmed one.
     """
     lines, now = [], time.time()
     store.sweep(root)
@@ -152,11 +153,21 @@ def repair(design: Design, root: Path, chunk: str = STRATEGY) -> list[str]:
             store.discard(root / name)
             lines.append(f"{root / name} is {state}: {piece.name} makes it again")
         failed = executed.exists() and executed.with_suffix(".failed.ipynb").exists()
-        if failed and not wrong:
-            lines.append(f"{piece.name} failed in part: it is tried again")
-        if failed or wrong:
+        cut = executed.exists() and not _is_json(executed)
+        if (failed or cut) and not wrong:
+            what = "failed in part: it is tried again" if failed else "is no notebook any more: it is executed again"
+            lines.append(f"{piece.name} {what}")
+        if failed or cut or wrong:
             executed.unlink()
     return lines
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return True
 
 
 def _controls(piece: Piece) -> list[str]:

@@ -36,13 +36,17 @@ def _looks(family: str, strategy: str, families: list[str]) -> dict:
     return {"color": style.family_colour(family, families), "ls": line, "marker": "o", "ms": 3.5, **open_dot}
 
 
-def _draw_curves(axes: Axes, part: pd.DataFrame, x: str, families: list[str]) -> None:
-    """Mean over draws as a line, from least to largest draw as a band, for each encoder."""
-    for (family, width, strategy, percentage), rows in part.groupby(ENCODER, sort=False, dropna=False):
-        looks = _looks(family, strategy, families)
+def _draw_curves(axes: Axes, part: pd.DataFrame, x: str, families: list[str], *, log: bool) -> None:
+    """Mean over draws as a line, from least to largest draw as a bar, for each encoder, side by side."""
+    encoders = list(part.groupby(ENCODER, sort=False, dropna=False))
+    for shift, ((family, width, strategy, percentage), rows) in zip(
+        np.linspace(-0.3, 0.3, len(encoders)), encoders, strict=True
+    ):
         levels = rows.groupby(x)["calibrated"].agg(["mean", "min", "max"])
-        axes.fill_between(levels.index, levels["min"], levels["max"], color=looks["color"], alpha=0.1, lw=0)
-        axes.plot(levels.index, levels["mean"], label=_name(family, width, strategy, percentage), **looks)
+        places = levels.index * 2.0**shift if log else levels.index + shift
+        spread = [levels["mean"] - levels["min"], levels["max"] - levels["mean"]]
+        looks, name = _looks(family, strategy, families), _name(family, width, strategy, percentage)
+        axes.errorbar(places, levels["mean"], spread, elinewidth=0.6, label=name, **looks)
 
 
 @figure
@@ -60,7 +64,7 @@ def response_axes(table: pd.DataFrame, *, metric: str) -> Figure:
     for column, ((dataset, held_out), of_fold) in zip(panels.T, shown, strict=True):
         for axes, (axis, x) in zip(column, LEVELS.items(), strict=True):
             part = of_fold[(of_fold["axis"] == axis) & of_fold["calibrated"].notna()]
-            _draw_curves(axes, part, x, families)
+            _draw_curves(axes, part, x, families, log=axis == "treated cells")
             if part.empty:
                 axes.text(0.5, 0.5, "null and ceiling\ncannot be told apart", transform=axes.transAxes, ha="center")
                 axes.set(xticks=[], yticks=[])
@@ -79,7 +83,7 @@ def response_axes(table: pd.DataFrame, *, metric: str) -> Figure:
         axes.set_ylabel(f"{metric.replace('_', ' ')}, calibrated\n(0: strongest null, 1: ceiling)")
     draws, seeds = int(rows["draw"].max()) + 1, rows["seed"].nunique()
     of_seeds = f"{seeds} encoder seeds" if seeds > 1 else "one encoder seed, whose spread is not seen"
-    told = f"mean (line) and range (band) of {draws} draws of what teaches, {of_seeds}; the whole task has one draw"
+    told = f"mean (line) and range (bar) of {draws} draws of what teaches, {of_seeds}; the whole task has one draw"
     left = f"; {len(folds) - MOST} more folds are in the table" if len(folds) > MOST else ""
     cells, contexts = (int(rows[level].max()) for level in LEVELS.values())
     told += f"{left}\nn = {len(folds)} held-out folds, up to {cells:,} treated cells and {contexts} contexts"
