@@ -86,15 +86,15 @@ def update_readings(design: Path) -> list[Path]:
 
 
 def keep(design: Path) -> Path:
-    """Replace the kept copy of a design's results: figures, tables, the notebooks that hold all of them, and
-    ``provenance.json``, the stamp of every executed notebook by its name. Returns the folder, named as the design.
+    """Replace the kept copy of a design's results: figures (as svg alone), tables, the notebooks that hold all of them,
+    and ``provenance.json``, the stamp of every executed notebook by its name. Returns the folder, named as the design.
 
     Raises ValueError as `update_readings`.
     """
     results, executed = _executed(design)
     folder = find_project() / results.name
     discard(folder)
-    _copy_figures(results, folder / "figures")
+    _copy_figures(results, folder / "figures", "*.png")
     for kind, patterns, root in (("notebooks", KEPT, results / "notebooks"), ("tables", TABLES, results)):
         (folder / kind).mkdir()
         for path in [path for pattern in patterns for path in sorted(root.glob(pattern))]:
@@ -106,9 +106,9 @@ def keep(design: Path) -> Path:
     return folder
 
 
-def _copy_figures(results: Path, to: Path) -> None:
+def _copy_figures(results: Path, to: Path, *but: str) -> None:
     discard(to)
-    shutil.copytree(results / "figures", to, ignore=shutil.ignore_patterns(".*"))
+    shutil.copytree(results / "figures", to, ignore=shutil.ignore_patterns(".*", *but))
 
 
 def _executed(design: Path, more: Sequence[Path] = ()) -> tuple[Path, list[Path]]:
