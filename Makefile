@@ -73,7 +73,7 @@ $(PEERS): | env
 
 test-lost: env
 	@$(if $(SMALL),,python -m pytest -m lost)
-	@python tests/kills.py $(if $(SMALL),--kills 3)
+	@python tests/kills.py $(if $(SMALL),--small --kills 1)
 
 test-cluster: env
 	@PYTHONPATH=tests$${PYTHONPATH:+:$$PYTHONPATH} python -m cluster $(if $(SMALL),--small)
