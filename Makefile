@@ -2,7 +2,7 @@
 # make test       environment, then all tests, among them the smoke design through the real runner
 # make test-network  tests that download: the embedded cells rebuilt from their packages
 # make test-peers  parity of AvgBIO with scib, whose louvain is compiled for it (a C++ compiler is needed)
-# make test-lost  a small design on a full and a read-only disk, interrupted, and killed at 50 random moments (root mounts disks)
+# make test-lost  a small design on a full and a read-only disk, interrupted, and killed at 50 random moments (as root); SMALL=1: once
 # make test-cluster  the smoke design through Slurm on two nodes made here, one of which dies; SMALL=1: a part of it
 # make study      the whole study on the embedded cells, 400 models; its figures and tables are kept in study/
 # make env        environment alone
