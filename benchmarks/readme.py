@@ -38,6 +38,12 @@ def short(value: float, digits: int = 2) -> str:
     return text.replace("0.", ".", 1) if abs(value) < 1 and not text.strip("−").startswith("1") else text
 
 
+def steps(runs: pd.DataFrame, family: str, task: str, dataset: str, metric: str, digits: int = 2) -> str:
+    """Means with no training, with 1 % and with all of the corpus."""
+    values = (mean(runs, task, dataset, metric, family=family, percentage=size) for size in (0, 1, 100))
+    return " → ".join(short(value, digits) for value in values)
+
+
 def markdown(head: list[str], rows: list[list[str]]) -> str:
     """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
@@ -76,10 +82,7 @@ def demo() -> str:
         ("perturbation", "cd4_t", "calibrated_specific_r"),
         ("perturbation", "nk", "calibrated_specific_r"),
     ):
-        told = [
-            " → ".join(short(mean(random, task, name, metric, family=family, percentage=size)) for size in (0, 1, 100))
-            for family in ("pca", "scvi")
-        ]
+        told = [steps(random, family, task, name, metric) for family in ("pca", "scvi")]
         other = [short(mean(table, task, name, metric, family=family)) for family in ("own_pca", "logistic")]
         rows.append([f"{task} {name} {metric}", *told, *other])
     text += "\n" + markdown(["", "PCA: none → 57 → 5,655", "scVI", "own PCA", "logistic"], rows)
@@ -162,21 +165,15 @@ def study() -> str:
     much.
     """
     tables = project_path("study/tables")
-    results, laws = pd.read_parquet(tables / "results.parquet"), pd.read_parquet(tables / "scaling_laws.parquet")
+    results, fits = pd.read_parquet(tables / "results.parquet"), pd.read_parquet(tables / "scaling_laws.parquet")
     runs = with_sampling(results)[lambda table: table["sampling"].isin(["random", "untrained"])]
     names = list(runs["family"].unique())
-    rows = []
-    for title, task, dataset, metric, digits in STUDY:
-        told = []
-        for family in names:
-            values = (mean(runs, task, dataset, metric, family=family, percentage=size) for size in (0, 1, 100))
-            told.append(" → ".join(short(value, digits) for value in values))
-        rows.append([title, *told])
+    rows = [[title, *(steps(runs, family, *chosen) for family in names)] for title, *chosen in STUDY]
     text = markdown(["none → 57 → 5,655 random cells", *names], rows)
-    part = laws[(laws["task"] == "heldout_loss") & (laws["axis"] == "n_cells") & (laws["sampling"] == "random")]
+    part = fits[(fits["task"] == "heldout_loss") & (fits["axis"] == "n_cells") & (fits["sampling"] == "random")]
     text += "\n" + part.pivot_table(index="dataset", columns="model", values="verdict", aggfunc="first").to_string()
     text += "\n\n" + part.dropna(subset="exponent")[["model", "dataset", "exponent", "low", "high"]].to_string()
-    text += "\n\n" + laws.groupby(["task", "axis", "verdict"]).size().to_string()
+    text += "\n\n" + fits.groupby(["task", "axis", "verdict"]).size().to_string()
     stamps = pd.DataFrame(json.loads((tables.parent / "provenance.json").read_text())).T
     stages = stamps.groupby(stamps.index.str.split("--").str[0])
     text += "\n\n" + stages.agg({"seconds": "sum", "cpu_seconds": "sum", "peak_memory_mb": "max"}).to_string()
@@ -193,7 +190,7 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 if __name__ == "__main__":
-    there = [name for name in TABLES if Path(project_path(f"results/{name}"), "results.parquet").exists()]
-    there += ["study"] if "study" not in there and project_path("study").exists() else []
+    folders = {name: f"results/{name}" for name in TABLES} | {"study": "study/tables"}
+    there = [name for name, folder in folders.items() if Path(project_path(folder), "results.parquet").exists()]
     for design in sys.argv[1:] or there:
         sys.stdout.write(f"\n{design}\n\n{TABLES[design]()}")
