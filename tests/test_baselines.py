@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from helpers.evaluate import baselines, classification
 from helpers.models.counts import log_cp10k, raw_counts
 from helpers.split import half_split
+from helpers.variable_genes import variable_genes
 
 EMBEDDED = Path(__file__).resolve().parents[1] / "data" / "embedded.h5ad"
 TYPES = np.array(["B", "CD4 T", "NK"])
@@ -147,17 +148,26 @@ def normalised_dispersion(logs: np.ndarray) -> np.ndarray:
 def test_variable_genes_are_those_of_seurats_rule(cells, n_top):
     logs = log_cp10k(raw_counts(cells))
     z = normalised_dispersion(logs.toarray())
-    chosen = baselines.variable_genes(logs, n_top)
+    chosen = variable_genes(logs, n_top)
     assert len(chosen) == n_top
     assert (np.diff(chosen) > 0).all()
     assert z[chosen].min() >= np.delete(z, chosen).max()
 
 
+@pytest.mark.parametrize("n_top", [1, 15, 60])
+def test_variable_genes_are_those_of_scanpy(cells, n_top):
+    import scanpy as sc
+
+    logs = log_cp10k(raw_counts(cells))
+    theirs = sc.pp.highly_variable_genes(anndata.AnnData(logs), n_top_genes=n_top, inplace=False)
+    np.testing.assert_array_equal(variable_genes(logs, n_top), np.flatnonzero(theirs["highly_variable"]))
+
+
 def test_genes_never_seen_come_last(cells):
     logs = log_cp10k(raw_counts(cells))
-    assert baselines.variable_genes(logs, 80).tolist() == list(range(80))
-    assert len(baselines.variable_genes(logs, 85)) == 85
-    assert baselines.variable_genes(logs, 2000).tolist() == list(range(90))
+    assert variable_genes(logs, 80).tolist() == list(range(80))
+    assert len(variable_genes(logs, 85)) == 85
+    assert variable_genes(logs, 2000).tolist() == list(range(90))
 
 
 def test_logistic_regression_of_a_single_type_answers_that_type(cells):

@@ -227,21 +227,15 @@ def select_genes(corpus: AnnData, n_genes: int | None) -> pd.DataFrame:
 
     `corpus` holds raw counts, (n_cells, n_genes). Returns one row per gene with `gene`, `selected` and
     `nonzero_median`, the median of its counts per 10,000 over the cells that have any, NaN if none has. Variability is
-    the normalised dispersion of log1p CP10k (scanpy, flavor "seurat").
+    the normalised dispersion of log1p CP10k, see helpers.variable_genes.
     """
+    from helpers.models.counts import log_cp10k
     from helpers.models.rank_tokens import nonzero_medians
+    from helpers.variable_genes import variable_genes
 
     check_gene_count(n_genes, corpus.n_vars)
-    selected = np.ones(corpus.n_vars, dtype=bool)
-    medians = nonzero_medians(sp.csr_array(corpus.X))
+    counts, selected = sp.csr_array(corpus.X), np.ones(corpus.n_vars, dtype=bool)
     if n_genes is not None:
-        import scanpy as sc
-
-        normalised = AnnData(corpus.X.copy(), var=pd.DataFrame(index=corpus.var_names))
-        sc.pp.normalize_total(normalised, target_sum=1e4)
-        sc.pp.log1p(normalised)
-        selected = sc.pp.highly_variable_genes(normalised, n_top_genes=n_genes, inplace=False)[
-            "highly_variable"
-        ].to_numpy()
+        selected = np.isin(np.arange(corpus.n_vars), variable_genes(log_cp10k(counts), n_genes))
     names = corpus.var_names.astype(str)
-    return pd.DataFrame({"gene": names, "selected": selected, "nonzero_median": medians})
+    return pd.DataFrame({"gene": names, "selected": selected, "nonzero_median": nonzero_medians(counts)})

@@ -7,13 +7,13 @@ classifiers read nothing of the test half before they predict it.
 from collections.abc import Callable
 
 import numpy as np
-import scipy.sparse as sp
 from anndata import AnnData
 
 from helpers.evaluate.knn import knn_predict
 from helpers.evaluate.perturbation import CEILINGS, NULLS
 from helpers.messages import unknown
 from helpers.models.counts import log_cp10k, raw_counts
+from helpers.variable_genes import variable_genes
 
 
 def hvg_embedding(adata: AnnData, *, n_top: int = 2000) -> np.ndarray:
@@ -139,18 +139,3 @@ def predict(name: str, adata: AnnData, labels: np.ndarray, train_mask: np.ndarra
     if not train.any():
         raise ValueError("train_mask is False everywhere: a baseline needs training cells")
     return PREDICTORS[name](adata, train, labels[train])
-
-
-def variable_genes(logs: sp.csr_matrix, n_top: int) -> np.ndarray:
-    """Columns of the `n_top` genes with the highest normalised dispersion, sorted, (n_top,) int64.
-
-    `logs` is log1p CP10k, (n_cells, n_genes). Exactly `n_top` (all, if there are no more): equal genes count in their
-    order, silent genes last.
-    Source: scanpy's highly_variable_genes, flavor "seurat".
-    """
-    if n_top >= logs.shape[1]:
-        return np.arange(logs.shape[1])
-    import scanpy as sc
-
-    dispersion = sc.pp.highly_variable_genes(AnnData(logs), inplace=False)["dispersions_norm"].to_numpy()
-    return np.sort(np.argsort(-np.nan_to_num(dispersion, nan=-np.inf), kind="stable")[:n_top])

@@ -265,9 +265,12 @@ def _umap(points: np.ndarray, *, start: np.ndarray) -> np.ndarray:
     Deviates from scanpy's defaults by its start, which keeps more of what lies far from what (Kobak & Linderman 2021),
     and by 200 epochs for 500, in less than half the time.
     """
-    import scanpy as sc  # with umap-learn, compiled anew in each process, ten seconds: only who draws a UMAP waits
+    import scanpy as sc
     from anndata import AnnData
+    from umap import umap_
 
+    for function in (umap_.smooth_knn_dist, umap_.compute_membership_strengths):
+        function.enable_caching()  # else compiled anew in each process, five seconds
     cells = AnnData(points)
     with warnings.catch_warnings():  # umap-learn's tqdm misses widgets in a kernel, for a bar that is not drawn
         warnings.filterwarnings("ignore", message="IProgress not found")

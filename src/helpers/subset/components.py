@@ -3,9 +3,9 @@
 import numpy as np
 from anndata import AnnData
 
-from helpers.evaluate.baselines import variable_genes
 from helpers.models.counts import log_cp10k, raw_counts
 from helpers.models.pca import principal_axes
+from helpers.variable_genes import variable_genes
 
 
 def principal_components(adata: AnnData, *, n_components: int = 50, n_top: int = 2000) -> np.ndarray:

@@ -6,8 +6,8 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from helpers import diversity
-from helpers.evaluate.baselines import variable_genes
 from helpers.models.counts import log_cp10k, raw_counts
+from helpers.variable_genes import variable_genes
 
 
 def describe(obs: pd.DataFrame, rows: np.ndarray, *, share: float = 1.0) -> dict[str, float]:
