@@ -167,7 +167,9 @@ def changed(old: dict, new: dict) -> dict[str, float]:
             for key in ("train", "embed", "loss", "controls", "fit")
             if key in row and (key != "fit" or row["family"] == "pca")
         }
-        judging = {f"{row['task']} {row['cells']}": row["seconds"] for row in table["judging"] if row.get("seconds")}
+        judging = {
+            f"{row['task']} {row.get('cells', '')}": row["seconds"] for row in table["judging"] if row.get("seconds")
+        }
         return models | judging | {key: table["corpus"][key] for key in SECONDS}
 
     before, after = flat(old), flat(new)
@@ -191,15 +193,16 @@ def main(small: bool, write: bool) -> int:
         costs["notebooks"], axes = notebooks(costs)
         costs["judging"].append(axes)
     costs["environment"] = environment()
-    ratios = changed(json.loads(FILE.read_text()), costs) if FILE.exists() else {}
+    before = json.loads(FILE.read_text()) if FILE.exists() else None
+    if write and not small:
+        lines = ",\n".join(f' "{key}": {_lines(value)}' for key, value in costs.items())
+        FILE.write_text(f"{{\n{lines}\n}}\n")
+    ratios = changed(before, costs) if before else {}
     worst = max(ratios, key=lambda name: abs(np.log(ratios[name])), default=None)
     claims = {}
     if worst is not None:
         told = f"no number changed by more than {FACTOR:g} times; most, {ratios[worst]:.2f} times: {worst}"
         claims[told] = 1 / FACTOR <= ratios[worst] <= FACTOR
-    if write and not small:
-        lines = ",\n".join(f' "{key}": {_lines(value)}' for key, value in costs.items())
-        FILE.write_text(f"{{\n{lines}\n}}\n")
     title = f"Costs, seconds of one core; {FILE.name} {'written' if write and not small else 'left as it is'}"
     return report("costs_small" if small else "costs", title, rows, claims)
 

@@ -1,5 +1,6 @@
 """Estimates: sizes that the models themselves tell, rules with known answers, and what is said of a design."""
 
+import copy
 import dataclasses
 import json
 import math
@@ -7,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from benchmarks.costs import changed
 from helpers.corpus import read_source_obs
 from helpers.corpus.extent import Extent, extent
 from helpers.costs import FILE, Costs, measured
@@ -238,6 +240,16 @@ def test_the_table_of_costs_is_whole_and_its_rule_near_what_was_measured():
     design = load_design("params/demo.yaml")
     assert {kind_of(piece) for piece in pieces(design)} == set(costs.notebooks)
     assert content["environment"]["cpu"]
+
+
+def test_costs_of_before_and_after_are_compared_row_by_row():
+    table = json.loads(FILE.read_text())
+    table["judging"] = [row for row in table["judging"] if row["task"] != "axes"] + [{"task": "axes", "seconds": 2.0}]
+    later = copy.deepcopy(table)
+    later["judging"][-1]["seconds"] = 5.0
+    ratios = changed(table, later)
+    assert {name: ratio for name, ratio in ratios.items() if ratio != 1} == {"axes ": 2.5}
+    assert len(ratios) > 50
 
 
 def test_runs_of_a_piece_are_those_that_it_judges(write_design, demo):
