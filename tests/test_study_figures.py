@@ -4,7 +4,7 @@ import matplotlib.colors as colors
 import pandas as pd
 import pytest
 
-from helpers.plots import evaluation_figures, study_figures
+from helpers.plots import effect_figures, evaluation_figures, study_figures
 from helpers.plots.style import GREY, SHARED
 
 
@@ -71,11 +71,12 @@ def test_figures_tell_seeds_range_and_what_the_range_cannot_tell(results):
     n_test = pd.Series({"one": 10, "two": 20})
     curves = study_figures.size_curves(scores, task="integration", metric="score", title="score", n_test=n_test)
     title = curves.legends[0].get_title().get_text()
-    assert title == f"1 seeds (dots), mean (line); 2 sizes, 50 to 500 cells: of more nothing is known\n{SHARED}"
+    known = "2 sizes, 50 to 500 cells: of more nothing is known"
+    assert title == f"1 seeds of each size (dots), mean (line); {known}\n{SHARED}"
     pairs = results.query("strategy == 'random'").assign(score=0.5, loss=[0.1, 0.2, 0.3, 0.4])
     options = {"dataset": "one", "metric_name": "F1", "units": {"pca": "nats"}}
     told = study_figures.loss_against_metric(pairs, **options).legends[0].get_title().get_text()
-    assert told.startswith("n = 4 runs a panel (dots), 1 seeds; 2 sizes, 50 to 500 cells: of more nothing is known")
+    assert told.startswith(f"n = 4 runs a panel (dots), 1 seeds of each size; {known}")
     assert told.endswith(f"known, nor of lower losses\n{SHARED}")
 
 
@@ -87,3 +88,18 @@ def test_stage_figures_show_limits_where_they_are_known(results):
     assert legend(figure) == ["one", "two", "null", "ceiling"]
     heights = [line.get_ydata()[0] for line in figure.axes[0].lines if list(line.get_xdata()) == [0, 1]]
     assert sorted(heights) == [0.1, 0.2, 0.8, 0.9]
+
+
+def test_a_monotone_fit_tells_its_verdict_and_nothing_is_written_over_another(results):
+    pairs = results.query("strategy == 'random'").assign(score=0.5, loss=[0.1, 0.2, 0.3, 0.4], width=1.0)
+    end = {"kind": "flat end", "term": "random", "dataset": "one", "task": "classification", "family": "pca"}
+    ends = pd.DataFrame([end | {"width": 1.0, "estimate": 0.5, "verdict": "both move", "n": 4, "n_seeds": 1}])
+    figure = effect_figures.monotone_fits(
+        pairs, ends, sampling="random", dataset="one", metric_name="F1", units={"pca": "nats"}
+    )
+    panel = figure.axes[0]
+    assert panel.get_title() == "PCA\nboth move (n = 4, 1 seeds)"
+    assert len(panel.patches) == 1, "the flat end is shaded"
+    over, title = figure._suptitle.get_window_extent(), panel.title.get_window_extent()
+    assert over.y0 >= title.y1
+    assert figure.bbox.y1 >= over.y1

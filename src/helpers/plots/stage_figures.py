@@ -267,13 +267,14 @@ def _umap(points: np.ndarray, *, start: np.ndarray) -> np.ndarray:
     """
     import scanpy as sc
     from anndata import AnnData
-    from umap import umap_
 
-    for function in (umap_.smooth_knn_dist, umap_.compute_membership_strengths):
-        function.enable_caching()  # else compiled anew in each process, five seconds
     cells = AnnData(points)
-    with warnings.catch_warnings():  # umap-learn's tqdm misses widgets in a kernel, for a bar that is not drawn
-        warnings.filterwarnings("ignore", message="IProgress not found")
+    with warnings.catch_warnings():  # umap-learn misses Tensorflow, and its tqdm widgets in a kernel
+        warnings.filterwarnings("ignore", message="Tensorflow not installed|IProgress not found")
+        from umap import umap_
+
+        for function in (umap_.smooth_knn_dist, umap_.compute_membership_strengths):
+            function.enable_caching()  # else compiled anew in each process, five seconds
         sc.pp.neighbors(cells, n_neighbors=min(15, len(points)), use_rep="X", random_state=0)
         sc.tl.umap(cells, init_pos=start, maxiter=200, random_state=0)
     return cells.obsm["X_umap"]

@@ -42,7 +42,12 @@ def _sizes(trained: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _seeds(trained: pd.DataFrame) -> str:
-    return f"{trained['subset_seed'].nunique()} seeds (dots), mean (line); {_reach(trained)}"
+    return f"{_each(trained)} seeds of each size (dots), mean (line); {_reach(trained)}"
+
+
+def _each(runs: pd.DataFrame) -> str:
+    """How many seeds the subsets of one size have, each size its own."""
+    return between(runs.groupby(["sampling", "percentage"])["subset_seed"].nunique(), "d")
 
 
 def _reach(runs: pd.DataFrame, also: str = "") -> str:
@@ -194,8 +199,8 @@ def loss_against_metric(pairs: pd.DataFrame, *, dataset: str, metric_name: str, 
         axes.set(title=style.FAMILY_NAMES.get(family, family), xlabel=f"held-out loss on {dataset}\n{unit}")
     for row in panels:
         row[0].set_ylabel(f"{metric_name} on {dataset}")
-    n, seeds = between(pairs.groupby("family").size(), "d"), pairs["subset_seed"].nunique()
-    told = f"n = {n} runs a panel (dots), {seeds} seeds; {_reach(pairs, ', nor of lower losses')}"
+    n = between(pairs.groupby("family").size(), "d")
+    told = f"n = {n} runs a panel (dots), {_each(pairs)} seeds of each size; {_reach(pairs, ', nor of lower losses')}"
     style.shared_legend(fig, panels[0][:1], ncols=4, title=told)
     bar = fig.colorbar(dots, ax=[axes for axes in panels.flat if axes.figure], shrink=0.9)
     bar.set_label("cells in the corpus")

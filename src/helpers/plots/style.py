@@ -51,6 +51,7 @@ LIMIT_NAMES = {  # by task
     | {"integration": "types as embedding (ceiling)"},
 }
 GREY = "#5A5A5A"
+LEGEND_ROW = 0.15  # inches
 SHARED = "from half of all cells on, seeds share cells (at 100 % all): their spread is a lower bound"  # of random ones
 
 RC = {
@@ -126,13 +127,19 @@ def sequential(n: int) -> list[tuple[float, ...]]:
     return [tuple(colour) for colour in mpl.colormaps["viridis_r"](np.linspace(0, 1, n + 2)[1:-1])]
 
 
-def shared_legend(fig: Figure, axes: Iterable[Axes], *, most: int | None = None, **options: object) -> None:
-    """One legend under the figure with what any of `axes` names, each name once; none if there are over `most`."""
+def shared_legend(
+    fig: Figure, axes: Iterable[Axes], *, most: int | None = None, ncols: int = 1, **options: object
+) -> None:
+    """One legend under the figure with what any of `axes` names, each name once; none if there are over `most`.
+
+    The figure grows by what its rows need beyond four, so that panels do not shrink.
+    """
     entries = {}
     for one in axes:
         entries |= dict(zip(*reversed(one.get_legend_handles_labels()), strict=True))
     if most is None or len(entries) <= most:
-        fig.legend(list(entries.values()), list(entries), loc="outside lower center", **options)
+        fig.set_figheight(fig.get_figheight() + LEGEND_ROW * max(0, -(-len(entries) // ncols) - 4))
+        fig.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=ncols, **options)
 
 
 def shared(samplings: Iterable[str]) -> str:
