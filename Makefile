@@ -27,7 +27,7 @@ PEERS := .venv/peers
 export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # No name of the results folder is asked for: a design's results lie under its name.
-NAME = $(shell sed -n 's/^name: *\([a-z0-9_]*\).*/\1/p' $(DESIGN) 2>/dev/null)
+NAME = $(shell sed -n 's/^name: *["'\'']*\([a-z0-9_]*\).*/\1/p' $(DESIGN) 2>/dev/null)
 
 .PHONY: help env demo test study test-network test-peers test-lost test-cluster controls bench readings figures lab pairs lock
 

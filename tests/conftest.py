@@ -36,9 +36,10 @@ def start_workflow(
     packages: Sequence[Path] = (),
     profile: str = "default",
     options: Sequence[str] = (),
+    process_group: int | None = None,
 ) -> subprocess.Popen:
     """Start the workflow of the project in `root` with its own code, and packages in further folders; `options` are
-    more words of its command line, ``name=value`` first.
+    more words of its command line, ``name=value`` first; `process_group` is as in Popen.
     """
     command = ["snakemake", "--snakefile", "workflow/Snakefile", "--workflow-profile", f"workflow/profiles/{profile}"]
     command += ["--config", f"design={design}", f"results={results}", *options]
@@ -46,7 +47,8 @@ def start_workflow(
     python_path = os.pathsep.join(map(str, [root / "src", *packages]))
     environment = os.environ | {"PATH": path, "PYTHONPATH": python_path}
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=root, env=environment, stdout=pipe, stderr=pipe, text=True)
+    streams = {"stdout": pipe, "stderr": pipe, "text": True}
+    return subprocess.Popen(command, cwd=root, env=environment, process_group=process_group, **streams)
 
 
 def run_workflow(*given, **options) -> subprocess.CompletedProcess:

@@ -47,6 +47,12 @@ def test_demo_expands_into_the_runs_of_its_grid(write_design, demo):
         ({"evaluations": {"heldout_loss": {"headline": "pbmc3k"}}}, ["evaluations.classification: missing"]),
         ({"percentages": [100]}, ["leave celltype_reweighted nothing to draw"]),
         ({"families": {"pca": {"widths": [1.0, 1.0]}}}, ["families.pca.widths", "only once"]),
+        (
+            {"families": {"pca": {"widths": [1.0, 1.0000001]}}},
+            ["families.pca.widths.1", "six digits that run ids carry"],
+        ),
+        ({"families": {"pca": {"widths": [float("inf")]}}}, ["families.pca.widths.0", "finite number"]),
+        ({"families": {"baselines": {"family": "pca"}}}, ["families", "'baselines'", "choose another"]),
         ({"name": "../else"}, ["name", "../else"]),
         ({"budget": {"kind": "hours", "amount": 1}}, ["budget.kind = 'hours'", "'cell_views' or 'epochs'"]),
         ({"held_out": {"where": {"batch": ["kang_ctrl"]}, "validation": 0.5, "evaluation": 0.5}}, ["leaves nothing"]),

@@ -301,11 +301,16 @@ def test_the_study_can_be_estimated_for_the_corpus_it_is_meant_for(capsys):
 
 
 def test_options_of_another_corpus_go_with_the_estimate(capsys):
-    for given in (["--cells", "10"], ["--estimate", "--cells", "0"], ["--estimate", "--genes", "many"]):
+    wrong = {
+        "--cells goes with --estimate": ["--cells", "10"],
+        "'0': a whole number, 1 or more, is needed": ["--estimate", "--cells", "0"],
+        "'many': a whole number, 1 or more, is needed": ["--estimate", "--genes", "many"],
+    }
+    for told, given in wrong.items():
         with pytest.raises(SystemExit) as caught:
             main(["params/demo.yaml", *given])
         assert caught.value.code == 2
-    assert "--cells goes with --estimate" in capsys.readouterr().err
+        assert told in capsys.readouterr().err
 
 
 def test_the_estimate_of_a_checked_design_names_its_stages(write_design, demo, capsys):

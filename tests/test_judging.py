@@ -32,6 +32,16 @@ def recorded(asked: list):
     return lambda run, dataset: asked.append((run, dataset)) or scored(run, dataset)
 
 
+def test_a_harmed_note_counts_as_a_failure(store):
+    path = evaluation_path("classification", RUNS[1])
+    failures.note(store, path, {"one": "ValueError: NaN"})
+    (note,) = store.path(path).parent.glob(".*.failed.json")
+    note.write_text(note.read_text()[:9])
+    assert failures.noted(store, path) == {"unknown parts": f"{note.name} is corrupt"}
+    failures.note(store, path, {})
+    assert failures.noted(store, path) == {}
+
+
 def test_scores_of_runs_and_baselines_are_stored_and_returned(store):
     table, failed = judge(store, [*RUNS, "majority"], scored)
     assert failed == {}

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from conftest import copy_project
 
-from helpers import notebooks, stages
+from helpers import notebooks, stages, status
 from helpers.design import load_design
 from helpers.design_evaluations import TASKS
 from helpers.provenance import module_closure, notebook_hash, notebook_source, read_notebook
@@ -89,6 +90,7 @@ def finished(tmp_path, monkeypatch, small_chain_design) -> Path:
     for name in ("results.parquet", "scaling/laws.parquet", "split.parquet", "figures/one.svg", "figures/.one.svg.x"):
         (results / name).parent.mkdir(parents=True, exist_ok=True)
         (results / name).write_text(name)
+    status.write(results, {"state": "finished", "per_cent_of_time": {"training": 40.5}})
     (results / "notebooks").mkdir()
     for piece in stages.pieces(design):
         notebook = read_notebook(root / "notebooks" / f"{piece.stage}.py")
@@ -106,12 +108,28 @@ def test_results_of_a_design_are_kept_with_their_provenance(finished, capsys):
     kept = finished.parents[1] / "small"
     files = {path.relative_to(kept).as_posix() for path in kept.rglob("*") if path.is_file()}
     tables = {"tables/results.parquet", "tables/scaling_laws.parquet"}
-    assert {name for name in files if "notebooks/" not in name} == tables | {"figures/one.svg", "provenance.json"}
+    assert {name for name in files if "notebooks/" not in name} == tables | {
+        "figures/one.svg",
+        "provenance.json",
+        "status",
+    }
+    assert yaml.safe_load((kept / "status").read_text()).keys() == {"state", "per_cent_of_time", "updated"}
     assert "notebooks/60_saturation.ipynb" in files
     assert not [name for name in files if "20_pretrain" in name]
     stamps = json.loads((kept / "provenance.json").read_text())
     assert stamps["20_pretrain--pca--random"]["seconds"] == 1.5
     assert stamps.keys() == {path.stem for path in (finished / "notebooks").iterdir()}
+
+
+def test_results_are_not_kept_in_place_of_something_else(finished, capsys):
+    other = finished.parents[1] / "small"
+    other.mkdir()
+    (other / "mine.py").write_text("kept")
+    assert notebooks.main(["keep", "params/small.yaml"]) == 1
+    assert (
+        "small/ holds something else than a design's results: give the design another name" in capsys.readouterr().err
+    )
+    assert (other / "mine.py").read_text() == "kept"
 
 
 def test_results_are_not_kept_unless_all_notebooks_were_executed(finished, capsys):

@@ -111,11 +111,11 @@ def test_of_two_runs_at_once_the_second_waits(project, undisturbed):
 def test_what_is_interrupted_by_hand_says_so_and_goes_on_later(project, undisturbed):
     results = project / "results" / "stopped"
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which shells ignore in what they start with &
-    with start_workflow("params/small.yaml", "results/stopped", project) as process:
+    with start_workflow("params/small.yaml", "results/stopped", project, process_group=0) as process:
         while not list(results.glob("models/*/*/*/*/model.json")):
             assert process.poll() is None, process.communicate()[1]
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         _, told = process.communicate(timeout=120)
     assert process.returncode != 0
     assert "Traceback" not in told

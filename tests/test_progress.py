@@ -208,6 +208,15 @@ def test_a_process_that_ended_without_a_word_is_gone(tmp_path, capsys):
     assert yaml.safe_load((tmp_path / "status").read_text())["state"] == "gone"
 
 
+@pytest.mark.parametrize("harmed", [b"state: [", b"sta", b"state: running\n", b"\xff\xfe", b""])
+def test_a_status_that_is_not_whole_is_none(tmp_path, harmed, capsys):
+    (tmp_path / "status").write_bytes(harmed)
+    assert status.read(tmp_path) is None
+    status.mark_gone(tmp_path)
+    assert status.main([str(tmp_path)]) == 2
+    assert "has no status that can be read" in capsys.readouterr().err
+
+
 def test_a_process_of_another_machine_is_told_by_its_silence(tmp_path):
     status.write(tmp_path, {"state": "running"})
     told = yaml.safe_load((tmp_path / "status").read_text())

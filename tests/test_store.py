@@ -6,7 +6,14 @@ import pytest
 
 from helpers import store
 from helpers.design import load_design
-from helpers.store import CorruptArtifactError, ForeignResultsError, MissingArtifactError, Store, StoreError
+from helpers.store import (
+    CorruptArtifactError,
+    ForeignResultsError,
+    MissingArtifactError,
+    Store,
+    StoreError,
+    claim,
+)
 
 
 @pytest.fixture
@@ -124,6 +131,21 @@ def test_a_folder_of_other_things_is_refused(design, tmp_path):
     (tmp_path / "home" / "thesis.tex").write_text("")
     with pytest.raises(ForeignResultsError, match="is not empty"):
         Store(design, tmp_path / "home", "00_corpus")
+
+
+def test_a_harmed_owner_is_told_and_written_again_when_removed(artifacts, write_design, small_design):
+    write(artifacts, "corpus", "cells")
+    claim(artifacts.design, artifacts.root)
+    owner = artifacts.root / "design.json"
+    owner.write_text(owner.read_text()[:20])
+    with pytest.raises(
+        StoreError, match=r"design\.json is corrupt.* remove that file, and the next run writes it again"
+    ):
+        Store(artifacts.design, artifacts.root, "05_split")
+    owner.unlink()
+    claim(artifacts.design, artifacts.root)
+    assert json.loads(owner.read_text())["name"] == "small"
+    assert Store(artifacts.design, artifacts.root, "05_split").has("corpus")
 
 
 def test_the_record_tells_stage_and_seconds(artifacts):

@@ -1,15 +1,19 @@
 """The workflow: clean by Snakemake's own linter, a rule for each stage, and what the profile for Slurm asks for."""
 
+import ast
 import os
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 from conftest import PROJECT
 
+from helpers import needs
 from helpers.design import load_design
 from helpers.stages import pieces
+from helpers.work import Work
 
 SOURCES = sorted((PROJECT / "notebooks").glob("[0-9]*.py"))
 OUTSIDE = {"70_published", "80_controls"}  # belong to no design
@@ -60,6 +64,18 @@ def test_the_profile_for_slurm_makes_a_job_of_each_size_and_asks_for_what_it_nee
         assert re.search(r"\bgpu=0\b", job), "unless chunks.yaml says otherwise"
     gpus = snakemake("--workflow-profile", "workflow/profiles/slurm", "--dry-run", *words, "gpus=1").stdout
     assert len(re.findall(r"\bgpu=1\b", gpus)) == sum("--scvi--" in name and name[:2] in "202534" for name in asked)
+
+
+def test_jobs_ask_for_more_each_time_that_they_are_tried():
+    """The functions of the rules alone, since a dry run knows first attempts only."""
+    source = (PROJECT / "workflow" / "rules" / "common.smk").read_text()
+    parsed = ast.parse(source[: source.index("\nonstart:")])
+    asked = [node for node in parsed.body if isinstance(node, ast.FunctionDef) and node.name in ("memory", "minutes")]
+    known = {"WORK": {"x": Work(seconds=600.0, memory=2e9)}, "needs": needs}
+    exec(compile(ast.Module(asked, []), "common.smk", "exec"), known)
+    job = types.SimpleNamespace(name="x")
+    assert [known["memory"](job, attempt) for attempt in (1, 2, 3)] == [3900, 7800, 11700]
+    assert [known["minutes"](job, attempt) for attempt in (1, 2, 3)] == [50, 100, 150]
 
 
 def test_another_chunk_is_refused():

@@ -33,7 +33,7 @@ from helpers.messages import explain, unknown
 from helpers.subset import SAME_WHOLE, SPIKE_INS, STRATEGIES
 
 UNTRAINED = "untrained"
-NO_STRATEGY = "none"  # baselines learn from no subset
+NO_STRATEGY, BASELINES = "none", "baselines"  # in place of a strategy and a family, where notebooks are named
 
 
 class DesignError(ValueError):
@@ -91,8 +91,8 @@ class Design(Strict):
         for name, value in values.items():
             if value.family not in families():
                 raise ValueError(unknown("family", value.family, families()))
-            if name != value.family and name in families():
-                raise ValueError(f"the name {name!r} of a model means another family already: choose another")
+            if name == BASELINES or (name != value.family and name in families()):
+                raise ValueError(f"the name {name!r} of a model means something else already: choose another")
         return values
 
     @model_validator(mode="after")
@@ -264,8 +264,8 @@ def load_design(path: str | Path) -> Design:
         there = ", ".join(sorted(entry.name for entry in file.parent.glob("*.yaml"))) or "none"
         raise DesignError(f"design = {str(path)!r}: no such file; designs in that folder: {there}")
     try:
-        content = yaml.safe_load(file.read_text())
-    except yaml.YAMLError as error:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DesignError(f"{file.name} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise DesignError(f"{file.name} must hold keys and values; accepted keys: {', '.join(Design.model_fields)}")

@@ -32,6 +32,12 @@ def _one_decimal(value: float) -> float:
     return value
 
 
+def _as_in_ids(value: float) -> float:
+    if value != float(f"{value:g}"):
+        raise ValueError(f"{value!r} has more than the six digits that run ids carry")
+    return value
+
+
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 Text = Annotated[str, Field(min_length=1)]
 Where = Annotated[dict[str, list[str]], Field(min_length=1)]  # obs column -> accepted values, all must hold
@@ -39,7 +45,8 @@ Percentage = Annotated[float, Field(gt=0, le=100), AfterValidator(_one_decimal)]
 Percentages = Annotated[list[Percentage], AfterValidator(distinct)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(distinct)]
 SeedsBySize = dict[Annotated[float, Field(ge=0, le=100)], Seeds]
-Widths = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1), AfterValidator(distinct)]
+Width = Annotated[float, Field(gt=0, allow_inf_nan=False), AfterValidator(_as_in_ids)]
+Widths = Annotated[list[Width], Field(min_length=1), AfterValidator(distinct)]
 
 
 class Strict(BaseModel):

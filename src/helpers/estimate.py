@@ -198,7 +198,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _number(text: str) -> int:
     """A whole number above 0; underscores and commas may stand in it."""
-    value = int(text.replace(",", ""))
+    try:
+        value = int(text.replace(",", ""))
+    except ValueError:
+        value = 0
     if value < 1:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r}: a whole number, 1 or more, is needed")
     return value

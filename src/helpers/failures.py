@@ -76,9 +76,13 @@ def note(store: Store, relative: str, failed: Mapping[str, str]) -> None:
 
 
 def noted(store: Store, relative: str) -> dict[str, str]:
-    """Parts of an artifact that failed, with their reasons."""
+    """Parts of an artifact that failed, with their reasons; a note that cannot be read is itself the reason."""
     path = _note_path(store, relative)
-    return json.loads(path.read_text()) if path.exists() else {}
+    try:
+        told = json.loads(path.read_text()) if path.exists() else {}
+    except ValueError:
+        told = None
+    return told if isinstance(told, dict) else {"unknown parts": f"{path.name} is corrupt"}
 
 
 def raise_failed(failed: Mapping[str, str]) -> None:

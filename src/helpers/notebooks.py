@@ -14,13 +14,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
+import yaml
 
+from helpers import status
 from helpers.design import load_design
 from helpers.provenance import find_project, notebook_hash, read_notebook
 from helpers.stages import pieces
 from helpers.store import discard, write_text
 
 MAX_BYTES = 1_000_000
+PROVENANCE = "provenance.json"
 CONTROLS = Path("results", "controls", "80_controls.ipynb")  # belongs to no design
 KEPT = ("[569]*.ipynb", "15_diversity.ipynb")  # notebooks of all results, and what the subsets hold
 TABLES = ("*.parquet", "scaling/*.parquet")
@@ -87,12 +90,15 @@ def update_readings(design: Path) -> list[Path]:
 
 def keep(design: Path) -> Path:
     """Replace the kept copy of a design's results: figures (as svg alone), tables, the notebooks that hold all of them,
-    and ``provenance.json``, the stamp of every executed notebook by its name. Returns the folder, named as the design.
+    ``provenance.json``, the stamp of every executed notebook by its name, and ``status``, how the last run ended.
+    Returns the folder, named as the design.
 
-    Raises ValueError as `update_readings`.
+    Raises ValueError as `update_readings`, and for a folder of that name that holds something else.
     """
     results, executed = _executed(design)
     folder = find_project() / results.name
+    if folder.exists() and not (folder / PROVENANCE).exists():
+        raise ValueError(f"{folder.name}/ holds something else than a design's results: give the design another name")
     discard(folder)
     _copy_figures(results, folder / "figures", "*.png")
     for kind, patterns, root in (("notebooks", KEPT, results / "notebooks"), ("tables", TABLES, results)):
@@ -102,7 +108,10 @@ def keep(design: Path) -> Path:
                 name = path.relative_to(root).as_posix().replace("/", "_")
                 shutil.copy(path, folder / kind / name)
     stamps = {path.stem: read_notebook(path).metadata["cellscale"] for path in executed}
-    write_text(folder / "provenance.json", json.dumps(stamps, indent=1) + "\n")
+    write_text(folder / PROVENANCE, json.dumps(stamps, indent=1) + "\n")
+    if (ended := status.read(results)) is not None:
+        of_machine = ("process", "host")
+        write_text(folder / status.FILE, yaml.safe_dump({key: ended[key] for key in ended if key not in of_machine}))
     return folder
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from helpers import failures, store, subset
 from helpers.corpus import source_hash
-from helpers.design import NO_STRATEGY, UNTRAINED, Design, DesignError, Run
+from helpers.design import BASELINES, NO_STRATEGY, UNTRAINED, Design, DesignError, Run
 from helpers.design_evaluations import TASKS
 from helpers.evaluate.baselines import BASELINES as BASELINES_OF
 from helpers.provenance import digest, display_hash
@@ -40,7 +41,7 @@ READS = {
     "34_heldout_loss": SIZES,
     "63_response_axes": ("seed", "perturbation", "evaluation_sets"),
 }
-BASELINES = "baselines"
+REPORT = "report"  # copies of the figures for Snakemake
 STRATEGY, PERCENTAGE, SEED = "strategy", "percentage", "seed"
 CHUNKS = (STRATEGY, PERCENTAGE, SEED)  # what the models of one piece have in common, beside family and width
 
@@ -131,7 +132,7 @@ def outputs(design: Design, piece: Piece, root: Path) -> list[str]:
 
 def repair(design: Design, root: Path, chunk: str = STRATEGY) -> list[str]:
     """Find artifacts that should be there and are missing or corrupt; remove them and the executed notebooks that made
-    them, and notebooks that are cut short or failed while the others went on.
+    them, and notebooks that are cut short or failed while the others went on; so for copies of figures.
 
     What is removed is made again by the next run. Returns one line per artifact, or notebook without a harmed one.
     """
@@ -159,7 +160,15 @@ def repair(design: Design, root: Path, chunk: str = STRATEGY) -> list[str]:
             lines.append(f"{piece.name} {what}")
         if failed or cut or wrong:
             executed.unlink()
+    report, figures = root / REPORT, root / "figures"
+    if report.is_dir() and _drawings(report) != _drawings(figures):
+        shutil.rmtree(report)
+        lines.append(f"{report} is not what lies in {figures}: it is copied again")
     return lines
+
+
+def _drawings(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.svg")}
 
 
 def _is_json(path: Path) -> bool:

@@ -17,6 +17,7 @@ from helpers.store import write_text
 
 FILE = "status"
 ROOT = "CELLSCALE_STATUS"  # environment variable: results folder, for whoever outlives the workflow
+KEYS = {"state", "process", "host", "updated"}  # of any status
 SILENT = 60  # seconds without an update after which a process on another machine may be gone
 
 
@@ -27,13 +28,18 @@ def write(root: Path, told: dict) -> None:
 
 
 def read(root: Path) -> dict | None:
-    """The status, whose state is ``gone`` if its process ended without a word; None where there is none.
+    """The status, whose state is ``gone`` if its process ended without a word; None where there is none that is whole.
 
     A process on another machine cannot be asked: then `remark` says since when it is silent.
     """
     file = root / FILE
-    told = yaml.safe_load(file.read_text()) if file.exists() else None
-    if told is None or told["state"] != "running":
+    try:
+        told = yaml.safe_load(file.read_text())
+    except (FileNotFoundError, yaml.YAMLError, UnicodeDecodeError):
+        return None
+    if not isinstance(told, dict) or not told.keys() >= KEYS:
+        return None
+    if told["state"] != "running":
         return told
     if told["host"] == platform.node():
         return told if alive(told["process"]) else told | {"state": "gone"}
@@ -78,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
     root = parser.parse_args(arguments).results
     told = read(root)
     if told is None:
-        sys.stderr.write(f"error: RESULTS = {str(root)!r} has no status: no workflow has run there\n")
+        sys.stderr.write(f"error: RESULTS = {str(root)!r} has no status that can be read; a workflow writes it\n")
         return 2
     sys.stdout.write(yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=10_000))
     return int(told["state"] not in ("running", "finished"))

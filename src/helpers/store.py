@@ -177,16 +177,15 @@ def check_owner(design: Design, root: Path) -> None:
         try:
             name = json.loads(owner.read_text())["name"]
         except (ValueError, TypeError, KeyError) as error:
-            raise StoreError(
-                f"{owner} is corrupt: if the folder is of the design {design.name!r}, remove that file"
-            ) from error
+            told = f"if the folder is of the design {design.name!r}, remove that file, and the next run writes it again"
+            raise StoreError(f"{owner} is corrupt: {told}") from error
         if name != design.name:
             told = f"holds the design {name!r}, not {design.name!r}: use results/{design.name}, or the design {name!r}"
             raise ForeignResultsError(f"results = {str(root)!r} {told}")
-    elif root.exists() and any(entry.name not in RUNNER_FOLDERS for entry in root.iterdir()):
-        raise ForeignResultsError(
-            f"results = {str(root)!r} is not empty and holds no results: use an empty or new folder"
-        )
+    elif root.exists() and not _record_path(root / "corpus").exists():
+        if any(entry.name not in RUNNER_FOLDERS for entry in root.iterdir()):
+            told = "is not empty and holds no results: use an empty or new folder"
+            raise ForeignResultsError(f"results = {str(root)!r} {told}")
 
 
 def claim(design: Design, root: Path) -> None:

@@ -1,5 +1,6 @@
 # A rule for each stage: all execute a notebook in the same way. A change of its cells, of a helper it imports or of its
-# part of the design changes `stamp`, and the notebook is executed again.
+# part of the design changes `stamp`, and the notebook is executed again. A terminal sends Ctrl-C to all that runs: jobs do
+# not listen, since Snakemake ends them, and says so.
 
 
 rule corpus:
@@ -27,6 +28,7 @@ rule corpus:
         design=DESIGN,
         results=lambda wildcards: RESULTS,
     shell:
+        "trap '' INT; "
         "exec python -m helpers.warm helpers.run notebooks/{params.stage}.py {output:q} "
         "{params.tolerate}-p design {params.design:q} -p results {params.results:q} {params.options} "
         "2> >(exec tee -i {log:q} >&2)"
