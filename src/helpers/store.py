@@ -172,7 +172,7 @@ def open_store(
 
 def check_owner(design: Design, root: Path) -> None:
     """Raise ForeignResultsError if `root` holds another design's results, StoreError if it holds no results."""
-    owner = root / "design.json"
+    owner, recorded = root / "design.json", _record_path(root / "corpus").exists()
     if owner.exists():
         try:
             name = json.loads(owner.read_text())["name"]
@@ -182,10 +182,9 @@ def check_owner(design: Design, root: Path) -> None:
         if name != design.name:
             told = f"holds the design {name!r}, not {design.name!r}: use results/{design.name}, or the design {name!r}"
             raise ForeignResultsError(f"results = {str(root)!r} {told}")
-    elif root.exists() and not _record_path(root / "corpus").exists():
-        if any(entry.name not in RUNNER_FOLDERS for entry in root.iterdir()):
-            told = "is not empty and holds no results: use an empty or new folder"
-            raise ForeignResultsError(f"results = {str(root)!r} {told}")
+    elif not recorded and root.exists() and any(entry.name not in RUNNER_FOLDERS for entry in root.iterdir()):
+        told = "is not empty and holds no results: use an empty or new folder"
+        raise ForeignResultsError(f"results = {str(root)!r} {told}")
 
 
 def claim(design: Design, root: Path) -> None:
