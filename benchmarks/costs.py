@@ -7,7 +7,8 @@ models      a step of training, embedding and held-out loss of each family, see 
 judging     one model by each evaluation, see benchmarks.costs_judging
 corpus      what is done once to 20,000 simulated cells × 19,331 genes: reading, splitting, drawing, Vendi score
 notebooks   each stage of a small design with all evaluations, through the workflow on one core: what a notebook takes
-            beside all that the other numbers explain, its memory, and what it writes
+            beside all that the other numbers explain, its memory, and what it writes. What analyses the curves of a
+            few sizes in no time is known from the whole study, by the stamps that it keeps
 
 The number of curves is what the analysis grows with. Whatever the table says of this machine, it says of the one that
 measured it; another may differ by a factor of two. It is claimed that nothing changed by more than a factor of three.
@@ -33,6 +34,8 @@ N_CELLS, N_DRAWN = 20_000, 1_000_000
 FACTOR = 3.0
 SECONDS = ("read", "split", "components", "vendi", "draw", "sketch")  # of what is done to a corpus once, per cell
 NOTEBOOK = ("seconds", "memory_mb", "per_curve", "per_judged", "first", "bytes_per_judged")
+STUDY = "params/study.yaml"
+OF_THE_STUDY = ("50_collect", "61_scaling_laws", "62_diversity_effect", "90_figures")
 DESIGN = {  # of the notebooks: the demo's sets and evaluations, little training
     "name": "costs",
     "strategies": ["random"],
@@ -107,7 +110,8 @@ def notebooks(costs: dict) -> tuple[dict, dict]:
         design, results = Path(folder, "costs.yaml"), Path(folder, "results")
         design.write_text(yaml.safe_dump(values))
         workflow(design, results, cores=1)
-        return beside(design, results, costs)
+        table, axes = beside(design, results, costs)
+        return of_the_study(table), axes
 
 
 def beside(design_file: Path, results: Path, costs: dict) -> tuple[dict, dict]:
@@ -151,6 +155,18 @@ def beside(design_file: Path, results: Path, costs: dict) -> tuple[dict, dict]:
         table[kind] = own
     axes = max(0.0, found["63_response_axes"][0]["seconds"] - start) / axis_heads(design)
     return table, {"task": "axes", "seconds": axes}
+
+
+def of_the_study(table: dict) -> dict:
+    """The table, with the seconds per curve that the study's own notebooks took."""
+    from helpers.design import load_design
+    from helpers.work import curves
+
+    stamps, study = json.loads(project_path("study/provenance.json").read_text()), load_design(STUDY)
+    for kind in OF_THE_STUDY:
+        own = table[kind]
+        own["per_curve"] = max(0.0, stamps[kind]["cpu_seconds"] - own["seconds"]) / curves(study)
+    return table
 
 
 def _chunk(piece: object) -> tuple:

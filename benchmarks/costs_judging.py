@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks.evaluations import DESIGN, cells_of
 from benchmarks.integration import simulated
+from helpers.work import MLP_LR
 
 SIZES = (1_000, 4_000, 16_000)  # cells
 N_LATENT = 32
@@ -89,7 +90,8 @@ def of_the_demo() -> list[dict]:
         "perturbation_prepared": lambda: perturbation.prepare(one.task, rng=rng(0)),
         "perturbation_read": lambda: perturbation.prepare(one.task, rng=rng(0), controls=stored),
         "perturbation": lambda: perturbation.evaluate(one.task, references, embedding),
-        "mlp": lambda: mlp(one.task, references, embedding, rng=rng(0)),
+        "mlp": lambda: mlp(one.task, references, embedding, rng=rng(0), lr=MLP_LR),
+        "mlp_published": lambda: mlp(one.task, references, embedding, rng=rng(0)),
     }
     n_controls = len(one.positions)
     rows = [

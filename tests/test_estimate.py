@@ -1,5 +1,6 @@
 """Estimates: sizes that the models themselves tell, rules with known answers, and what is said of a design."""
 
+import collections
 import copy
 import dataclasses
 import json
@@ -7,6 +8,7 @@ import math
 
 import numpy as np
 import pytest
+from conftest import PROJECT
 
 from benchmarks.costs import changed
 from helpers.corpus import read_source_obs
@@ -240,6 +242,24 @@ def test_the_table_of_costs_is_whole_and_its_rule_near_what_was_measured():
     design = load_design("params/demo.yaml")
     assert {kind_of(piece) for piece in pieces(design)} == set(costs.notebooks)
     assert content["environment"]["cpu"]
+
+
+def test_the_estimate_is_near_what_the_study_took():
+    design, stamps = load_design("params/study.yaml"), json.loads((PROJECT / "study" / "provenance.json").read_text())
+    cells, told, took = extent(design, read_source_obs(design)), collections.Counter(), collections.Counter()
+    for piece in pieces(design):
+        told[piece.stage] += work_of(design, piece, cells).seconds
+        took[piece.stage] += stamps[piece.name]["cpu_seconds"]
+    long = {stage for stage, seconds in took.items() if seconds > 30}
+    assert len(long) > 9
+    assert all(1 / 2 < told[stage] / took[stage] < 2 for stage in long), {one: told[one] / took[one] for one in long}
+    assert 0.8 < told.total() / took.total() < 1.25
+
+
+def test_every_kind_of_notebook_was_measured():
+    table = json.loads(FILE.read_text())
+    assert len({json.dumps(row) for row in table["notebooks"].values()}) == len(table["notebooks"])
+    assert table["environment"]["git_revision"]
 
 
 def test_costs_of_before_and_after_are_compared_row_by_row():

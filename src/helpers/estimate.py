@@ -59,7 +59,7 @@ def describe(design: Design, known: Extent, cores: int) -> str:
         [
             _title(design, known),
             pd.DataFrame(rows).to_string(index=False),
-            f"At most about {minutes} min on {cores} cores and {gigabytes} GB on disk (seconds of one core of "
+            f"About {minutes} min on {cores} cores and {gigabytes} GB on disk (seconds of one core of "
             f"{measured().environment['cpu']}; yours may differ by a factor of two). More: --estimate",
         ]
     )
