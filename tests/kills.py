@@ -21,8 +21,8 @@ import psutil
 import yaml
 from conftest import copy_project, make_small_cells, make_small_design, repeatable, run_workflow, start_workflow
 
-from helpers.run import PARENT
 from helpers.store import valid
+from helpers.warm import PARENT
 
 VICTIMS = ("kernel", "worker", "workflow")
 LONGEST = 600  # seconds of one run
@@ -117,6 +117,8 @@ def check(project: Path, results: Path, expected: pd.DataFrame, finished: dict[s
         raise LostError(f"results differ: {error}") from error
     others = [path for path in Path(os.environ["TMPDIR"]).iterdir() if not path.name.startswith(NOT_OURS)]
     if left := [*results.rglob(".*.tmp*"), *results.rglob("*.failed.*"), *others]:
+        for path in others:  # told once
+            shutil.rmtree(path, ignore_errors=True)
         raise LostError(f"left behind: {', '.join(map(str, left))}")
 
 

@@ -223,6 +223,39 @@ def test_a_server_ends_with_its_parent_and_leaves_nothing():
 
 
 @linux
+def test_a_server_waits_for_what_still_writes_to_its_folder(here):
+    """As a kernel makes the folder of its connection file, also when all around it is removed."""
+    source = "import pathlib, sys, time\ntime.sleep(3)\npathlib.Path(sys.argv[1], 'late').mkdir(parents=True)\n"
+    (here / "late.py").write_text(source)
+    parent = "import sys; from helpers import warm\n"
+    parent += "print(warm.start_server([]), flush=True)\nsys.stdin.read()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", parent], stdin=pipe, stdout=pipe, text=True) as workflow:
+        address = workflow.stdout.readline().strip()
+        folder = Path(address).parent
+        with launch("late", str(folder), address=address) as started:
+            time.sleep(0.5)
+            workflow.kill()
+            assert started.wait(20) == 0
+    deadline = time.monotonic() + 20
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not folder.exists()
+
+
+@linux
+def test_nothing_starts_cold_for_a_workflow_that_is_gone(here):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    done = launch("told", address=str(here / "no server"), **{warm.PARENT: str(ended.pid)})
+    assert "the workflow that asked for told is gone" in done.communicate("", timeout=30)[1]
+    assert done.returncode == 1
+    goes_on = launch("told", address=str(here / "no server"), **{warm.PARENT: str(os.getpid())})
+    goes_on.communicate("", timeout=30)
+    assert goes_on.returncode == 0
+
+
+@linux
 def test_what_was_used_is_told(here, address):
     (here / "works.py").write_text("memory = bytearray(300_000_000)\nfor i in range(10_000_000): pass\n")
     launch("works", address=address, **{warm.USAGE: str(here / "usage")}).communicate(timeout=30)

@@ -32,11 +32,10 @@ from helpers.messages import unknown
 from helpers.provenance import environment, find_project, notebook_hash, project_path, read_notebook
 from helpers.reading import PROGRESS_FILE, duration
 from helpers.store import StoreError, check_owner, write_text
-from helpers.warm import ADDRESS, ONE_THREAD, STARTER, USAGE, short_folder
+from helpers.warm import ADDRESS, ONE_THREAD, PARENT, STARTER, USAGE, short_folder
 
 logger = logging.getLogger(__name__)
 
-PARENT = "CELLSCALE_PARENT"  # set by the workflow to its process id: when that process is gone, the notebook stops too
 TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "int": (int,),

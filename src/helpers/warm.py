@@ -29,6 +29,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+PARENT = "CELLSCALE_PARENT"  # set by the workflow to its process id: when that process is gone, its notebooks stop too
 ADDRESS = "CELLSCALE_WARM"  # socket of the server, set by the workflow
 STARTER = "CELLSCALE_STARTER"  # process that waits for this start, if it may end before the start has begun
 USAGE = "CELLSCALE_USAGE"  # file for what the process used, as it is no descendant of the one that asks for it
@@ -83,9 +84,7 @@ def start_server(libraries: Sequence[str] = LIBRARIES) -> str | None:
 def serve(listener: socket.socket, parent: int, libraries: list[str]) -> str:
     """Fork for each request until the parent has ended; returns in a forked process, with the module to run."""
     while os.getppid() == parent:
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:  # waited for, so that what they used counts as this process's
-                pass
+        _forked_left()
         if not select.select([listener], [], [], 0 if libraries else 1)[0]:
             if libraries:
                 with contextlib.suppress(Exception):  # who needs it will be told
@@ -107,12 +106,23 @@ def serve(listener: socket.socket, parent: int, libraries: list[str]) -> str:
             os.close(descriptor)
     folder = Path(listener.getsockname()).parent
     _tell_that_it_is_gone(parent)
-    for _ in range(60):  # runners that were forked have half a second left
+    for _ in range(120):  # runners that were forked end when they see it; until then they may write there
+        left = _forked_left()
         shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists():
+        if not left and not folder.exists():
             break
         time.sleep(0.5)
     sys.exit()
+
+
+def _forked_left() -> bool:
+    """Whether a forked process is left; those that ended are waited for, and what they used counts as ours."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
 
 
 def short_folder() -> str:
@@ -222,6 +232,7 @@ def _run(module: str) -> None:
 def start(module: str, arguments: list[str]) -> None:
     """Run a module in a process forked from the server, or in this one if there is no server, and end as it ends."""
     cold = [sys.executable, "-m", module, *arguments]
+    workflow = int(os.environ.get(PARENT, os.getpid()))
     parent = int(os.environ.pop(STARTER, os.getppid()))
     ignored = [number for number in PASSED_ON if signal.getsignal(number) == signal.SIG_IGN]
     umask = os.umask(0)
@@ -237,6 +248,8 @@ def start(module: str, arguments: list[str]) -> None:
         if not connection.recv(LONGEST):
             os.execv(sys.executable, cold)
     except OSError:  # no server, one that is gone, or an environment too large for a message
+        if not Path("/proc", str(workflow)).exists() and sys.platform == "linux":
+            sys.exit(f"the workflow that asked for {module} is gone")
         os.execv(sys.executable, cold)
     while not select.select([connection], [], [], 1)[0]:
         if os.getppid() != parent:  # nobody waits any more: the supervisor sees this end and ends the process

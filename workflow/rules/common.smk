@@ -12,7 +12,6 @@ from helpers.corpus import read_source_obs
 from helpers.corpus.extent import extent
 from helpers.design_evaluations import TASKS
 from helpers.progress import Progress
-from helpers.run import PARENT
 from helpers.split import check_design
 from helpers.stages import repair, stamp, upstream, work_of
 
@@ -94,7 +93,7 @@ if workflow.is_main_process and not LOOKING:
 onstart:
     if workflow.local_exec:  # on other machines there is neither this process nor a server of its
         PROGRESS.cores = workflow.cores
-        os.environ |= {PARENT: str(os.getpid()), status.ROOT: str(Path(RESULTS).resolve())}
+        os.environ |= {warm.PARENT: str(os.getpid()), status.ROOT: str(Path(RESULTS).resolve())}
         address = warm.start_server()
         if address:
             os.environ[warm.ADDRESS] = address
