@@ -30,12 +30,12 @@ import pandas as pd
 import yaml
 from pandas.core.groupby import SeriesGroupBy
 
-from benchmarks.common import report
+from benchmarks.common import report, study_stamps
 from benchmarks.growth import kernels
 from benchmarks.processes import side_by_side, workflow
 from helpers.design import UNTRAINED, Design, Run, load_design
 from helpers.design_evaluations import TASKS
-from helpers.provenance import file_sha256, project_path
+from helpers.provenance import file_sha256
 from helpers.stages import BASELINES
 from helpers.store import evaluation_path, model_path
 
@@ -222,7 +222,7 @@ def main(small_form: bool, everything: bool) -> int:
 
 def whole(costs: SeriesGroupBy, found: Mapping) -> int:
     """Report what all of the study takes both ways, in hours; the workflow's engine as often as there are notebooks."""
-    stamps, jobs = json.loads(project_path("study/provenance.json").read_text()), jobs_of(load_design(STUDY))
+    stamps, jobs = study_stamps(), jobs_of(load_design(STUDY))
     engine = (found["ours"] - sum(found["notebooks"].values())) / len(found["notebooks"])
     ours = sum(stamp["cpu_seconds"] + engine for stamp in stamps.values())
     theirs, error = total(dict(list(costs)), {key: len(of_kind) for key, of_kind in jobs.items()})

@@ -27,6 +27,11 @@ class Measured:
     peak_gb: float
 
 
+def study_stamps() -> dict[str, dict]:
+    """What the executed notebooks of the study say of themselves, by the name of each."""
+    return json.loads(project_path("study/provenance.json").read_text())
+
+
 def alone(function: Callable[..., Any], *arguments: Any, prepare: Callable[..., Any] | None = None) -> Measured:
     """Call `function` in a fresh process with one thread; `prepare(*arguments)` makes its input, outside the timing.
 

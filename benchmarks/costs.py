@@ -25,7 +25,7 @@ import numpy as np
 import yaml
 
 from benchmarks import costs_judging, costs_models
-from benchmarks.common import alone, report
+from benchmarks.common import alone, report, study_stamps
 from benchmarks.processes import workflow
 from helpers.costs import FILE
 from helpers.provenance import environment, project_path
@@ -162,7 +162,7 @@ def of_the_study(table: dict) -> dict:
     from helpers.design import load_design
     from helpers.work import curves
 
-    stamps, study = json.loads(project_path("study/provenance.json").read_text()), load_design(STUDY)
+    stamps, study = study_stamps(), load_design(STUDY)
     for kind in OF_THE_STUDY:
         own = table[kind]
         own["per_curve"] = max(0.0, stamps[kind]["cpu_seconds"] - own["seconds"]) / curves(study)

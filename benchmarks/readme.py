@@ -4,13 +4,13 @@ Designs are demo, axes, axes_simulated, families and scaling; without names, all
 reads the tables that are kept in study/.
 """
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.common import study_stamps
 from helpers.analysis.results import with_sampling
 from helpers.provenance import project_path
 
@@ -174,7 +174,7 @@ def study() -> str:
     text += "\n" + part.pivot_table(index="dataset", columns="model", values="verdict", aggfunc="first").to_string()
     text += "\n\n" + part.dropna(subset="exponent")[["model", "dataset", "exponent", "low", "high"]].to_string()
     text += "\n\n" + fits.groupby(["task", "axis", "verdict"]).size().to_string()
-    stamps = pd.DataFrame(json.loads((tables.parent / "provenance.json").read_text())).T
+    stamps = pd.DataFrame(study_stamps()).T
     stages = stamps.groupby(stamps.index.str.split("--").str[0])
     text += "\n\n" + stages.agg({"seconds": "sum", "cpu_seconds": "sum", "peak_memory_mb": "max"}).to_string()
     return f"{text}\n{results['run_id'].nunique()} runs, {len(results):,} scores, {stamps['seconds'].sum():,.0f} s\n"

@@ -248,8 +248,11 @@ def start(module: str, arguments: list[str]) -> None:
         if not connection.recv(LONGEST):
             os.execv(sys.executable, cold)
     except OSError:  # no server, one that is gone, or an environment too large for a message
-        if not Path("/proc", str(workflow)).exists() and sys.platform == "linux":
-            sys.exit(f"the workflow that asked for {module} is gone")
+        if ADDRESS in os.environ:
+            from helpers.status import alive
+
+            if not alive(workflow):
+                sys.exit(f"the workflow that asked for {module} is gone")
         os.execv(sys.executable, cold)
     while not select.select([connection], [], [], 1)[0]:
         if os.getppid() != parent:  # nobody waits any more: the supervisor sees this end and ends the process

@@ -18,7 +18,8 @@ from helpers.stages import repair, stamp, upstream, work_of
 # What only looks takes no lock and repairs nothing; but for dry runs Snakemake does not tell.
 LOOKS = {"-l", "--list", "--list-rules", "--lt", "--list-target-rules", "--lint", "--report", "--unlock"}
 LOOKS |= {"--dag", "--d3dag", "--rulegraph", "--filegraph", "-S", "--summary", "-D", "--detailed-summary"}
-LOOKS |= {f"--{short}" for short in ("lc", "li", "lp", "lu")} | {"--list-changes", "--list-untracked"}
+LOOKS |= {"--lc", "--list-changes", "--li", "--list-input-changes", "--lp", "--list-params-changes"}
+LOOKS |= {"--lu", "--list-untracked"}
 LOOKING = workflow.output_settings.dryrun or not LOOKS.isdisjoint(word.split("=")[0] for word in sys.argv)
 WORK = {}  # of each notebook; a job on a node is a Snakemake of its own, and asks for no more
 if workflow.is_main_process:

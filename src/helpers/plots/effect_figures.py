@@ -108,7 +108,6 @@ def monotone_fits(
     `pairs` is as in `study_figures.loss_against_metric`, with percentage; `effects` has the flat ends, by family.
     """
     fig = study_figures.loss_against_metric(pairs, dataset=dataset, metric_name=metric_name, units=units)
-    fig.set_layout_engine("constrained")  # more is written over the panels
     ends = effects[(effects["kind"] == "flat end") & (effects["term"] == sampling) & (effects["dataset"] == dataset)]
     ends = ends[ends["task"] == "classification"].drop_duplicates("family").set_index("family")
     drawn = [axes for axes in fig.axes if axes.get_title()]

@@ -76,13 +76,15 @@ RC = {
 def figure(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     """Draw in the project's style and close the figure, so that a notebook shows it once, as the cell's value.
 
-    Its parts are placed once, and stay there in every file that is written of it.
+    Its parts are placed once, and stay there in every file that is written of it; one that is drawn upon another
+    figure is placed anew.
     """
 
     @wraps(draw)
     def styled(*arguments, **options) -> Figure:
         with mpl.rc_context(RC):
             drawn = draw(*arguments, **options)
+            drawn.set_layout_engine("constrained")
             drawn.draw_without_rendering()
             drawn.set_layout_engine("none")
         plt.close(drawn)
