@@ -1,0 +1,145 @@
+"""Counts on disk: what is read is what was written, each cell once, and an interrupted write is taken up."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from helpers.corpus import shards
+from helpers.corpus.loader import PositionSampler, batches
+from helpers.corpus.shards import CorruptShardError, Shards
+
+
+class Source:
+    """Counts in memory, in blocks of seven cells; `fail_at` breaks off at a row."""
+
+    def __init__(self, counts: sp.csr_array, fail_at: int | None = None) -> None:
+        self.counts, self.fail_at, self.started = counts, fail_at, []
+        self.n_cells, self.n_genes = counts.shape
+
+    def from_row(self, start: int):
+        self.started.append(start)
+        for row in range(start, self.n_cells, 7):
+            if self.fail_at is not None and row >= self.fail_at:
+                raise InterruptedError
+            yield self.counts[row : row + 7]
+
+
+@pytest.fixture(scope="module")
+def counts() -> sp.csr_array:
+    rng = np.random.default_rng(0)
+    return sp.csr_array((rng.poisson(0.3, (230, 40)) * rng.integers(1, 9, (230, 1))).astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def written(counts, tmp_path_factory) -> Shards:
+    folder = tmp_path_factory.mktemp("cells")
+    shards.write(folder, Source(counts), shard_cells=64)
+    return Shards(folder, verify=True)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_all_cells_are_read_as_they_were_written(written, counts):
+    assert written.shape == counts.shape
+    assert written.n_shards == 4
+    np.testing.assert_array_equal(written[:].toarray(), counts.toarray())
+    np.testing.assert_array_equal(written[60:70].toarray(), counts[60:70].toarray())
+    rows = np.array([0, 3, 63, 64, 200, 229])
+    np.testing.assert_array_equal(written[rows].toarray(), counts[rows].toarray())
+    assert written[rows[:0]].shape == (0, 40)
+
+
+def test_counts_are_stored_in_16_bits_where_they_fit(written, counts, tmp_path):
+    assert {dataset.dtype for dataset in written.datasets} == {np.dtype(np.uint16)}
+    large = counts.copy()
+    large.data[-1] = 70_000
+    shards.write(tmp_path, Source(large), shard_cells=64)
+    again = Shards(tmp_path)
+    assert [dataset.dtype for dataset in again.datasets] == [np.uint16] * 3 + [np.float32]
+    np.testing.assert_array_equal(again[:].toarray(), large.toarray())
+
+
+def test_an_interrupted_write_is_taken_up_and_gives_the_same_store(written, counts, tmp_path):
+    with pytest.raises(InterruptedError):
+        shards.write(tmp_path, Source(counts, fail_at=150), shard_cells=64)
+    assert not (tmp_path / shards.COMPLETE).exists()
+    with pytest.raises(CorruptShardError, match="not complete"):
+        Shards(tmp_path)
+    (tmp_path / ".00002.tmp").mkdir()  # a crash amid the third shard
+    again = Source(counts)
+    shards.write(tmp_path, again, shard_cells=64)
+    assert again.started == [128], "two shards were there"
+    assert contents(tmp_path) == contents(written.folder)
+
+
+def test_a_harmed_shard_is_named_and_written_again(counts, tmp_path):
+    shards.write(tmp_path, Source(counts), shard_cells=64)
+    before = contents(tmp_path)
+    victim = max((tmp_path / "00001.zarr").rglob("*"), key=lambda path: path.stat().st_size * path.is_file())
+    victim.write_bytes(victim.read_bytes()[:-5])
+    with pytest.raises(CorruptShardError, match=r"00001\.zarr is corrupt"):
+        Shards(tmp_path, verify=True)
+    (tmp_path / shards.COMPLETE).unlink()
+    again = Source(counts)
+    shards.write(tmp_path, again, shard_cells=64)
+    assert again.started == [64]
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.05])
+def test_an_epoch_has_each_position_once_with_its_own_counts(written, counts, share):
+    positions = np.sort(np.random.default_rng(1).choice(230, round(share * 230), replace=False))
+    found = list(batches(written, positions, 16, rng=np.random.default_rng(0)))
+    np.testing.assert_array_equal(np.sort(np.concatenate([index for index, _ in found])), positions)
+    assert {len(index) for index, _ in found[:-1]} <= {16}
+    for index, cells in found:
+        np.testing.assert_array_equal(cells.toarray(), counts[index].toarray())
+
+
+def order(written: Shards, rng: np.random.Generator, **options) -> np.ndarray:
+    sampler = PositionSampler(np.arange(230), 16, rng=rng, **options)
+    requests = list(sampler.sample(230))
+    read = [np.concatenate([np.arange(run.start, run.stop) for run in one["requests"]]) for one in requests]
+    return np.concatenate([rows[split] for rows, one in zip(read, requests, strict=True) for split in one["splits"]])
+
+
+def test_the_order_differs_by_seed_and_epoch_and_repeats_by_seed(written):
+    rng = np.random.default_rng(3)
+    first, second = (order(written, rng, block=8, buffer=64) for _ in range(2))
+    assert (first != second).any()
+    np.testing.assert_array_equal(order(written, np.random.default_rng(3), block=8, buffer=64), first)
+    assert (order(written, np.random.default_rng(4), block=8, buffer=64) != first).any()
+
+
+def test_a_batch_has_cells_of_many_blocks_and_a_buffer_bounds_what_is_read(written):
+    sampler = PositionSampler(np.arange(230), 16, rng=np.random.default_rng(0), block=8, buffer=64)
+    for one in sampler.sample(230):
+        assert sum(run.stop - run.start for run in one["requests"]) <= 64
+        assert [len(split) for split in one["splits"][:-1]] == [16] * (len(one["splits"]) - 1)
+    assert len({row // 8 for row in order(written, np.random.default_rng(0), block=8, buffer=64)[:16]}) > 3
+
+
+@pytest.mark.parametrize(
+    ("positions", "message"),
+    [([], "at least one"), ([3, 3], "sorted"), ([5, 2], "sorted"), ([0, 230], "there are 230 cells")],
+)
+def test_wrong_positions_are_refused(written, positions, message):
+    with pytest.raises(ValueError, match=message):
+        list(batches(written, np.array(positions), 16, rng=np.random.default_rng(0)))
+
+
+def test_a_source_that_ends_early_or_has_other_genes_is_refused(counts, tmp_path):
+    short = Source(counts)
+    short.n_cells = 300
+    with pytest.raises(ValueError, match="ended at cell 230 of 300"):
+        shards.write(tmp_path / "a", short, shard_cells=64)
+    wide = Source(counts)
+    wide.n_genes = 41
+    with pytest.raises(ValueError, match="a block has 40 genes, the corpus 41"):
+        shards.write(tmp_path / "b", wide, shard_cells=64)
+    assert json.loads((tmp_path / "a" / "00000.json").read_text())["n_cells"] == 64
