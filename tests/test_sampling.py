@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from helpers import corpus, store, subset
 from helpers.corpus import read_source, read_source_obs, source_hash, training_cells
 from helpers.design import DesignError, Run, load_design
-from helpers.design_parts import Simulation
+from helpers.design_sources import Simulation
 from helpers.models.counts import log_cp10k, raw_counts
 from helpers.split import assign_roles, check_design, offered
 from helpers.subset.components import principal_components

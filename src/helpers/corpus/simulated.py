@@ -11,7 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
-from helpers.design_parts import Simulation
+from helpers.design_sources import Simulation
 
 BLOCK = 1024  # cells that share a random generator: any slice of cells is the same, however the cells are read
 SHARED_EVERY = 6  # every so many-th type lives in all tissues, as immune cells do; the others in one
