@@ -115,7 +115,9 @@ class EvaluationSet(Strict):
     context: Text | None = None
     control: Text | None = None  # value of `perturbation` that marks untreated cells; "control" if left out
     split: Literal["context", "perturbation", "both"] = "context"  # what no head learns from
-    held_out: Annotated[list[str | tuple[str, str]], BeforeValidator(_entries)] = []  # left out in turn; empty for all
+    held_out: Annotated[list[str | tuple[str, str]], BeforeValidator(_entries)] = Field(
+        default=[]
+    )  # left out in turn; empty for all
     genes: Text | None = None  # column of the file's var with the gene names, if var_names are others
     source: Text | None = None  # where the file comes from, told when it is missing
     at_most: Annotated[int, Field(ge=10)] | None = None
@@ -152,9 +154,9 @@ class Sampling(Strict):
     """
 
     strategy: str
-    percentages: Percentages = []
+    percentages: Percentages = Field(default=[])
     nested: bool = False
-    options: dict[str, int | float | str | bool | dict[str, float]] = {}
+    options: dict[str, int | float | str | bool | dict[str, float]] = Field(default={})
 
     @model_validator(mode="after")
     def _known(self):
@@ -178,8 +180,8 @@ class FamilySettings(Strict):
 
     family: str
     preset: Literal["paper", "demo"] = "paper"
-    widths: Widths = [1.0]
-    settings: dict[str, int | float | str | bool | list[int] | list[float] | None] = {}
+    widths: Widths = Field(default=[1.0])
+    settings: dict[str, int | float | str | bool | list[int] | list[float] | None] = Field(default={})
     budget: BudgetSettings | None = None
 
     @property

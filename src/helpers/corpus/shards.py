@@ -92,8 +92,8 @@ def _finished(folder: Path, shard_cells: int) -> int:
 
 def _write_shard(folder: Path, number: int, counts: sp.csr_array) -> None:
     import zarr
-    from anndata import AnnData
     from annbatch import write_sharded
+    from anndata import AnnData
 
     if counts.nnz and counts.data.max() <= np.iinfo(np.uint16).max:
         counts = counts.astype(np.uint16)
