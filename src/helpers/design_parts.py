@@ -46,6 +46,7 @@ Percentage = Annotated[float, Field(gt=0, le=100), AfterValidator(_one_decimal)]
 Percentages = Annotated[list[Percentage], AfterValidator(distinct)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(distinct)]
 SeedsBySize = dict[Annotated[float, Field(ge=0, le=100)], Seeds]
+Entries = Annotated[list[str | tuple[str, str]], BeforeValidator(_entries)]
 Width = Annotated[float, Field(gt=0, allow_inf_nan=False), AfterValidator(_as_in_ids)]
 Widths = Annotated[list[Width], Field(min_length=1), AfterValidator(distinct)]
 
@@ -115,9 +116,7 @@ class EvaluationSet(Strict):
     context: Text | None = None
     control: Text | None = None  # value of `perturbation` that marks untreated cells; "control" if left out
     split: Literal["context", "perturbation", "both"] = "context"  # what no head learns from
-    held_out: Annotated[list[str | tuple[str, str]], BeforeValidator(_entries)] = Field(
-        default=[]
-    )  # left out in turn; empty for all
+    held_out: Entries = Field(default=[])  # left out in turn; empty for all
     genes: Text | None = None  # column of the file's var with the gene names, if var_names are others
     source: Text | None = None  # where the file comes from, told when it is missing
     at_most: Annotated[int, Field(ge=10)] | None = None
