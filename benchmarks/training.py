@@ -15,6 +15,7 @@ log1p CP10k (PCA), dense tensors (SSL, SCimilarity), padded tokens (transformers
 """
 
 import copy
+import itertools
 import sys
 import tempfile
 import time
@@ -134,13 +135,13 @@ def bare_steps(model: object, train: anndata.AnnData, n_steps: int) -> Callable[
     import torch
 
     from helpers.models.counts import raw_counts
-    from helpers.models.train import batches, lr_factor, torch_seed
+    from helpers.models.train import lr_factor, shuffled, torch_seed
 
     model, settings = copy.copy(model), model.settings
     rng = np.random.default_rng(0)
     seed = int(rng.integers(2**63))
-    order, inputs = batches(train.n_obs, settings.batch_size, rng), model._inputs(raw_counts(train))
-    loaded = [model._batch(inputs, next(order)) for _ in range(n_steps)]
+    order, inputs = shuffled(train.n_obs, settings.batch_size, rng), model._inputs(raw_counts(train))
+    loaded = [(rows, model._batch(inputs, rows)) for rows in itertools.islice(order, n_steps)]
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
     options = {"lr": settings.lr, "eps": settings.adam_eps, "weight_decay": settings.weight_decay, "fused": True}
 
@@ -149,7 +150,7 @@ def bare_steps(model: object, train: anndata.AnnData, n_steps: int) -> Callable[
             model.module, losses = model._module().train(), []
             optimizer = kind(model.module.parameters(), **options)
             start = time.process_time()
-            for number, batch in enumerate(loaded):
+            for number, (model.rows, batch) in enumerate(loaded):
                 progress = (number + 0.5) / n_steps
                 optimizer.param_groups[0]["lr"] = settings.lr * lr_factor(progress, settings)
                 loss = model._batch_loss(batch, progress)

@@ -32,7 +32,7 @@ files = {
     name: artifacts.artifact(f"{name}.parquet", inputs=["corpus"], settings=choice)
     for name in ("split", "evaluation_sets", "genes")
 }
-cells = corpus.read_cells(artifacts, gene_space=False)
+cells = corpus.open_cells(artifacts, gene_space=False)
 
 # %% [markdown]
 # ## The split
@@ -53,7 +53,7 @@ assert not learned & set(strict["position"]), "an evaluation cell would be learn
 # ## The gene space
 
 # %%
-genes = select_genes(cells[(roles == "corpus").to_numpy()], study.corpus.genes)
+genes = select_genes(cells[np.flatnonzero(roles == "corpus")], study.corpus.genes)
 if not files["genes"].fresh:
     with files["genes"].write() as path:
         genes.to_parquet(path, index=False)
@@ -62,8 +62,10 @@ if not files["genes"].fresh:
 # Cells without a count in these genes cannot be embedded, and judge no model.
 
 # %%
-counts = np.asarray(cells.X[:, np.flatnonzero(genes["selected"])].sum(axis=1)).ravel()
-sets = everything[counts[everything["position"]] > 0].reset_index(drop=True)
+judging = np.unique(everything["position"])
+counts = cells[judging].to_memory().X[:, np.flatnonzero(genes["selected"])]
+silent = judging[np.asarray(counts.sum(axis=1)).ravel() == 0]
+sets = everything[~everything["position"].isin(silent)].reset_index(drop=True)
 if not files["evaluation_sets"].fresh:
     with files["evaluation_sets"].write() as path:
         sets.to_parquet(path, index=False)
@@ -83,12 +85,12 @@ plots.evaluation_sets(sets)
 # %% tags=["show"]
 sizes = roles.value_counts()
 by_seen = sets.groupby("seen", sort=False).size()
-silent = len(everything) - len(sets)
+n_silent = len(everything) - len(sets)
 finding(
     f"{sizes['corpus']:,} cells may be learned from and {sizes['validation']:,} stop the training; "
     f"{sizes['evaluation']:,} cells judge ("
     + ", ".join(f"{count:,} {seen}" for seen, count in by_seen.items())
     + f"), none in the corpus unless transductive. Models see {int(genes['selected'].sum()):,} of {len(genes):,} "
     "genes, chosen on the corpus alone."
-    + (f" {silent:,} entries of evaluation sets have no count in them and are left out." if silent else "")
+    + (f" {n_silent:,} entries of evaluation sets have no count in them and are left out." if n_silent else "")
 )

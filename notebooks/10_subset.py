@@ -46,7 +46,7 @@ obs = corpus.read_obs(artifacts).iloc[positions]
 # %%
 given = {"nested": sampling.nested, "perturbed": roles[positions] == "spikein"}
 if subset.reads_embedding(sampling.strategy):
-    given["embedding"] = principal_components(corpus.read_cells(artifacts, positions, gene_space=False))
+    given["embedding"] = principal_components(corpus.open_cells(artifacts, gene_space=False)[positions])
 
 base = "random" if sampling.strategy in subset.FROM_RANDOM else strategy
 runs = study.subsets(strategy)

@@ -38,20 +38,20 @@ choice = study.model_dump(include={"seed", "strategies"})
 file = artifacts.artifact("diversity.parquet", inputs=inputs, settings=choice)
 
 # %%
-cells = corpus.read_cells(artifacts)
+cells = corpus.open_cells(artifacts)
 roles = pd.read_parquet(artifacts.read("split.parquet"))["role"].to_numpy()
-pretraining = cells[roles == "corpus"].copy()
+pretraining = cells[np.flatnonzero(roles == "corpus")]
 scaled = ScaledExpression(pretraining)
 
 
 def row(run):
     sampling = study.strategies[run.strategy]
     share = depth.kept(pretraining.obs, sampling.options["umis"]) if sampling.strategy == "depth" else 1.0
-    learned = corpus.training_cells(artifacts, cells, roles, run)
     names = {"subset": run.subset, "strategy": sampling.strategy, "sampling": run.strategy}
     names |= {"percentage": run.percentage, "subset_seed": run.seed}
-    held = describe(learned.obs, np.arange(learned.n_obs), share=share)
-    return names | held | {"vendi": diversity.vendi(scaled(learned))}
+    with corpus.training_cells(artifacts, cells, roles, run) as learned:
+        held = describe(learned.obs, np.arange(learned.n_obs), share=share)
+        return names | held | {"vendi": diversity.vendi(scaled(learned))}
 
 
 # %%

@@ -38,8 +38,8 @@ runs = study.select(family, width, strategy, percentages, seeds)
 
 # %%
 roles = pd.read_parquet(artifacts.read("split.parquet"))["role"].to_numpy()
-cells = corpus.read_cells(artifacts)
-validation = cells[roles == "validation"].copy()
+cells = corpus.open_cells(artifacts)
+validation = cells[roles == "validation"].to_memory()
 chosen = study.families[family]
 built = {"family": chosen.family, "preset": chosen.preset, "width": width, **chosen.settings}
 options = {} if strategy == UNTRAINED else study.strategies[strategy].options
@@ -57,11 +57,10 @@ for run in track(runs, "models"):
     inputs = ["corpus", "split.parquet", "genes.parquet", *subset]
     folder = artifacts.artifact(store.model_path(run), inputs=inputs, settings=settings)
     if not folder.fresh:
-        learned = corpus.training_cells(artifacts, cells, roles, run)
-        training = models.TrainingCells(train=learned, validation=validation)
         model = models.create(n_genes=cells.n_vars, **built)
-        with folder.write() as path:
+        with corpus.training_cells(artifacts, cells, roles, run) as learned, folder.write() as path:
             try:
+                training = models.TrainingCells(train=learned, validation=validation)
                 model.fit(training, budget=budget, rng=study.rng("model", run.id))
                 model.save(path)
             except (FloatingPointError, MemoryError, models.UnfitCellsError) as error:

@@ -62,10 +62,9 @@ def control_losses(unprepared: dict[str, str]) -> pd.DataFrame:
     that fail are put into `unprepared`.
     """
     roles = pd.read_parquet(artifacts.read("split.parquet"))["role"].to_numpy()
-    everything = corpus.read_cells(artifacts)
-    known = models.TrainingCells(
-        train=everything[roles == "corpus"].copy(), validation=everything[roles == "validation"].copy()
-    )
+    everything = corpus.open_cells(artifacts)
+    validation = everything[roles == "validation"].to_memory()
+    known = models.TrainingCells(train=everything[roles == "corpus"], validation=validation)
     model, parts = load_one(), []
     for name, part in sets.groupby("dataset", sort=False):
         with failures.going_on(unprepared, name):

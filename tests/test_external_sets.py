@@ -8,6 +8,7 @@ import scipy.sparse as sp
 
 from helpers import stages
 from helpers.corpus import read_source, read_source_obs, source_hash
+from helpers.corpus.embedded import read_tables
 from helpers.corpus.copies import copied
 from helpers.design import DesignError, load_design
 from helpers.estimate import main
@@ -65,7 +66,7 @@ def test_a_path_and_a_label_are_enough(added, small_cells, own_cells, tmp_path):
     assert {column: set(obs[column]) for column in ("dataset_id", "batch")} == {"dataset_id": {"own"}, "batch": {"own"}}
     assert obs["donor_id"].isna().all()
     pd.testing.assert_series_equal(obs["cell_type"], obs["cell_type_harmonised"], check_names=False)
-    pd.testing.assert_frame_equal(cells.obs.drop(columns="total_counts"), read_source_obs(design))
+    pd.testing.assert_frame_equal(cells.obs.drop(columns=["total_counts", "n_genes"]), read_source_obs(design))
     np.testing.assert_array_equal(cells.obs["total_counts"], cells.X.toarray().sum(axis=1))
     np.testing.assert_array_equal(cells.X[:240].toarray(), small_cells.X.toarray())
     cells.write_h5ad(tmp_path / "back.h5ad")
@@ -426,6 +427,8 @@ def test_the_study_parses_and_names_its_missing_files(capsys, monkeypatch, tmp_p
 def test_the_entries_of_the_study_fit_files_with_their_columns(monkeypatch, tmp_path):
     """What the design asks of the files is enough for its tasks: sets, batches, four drugs and untreated cells."""
     design = load_design("params/paper.yaml")
+    names = read_tables(design.corpus.path)[1]
+    genes = pd.DataFrame({"feature_name": names}, index=names)
     (tmp_path / "data" / "external").mkdir(parents=True)
     for name, entry in design.external.items():
         columns = {
@@ -436,7 +439,8 @@ def test_the_entries_of_the_study_fit_files_with_their_columns(monkeypatch, tmp_
             "cell_name": np.resize(["LoVo", "PANC-1", "NCI-H2030", "BT-474"], 160),
         }
         obs = pd.DataFrame(columns, index=[f"c{number}" for number in range(160)])
-        anndata.AnnData(sp.csr_matrix((160, 1)), obs=obs).write_h5ad(tmp_path / entry.path)
+        X = sp.csr_matrix((160, len(genes)), dtype=np.float32)
+        anndata.AnnData(X, obs=obs, var=genes).write_h5ad(tmp_path / entry.path)
     monkeypatch.setattr("helpers.corpus.external.project_path", lambda path: tmp_path / path)
     obs = read_source_obs(design)
     assert check_design(design, obs) == 5655

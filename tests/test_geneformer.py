@@ -11,7 +11,7 @@ from planted import N_GENES, draw_cells
 
 from helpers import models
 from helpers.models import Budget, TrainingCells, create
-from helpers.models import geneformer as module_under_test
+from helpers.models import sparse_dropout
 from helpers.models.counts import raw_counts
 from helpers.models.rank_tokens import FIRST_GENE, MASK, filled, nonzero_medians, tokenise
 
@@ -212,7 +212,7 @@ def test_loss_and_gradients_are_those_of_transformers(trained, batch, dropout, m
 
 def test_dropout_is_dropout():
     values = torch.ones(200_000, requires_grad=True)
-    layer = module_under_test.SparseDropout(0.02)
+    layer = sparse_dropout.SparseDropout(0.02)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         out = layer(values)
@@ -231,7 +231,7 @@ def test_gradients_of_attention_with_dropout_are_those_of_finite_differences():
 
         def mixed(*parts: torch.Tensor) -> torch.Tensor:
             torch.manual_seed(1)
-            return module_under_test.SparseDropoutAttention.apply(*parts, absent, 0.3)
+            return sparse_dropout.SparseDropoutAttention.apply(*parts, absent, 0.3)
 
         assert torch.autograd.gradcheck(mixed, parts)
         weights = torch.softmax((parts[0] @ parts[1].mT).masked_fill(absent, -torch.inf), dim=-1)

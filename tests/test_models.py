@@ -22,7 +22,7 @@ from helpers.models import Budget, Family, TrainingCells, create, protocol
 from helpers.models.counts import log_cp10k, raw_counts
 from helpers.models.pca import FEW_CELLS, principal_axes
 from helpers.models.scvi import Cells, nb_log_likelihood
-from helpers.models.train import TrainSettings, batches, lr_factor, train
+from helpers.models.train import TrainSettings, lr_factor, shuffled, train
 
 TOY_FAMILY = '''
 """Predicts the mean count of each gene: the smallest family there is, as a package of its own would bring it."""
@@ -562,7 +562,7 @@ def test_nothing_global_is_left_changed(cells, test_cells, tmp_path):
 
 @given(n_cells=st.integers(1, 40), batch_size=st.integers(1, 30), n_batches=st.integers(1, 12))
 def test_batches_are_full_and_visit_all_cells_alike(n_cells, batch_size, n_batches):
-    stream = batches(n_cells, batch_size, np.random.default_rng(0))
+    stream = shuffled(n_cells, batch_size, np.random.default_rng(0))
     drawn = [next(stream) for _ in range(n_batches)]
     assert {len(rows) for rows in drawn} == {batch_size}
     visits = np.bincount(np.concatenate(drawn), minlength=n_cells)
@@ -571,7 +571,7 @@ def test_batches_are_full_and_visit_all_cells_alike(n_cells, batch_size, n_batch
 
 
 def test_batches_are_shuffled_anew_in_each_epoch():
-    stream = batches(50, 50, np.random.default_rng(0))
+    stream = shuffled(50, 50, np.random.default_rng(0))
     first, second = next(stream), next(stream)
     assert first.tolist() != second.tolist()
     assert sorted(first) == sorted(second) == list(range(50))
@@ -602,12 +602,18 @@ def test_the_loop_trains_any_module():
         return (module(X)[:, 0] - y).square().mean().item()
 
     settings = TrainSettings(batch_size=10, lr=0.05, validations=8, schedule="cosine")
-    loop = {"n_cells": 100, "step_loss": step_loss, "validation_loss": validation_loss, "settings": settings}
+    loop = {
+        "n_cells": 100,
+        "batches": shuffled(100, 10, rng),
+        "step_loss": step_loss,
+        "validation_loss": validation_loss,
+        "settings": settings,
+    }
     before = module.weight.detach().clone()
-    history, cost = train(module, cell_views=0, rng=rng, **loop)
+    history, cost = train(module, cell_views=0, **loop)
     assert (len(history), cost["steps"], cost["stopped_early"]) == (1, 0, False)
     assert torch.equal(module.weight, before)
-    history, cost = train(module, cell_views=3995, rng=rng, **loop)
+    history, cost = train(module, cell_views=3995, **loop)
     best_step = history["step"][history["validation_loss"].idxmin()]
     assert cost.pop("seconds") > 0
     assert cost.pop("flops_counted") == 400 * 10 * (2 + 2) * 3  # forward, and the gradient of three weights
@@ -630,8 +636,8 @@ def test_the_loop_stops_when_validation_gets_worse_and_goes_back():
         cell_views=80,
         step_loss=lambda rows, progress: -module.weight.sum(),
         validation_loss=lambda: abs(module.weight.item() - 0.3),
+        batches=shuffled(4, 4, np.random.default_rng(0)),
         settings=TrainSettings(batch_size=4, lr=0.1, validations=20, patience=2),
-        rng=np.random.default_rng(0),
         gradient_scale=1000.0,
     )
     del cost["seconds"], cost["flops_counted"]

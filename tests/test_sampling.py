@@ -1,8 +1,10 @@
 """From a design to the cells that a run learns from: who is offered, what is drawn, thinned and reported."""
 
+import contextlib
 import subprocess
 import sys
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
@@ -106,7 +108,7 @@ def test_a_stage_that_cannot_fill_a_sampling_writes_nothing(write_design, small_
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "strategies.deep at 50 %: umis = 1000000.0 must be above 0 and at most" in done.stderr
-    assert not results.exists()
+    assert [path.name for path in results.iterdir()] == ["design.json"]
 
 
 def test_a_spike_in_that_cannot_be_filled_names_the_largest_size(write_design, spiked):
@@ -217,14 +219,20 @@ def opened(write_design, small_design, tmp_path):
     for name in strategies:
         with opened.artifact(store.subset_path(Run("", 1.0, name, 50.0, 0))).write() as path:
             corpus.write_positions(path, positions)
-    return opened, cells, roles, positions
+    with contextlib.ExitStack() as stack:
+
+        def learned(family: str, name: str, percentage: float = 50.0) -> anndata.AnnData:
+            run = Run(family, 1.0, name, percentage, 0)
+            return stack.enter_context(training_cells(opened, cells, roles, run))
+
+        yield learned, cells, roles, positions
 
 
 def test_thinned_cells_have_fewer_counts_and_the_same_for_every_family(opened):
-    results, cells, roles, positions = opened
-    whole = training_cells(results, cells, roles, Run("pca", 1.0, "random", 50.0, 0))
-    thinned = training_cells(results, cells, roles, Run("pca", 1.0, "depth_20", 50.0, 0))
-    again = training_cells(results, cells, roles, Run("scvi", 2.0, "depth_20", 50.0, 0))
+    learned, cells, roles, positions = opened
+    whole = learned("pca", "random")
+    thinned = learned("pca", "depth_20")
+    again = learned("scvi", "depth_20")
     np.testing.assert_array_equal(whole.obs_names, cells.obs_names[positions])
     np.testing.assert_array_equal(whole.X.toarray(), cells.X[positions].toarray())
     np.testing.assert_array_equal(thinned.X.toarray(), again.X.toarray())
@@ -235,24 +243,23 @@ def test_thinned_cells_have_fewer_counts_and_the_same_for_every_family(opened):
 
 
 def test_cells_without_counts_after_thinning_are_left_out(opened):
-    results, cells, roles, _ = opened
-    run = Run("pca", 1.0, "depth_20", 50.0, 0)
+    learned, cells, roles, _ = opened
     cells.obs["total_counts"] *= 30  # as if most counts lay in genes that are not read: under one is left per cell
-    thinned = training_cells(results, cells, roles, run)
+    thinned = learned("pca", "depth_20")
     assert 0 < thinned.n_obs < 40
     assert (np.asarray(thinned.X.sum(axis=1)) > 0).all()
 
 
 def test_untrained_models_are_given_the_corpus(opened):
-    results, cells, roles, _ = opened
-    assert training_cells(results, cells, roles, Run("pca", 1.0, "untrained", 0.0, 0)).n_obs == 96
+    learned, *_ = opened
+    assert learned("pca", "untrained", 0.0).n_obs == 96
 
 
 def test_subsets_with_cells_that_may_not_be_learned_from_are_refused(opened):
-    results, cells, roles, positions = opened
+    learned, cells, roles, positions = opened
     roles[positions[:3]] = "evaluation"
     with pytest.raises(ValueError, match=r"random/p050.0/s00.parquet holds 3 cells that are not corpus"):
-        training_cells(results, cells, roles, Run("pca", 1.0, "random", 50.0, 0))
+        learned("pca", "random")
 
 
 def test_positions_are_written_small_and_read_back(tmp_path):
@@ -323,7 +330,7 @@ def test_simulated_cells_are_a_source_like_any_other(write_design, small_design)
     cells = read_source(design)
     assert cells.shape == (600, 60)
     np.testing.assert_array_equal(cells.obs["total_counts"], np.asarray(cells.X.sum(axis=1)).ravel())
-    pd.testing.assert_frame_equal(cells.obs.drop(columns="total_counts"), corpus.read_source_obs(design))
+    pd.testing.assert_frame_equal(cells.obs.drop(columns=["total_counts", "n_genes"]), corpus.read_source_obs(design))
     assert check_design(design, cells.obs) > 100
     other = design.model_copy(update={"corpus": design.corpus.model_copy(update={"simulation": Simulation()})})
     assert source_hash(design) != source_hash(other)

@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from helpers.corpus.copies import repeated, same_cells
+from helpers.corpus.stored import StoredCells
 from helpers.design import Design, DesignError
 from helpers.joined import integration_cells, transfer_cells
 from helpers.responses import ResponseCells
@@ -50,23 +51,24 @@ def _check_types(design: Design, name: str, tested: pd.Series, n_taught: int) ->
         )
 
 
-def check_copies(design: Design, cells: AnnData, sets: pd.DataFrame, responses: Mapping[str, ResponseCells]) -> None:
+def check_copies(
+    design: Design, cells: AnnData | StoredCells, sets: pd.DataFrame, responses: Mapping[str, ResponseCells]
+) -> None:
     """Raise DesignError if a cell stands twice among those that judge: in one set, or on both sides of a transfer.
 
     `cells` are all cells (n_cells, n_genes), raw counts. One cell of a pair would teach, and the other test.
     """
-    counts = sp.csr_matrix(cells.X)
     judged = {f"evaluation_sets.{name}": part["position"].to_numpy() for name, part in sets.groupby("dataset")}
     of_corpus = design.perturbation.held_out if design.perturbation else {}
     judged |= {f"perturbation.held_out.{name}": responses[name].positions for name in of_corpus if name in responses}
     for key, positions in judged.items():
-        if (twice := repeated(counts[positions])).any():
+        if (twice := repeated(sp.csr_matrix(cells.X[positions]))).any():
             raise DesignError(
                 f"{key}: {int(twice.sum()):,} of its {len(twice):,} cells have the counts of another of its cells, "
                 f"{cells.obs_names[positions[twice][0]]!r} first, and could teach and test: keep each cell once"
             )
     for name, train, test in _transfers(design, sets):
-        known, told = counts[train["position"].to_numpy()], counts[test["position"].to_numpy()]
+        known, told = (sp.csr_matrix(cells.X[part["position"].to_numpy()]) for part in (train, test))
         genes = np.asarray((known.sum(axis=0) > 0) & (told.sum(axis=0) > 0)).ravel()  # a file may lack some
         if (twice := same_cells(told[:, genes], known[:, genes])).any():
             raise DesignError(

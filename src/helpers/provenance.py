@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -42,6 +42,33 @@ def file_sha256(path: Path) -> str:
     """Hex SHA-256 of a file, read in chunks."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def checksum(path: Path, *, shards: bool = True) -> str:
+    """Hex SHA-256 of a file, or of the names and contents of all files of a folder.
+
+    The sum of a shard of cells, a folder ``*.zarr``, stands in the record beside it. With `shards` False that is taken
+    for true, so that what holds terabytes need not be read as a whole for each few cells.
+    """
+    if path.is_file():
+        return file_sha256(path)
+    total = hashlib.sha256()
+    for entry in sorted(_entries(path)):
+        if entry.suffix == ".zarr" and not shards:
+            own = json.loads(entry.with_suffix(".json").read_text())["sha256"]
+        else:
+            own = checksum(entry)
+        total.update(f"{entry.relative_to(path).as_posix()}:{own}\n".encode())
+    return total.hexdigest()
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    """Files of a folder and of those in it; shards as a whole."""
+    for entry in folder.iterdir():
+        if entry.is_file() or entry.suffix == ".zarr":
+            yield entry
+        else:
+            yield from _entries(entry)
 
 
 def read_notebook(path: Path):

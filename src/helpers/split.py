@@ -8,6 +8,7 @@ from anndata import AnnData
 from helpers import models, subset
 from helpers.corpus.checks import match
 from helpers.corpus.external import in_source
+from helpers.corpus.stored import StoredCells
 from helpers.design import Design, DesignError, n_cells
 from helpers.joined import transfer_cells
 from helpers.judged import check_copies, check_judged
@@ -129,7 +130,7 @@ def check_design(design: Design, obs: pd.DataFrame) -> int:
     return n_corpus
 
 
-def check_cells(design: Design, cells: AnnData) -> int:
+def check_cells(design: Design, cells: AnnData | StoredCells) -> int:
     """Check a design as `check_design` does, and that none of the cells that judge stands twice.
 
     `cells` are all cells of the source, (n_cells, n_genes) raw counts.
@@ -222,20 +223,22 @@ def check_gene_count(n_genes: int | None, present: int) -> None:
         raise DesignError(f"corpus.genes = {n_genes} but the cells have {present:,} genes: use that many or fewer")
 
 
-def select_genes(corpus: AnnData, n_genes: int | None) -> pd.DataFrame:
+def select_genes(corpus: AnnData | StoredCells, n_genes: int | None) -> pd.DataFrame:
     """The models' gene space: the `n_genes` most variable genes of the corpus cells (all, if None).
 
-    `corpus` holds raw counts, (n_cells, n_genes). Returns one row per gene with `gene`, `selected` and
-    `nonzero_median`, the median of its counts per 10,000 over the cells that have any, NaN if none has. Variability is
-    the normalised dispersion of log1p CP10k, see helpers.variable_genes.
+    `corpus` holds raw counts, (n_cells, n_genes), in memory or on disk, which are read twice. Returns one row per gene
+    with `gene`, `selected` and `nonzero_median`, the median of its counts per 10,000 over the cells that have any, NaN
+    if none has. Variability is the normalised dispersion of log1p CP10k, see helpers.variable_genes.
     """
-    from helpers.models.counts import log_cp10k
+    from helpers.models.counts import CountsOnDisk
+    from helpers.models.expression import LogCP10k
     from helpers.models.rank_tokens import nonzero_medians
     from helpers.variable_genes import variable_genes
 
     check_gene_count(n_genes, corpus.n_vars)
-    counts, selected = sp.csr_array(corpus.X), np.ones(corpus.n_vars, dtype=bool)
+    counts = corpus.X if isinstance(corpus.X, CountsOnDisk) else sp.csr_array(corpus.X)
+    selected = np.ones(corpus.n_vars, dtype=bool)
     if n_genes is not None:
-        selected = np.isin(np.arange(corpus.n_vars), variable_genes(log_cp10k(counts), n_genes))
+        selected = np.isin(np.arange(corpus.n_vars), variable_genes(LogCP10k(counts), n_genes))
     names = corpus.var_names.astype(str)
     return pd.DataFrame({"gene": names, "selected": selected, "nonzero_median": nonzero_medians(counts)})

@@ -7,7 +7,6 @@ moment leaves either the old artifact, the new one, or none.
 """
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -21,7 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from helpers.design import Design, Run, load_design
 from helpers.design_evaluations import TASKS
-from helpers.provenance import code_hash, digest, file_sha256, project_path
+from helpers.provenance import checksum, code_hash, digest, project_path
 
 logger = logging.getLogger(__name__)
 
@@ -94,11 +93,12 @@ class Store:
 
     def read(self, relative: str) -> Path:
         """Path of a verified artifact. Raises MissingArtifactError (naming the notebook that makes it) or
-        CorruptArtifactError (the artifact is set aside, so that the next run rebuilds it).
+        CorruptArtifactError (the artifact is set aside, so that the next run rebuilds it). Shards of the corpus are
+        verified by whoever reads their cells.
         """
         if relative not in self._verified:
             record = self._record(relative)
-            if checksum(self.path(relative)) != record["sha256"]:
+            if checksum(self.path(relative), shards=False) != record["sha256"]:
                 discard(self.path(relative))
                 told = f"run notebooks/{maker_of(relative)}.ipynb to rebuild it"
                 raise CorruptArtifactError(f"{relative} is corrupt and was removed: {told}")
@@ -142,21 +142,29 @@ class Artifact:
         return True
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[Path]:
-        """A temporary file or folder to write to; it becomes the artifact when the block ends without error."""
+    def write(self, *, resume: bool = False) -> Iterator[Path]:
+        """A temporary file or folder to write to; it becomes the artifact when the block ends without error.
+
+        With `resume` it is what an interrupted attempt with the same key has left; only a ValueError, which says that
+        what was to be written is wrong, leaves nothing.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.parent / f".{uuid.uuid4().hex[:8]}.tmp{self.path.suffix}"
-        start = time.perf_counter()
+        name = f".{self.path.name}.{self.key[:16]}.part" if resume else f".{uuid.uuid4().hex[:8]}.tmp{self.path.suffix}"
+        temporary, start = self.path.parent / name, time.perf_counter()
+        for other in set(self.path.parent.glob(f".{self.path.name}.*.part")) - {temporary}:
+            _remove(other)
         try:
             yield temporary
-            seconds = round(time.perf_counter() - start, 3)
-            record = {"key": self.key, "sha256": checksum(temporary), "stage": self.store.stage, "seconds": seconds}
+            seconds, sha256 = round(time.perf_counter() - start, 3), checksum(temporary, shards=False)
+            record = {"key": self.key, "sha256": sha256, "stage": self.store.stage, "seconds": seconds}
             discard(self.path)
             temporary.rename(self.path)
             write_text(_record_path(self.path), json.dumps(record))
             self.store._verified.add(self.relative)
-        finally:
-            _remove(temporary)
+        except BaseException as error:
+            if not resume or isinstance(error, ValueError):
+                _remove(temporary)
+            raise
 
 
 def open_store(
@@ -248,16 +256,6 @@ def sweep(root: Path) -> None:
     """Remove what crashes left behind: temporary files and folders."""
     for path in [*root.rglob(".*.tmp"), *root.rglob(".*.tmp.*")]:
         _remove(path)
-
-
-def checksum(path: Path) -> str:
-    """Hex SHA-256 of a file, or of the names and contents of all files of a folder."""
-    if path.is_file():
-        return file_sha256(path)
-    total = hashlib.sha256()
-    for file in sorted(entry for entry in path.rglob("*") if entry.is_file()):
-        total.update(f"{file.relative_to(path).as_posix()}:{file_sha256(file)}\n".encode())
-    return total.hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,23 +4,23 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from helpers.models.expression import LogCP10k, gene_moments
+
 N_BINS = 20  # of genes of like expression, among which dispersions are compared
 
 
-def variable_genes(logs: sp.csr_array, n_top: int) -> np.ndarray:
+def variable_genes(logs: sp.csr_array | LogCP10k, n_top: int) -> np.ndarray:
     """Columns of the `n_top` genes with the highest normalised dispersion, sorted, (n_top,) int64.
 
-    `logs` is log1p CP10k, (n_cells, n_genes). Exactly `n_top` (all, if there are no more): equal genes count in their
-    order, silent genes last.
+    `logs` is log1p CP10k, (n_cells, n_genes), in memory or read piece by piece, once. Exactly `n_top` (all, if there
+    are no more): equal genes count in their order, silent genes last.
     """
-    if n_top >= logs.shape[1]:
-        return np.arange(logs.shape[1])
-    from sklearn.utils.sparsefuncs import mean_variance_axis
-
-    expression = np.expm1(logs.data).astype(np.float64)  # float64 for sums over many cells
-    unlogged = sp.csr_matrix((expression, logs.indices, logs.indptr), shape=logs.shape)
-    mean, variance = mean_variance_axis(unlogged, axis=0)
-    dispersion = normalised_dispersion(mean, variance * (logs.shape[0] / max(1, logs.shape[0] - 1)))
+    n_cells, n_genes = logs.shape
+    if n_top >= n_genes:
+        return np.arange(n_genes)
+    mean, square = gene_moments(logs, np.expm1)
+    variance = (square - mean**2) * (n_cells / max(1, n_cells - 1))
+    dispersion = normalised_dispersion(mean, np.maximum(variance, 0))
     return np.sort(np.argsort(-np.nan_to_num(dispersion, nan=-np.inf), kind="stable")[:n_top])
 
 

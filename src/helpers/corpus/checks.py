@@ -10,9 +10,9 @@ from helpers.design import DesignError
 from helpers.subset.strata import complete
 
 
-def check_counts(X: sp.csr_matrix) -> None:
+def check_counts(X: sp.csr_matrix, *, first: int = 0) -> None:
     """Raise ValueError unless the stored values of `X`, (n_cells, n_genes), are finite non-negative
-    integers, in each cell some.
+    integers, in each cell some; errors number the cells from `first` on.
     """
     offences = {
         "NaN or infinite": ~np.isfinite(X.data),
@@ -21,15 +21,16 @@ def check_counts(X: sp.csr_matrix) -> None:
     }
     for what, bad in offences.items():
         if bad.any():
-            first = int(np.flatnonzero(bad)[0])
-            cell = int(np.searchsorted(X.indptr, first, side="right")) - 1
+            at = int(np.flatnonzero(bad)[0])
+            cell = first + int(np.searchsorted(X.indptr, at, side="right")) - 1
             raise ValueError(
-                f"X holds {int(bad.sum()):,} values that are {what}, the first {X.data[first]:g} in cell {cell}: "
+                f"X holds {int(bad.sum()):,} values that are {what}, the first {X.data[at]:g} in cell {cell}: "
                 "raw counts (integers ≥ 0) are needed; normalised data often keeps them in .raw or a layer"
             )
     empty = np.flatnonzero(np.asarray(X.sum(axis=1)).ravel() == 0)
     if empty.size:
-        raise ValueError(f"{empty.size:,} cells have no counts, the first is cell {empty[0]}: filter them out first")
+        told = f"{empty.size:,} cells have no counts, the first is cell {first + empty[0]}"
+        raise ValueError(f"{told}: filter them out first")
 
 
 def check_genes(genes: pd.Index) -> None:
@@ -67,12 +68,13 @@ def match(obs: pd.DataFrame, where: dict[str, list[str]], key: str, *, among: np
     for column, values in where.items():
         if column not in obs:
             raise DesignError(f"{key}.{column}: no such column; obs has: {', '.join(map(str, obs.columns))}")
-        present = obs[column].astype(str)
-        known = sorted(present[among].unique())
+        codes, names = pd.factorize(obs[column], use_na_sentinel=False)
+        names = np.asarray(names).astype(str)
+        known = sorted(set(names[np.unique(codes[among])]))
         for value in values:
             if value not in known:
                 raise DesignError(f"{key}.{column} = {value!r} matches no cell; there are: {', '.join(known[:20])}")
-        chosen &= present.isin(values).to_numpy()
+        chosen &= np.isin(names, values)[codes]
     if not chosen.any():
         raise DesignError(f"{key} = {where} matches no cell")
     return chosen

@@ -2,17 +2,28 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 from anndata import AnnData
 
-from helpers.provenance import project_path
+from helpers.corpus.checks import by_name
+from helpers.corpus.source import Held
+from helpers.provenance import file_sha256, project_path
+
+
+def open_source(path: str | Path) -> Held:
+    """The cells of a file in the order of their names, whatever that of the file, so that draws by position depend on
+    the cells alone.
+    """
+    obs, genes = read_tables(path)
+    order = by_name(obs.index)
+    return Held(obs.iloc[order], genes, lambda: sp.csr_array(read(path).X[order]), lambda: file_sha256(_existing(path)))
 
 
 def read(path: str | Path) -> AnnData:
     """All cells, raw counts as CSR float32. Raises ValueError if the file is missing or not a readable h5ad."""
     import anndata
-    import numpy as np
-    import scipy.sparse as sp
 
     try:
         adata = anndata.read_h5ad(_existing(path))
@@ -24,14 +35,14 @@ def read(path: str | Path) -> AnnData:
     return adata
 
 
-def read_obs(path: str | Path) -> pd.DataFrame:
-    """The `obs` table alone, (n_cells, n_columns)."""
+def read_tables(path: str | Path) -> tuple[pd.DataFrame, pd.Index]:
+    """The `obs` table, (n_cells, n_columns), and the names of the genes alone."""
     import h5py
     from anndata.io import read_elem
 
     try:
         with h5py.File(_existing(path)) as file:
-            return read_elem(file["obs"])
+            return read_elem(file["obs"]), read_elem(file["var"]).index
     except (OSError, KeyError) as error:
         raise ValueError(f"corpus.path = {str(path)!r} is not a readable h5ad file: {error}") from error
 

@@ -2,18 +2,28 @@
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from anndata import AnnData
 
 from helpers.corpus.checks import by_name, check_counts, check_genes, check_obs, match
 from helpers.corpus.copies import learnable, same_cells
+from helpers.corpus.source import Source, Stacked
 from helpers.design import Design, EvaluationSet
 from helpers.messages import unknown
 from helpers.models.counts import MOST_MISSING
 from helpers.provenance import file_sha256, project_path
+
+FEW = 100_000  # values that tell whether a file's X holds counts
+
+
+class Rows(Protocol):
+    """Counts that are given by sorted positions, in memory or on disk."""
+
+    def __getitem__(self, rows: np.ndarray, /) -> sp.csr_array: ...
 
 
 def in_source(obs: pd.DataFrame, design: Design) -> np.ndarray:
@@ -44,39 +54,81 @@ def fingerprints(design: Design) -> dict[str, dict]:
     }
 
 
-def append_obs(obs: pd.DataFrame, design: Design) -> pd.DataFrame:
-    """`obs` of the source, (n_cells, n_columns), with the cells of all sets with a file below."""
-    tables = [obs]
-    for name, entry in design.external.items():
-        with _opened(name, entry) as file:
-            tables.append(_read_obs(file, name, entry, obs)[0])
-    return _joined(tables)
+@dataclass(frozen=True)
+class OwnFile:
+    """The cells of a set with a file of its own, on the genes of the corpus; a `source.Source`.
 
-
-def append(source: AnnData, design: Design) -> AnnData:
-    """Cells of the source, (n_cells, n_genes), with those of all sets with a file below, on the source's genes.
-
-    A gene that a file lacks counts as 0; ``uns["missing_genes"]`` holds their share in each set. Raises ValueError for
-    a set that lacks over 20 % of the genes, columns or values that are missing, cells without counts, and cells with
-    the same counts as some that models may learn from, unless the set says ``seen: transductive``.
+    `rows` (n_cells,) are those of the file, by name of the cells; `present` (n_genes,) tells the genes that the file
+    has; the others count as 0.
     """
-    tables, parts, missing = [source.obs], [sp.csr_matrix(source.X)], {}
-    pool = parts[0][learnable(source.obs, design)]
+
+    name: str
+    entry: EvaluationSet
+    obs: pd.DataFrame
+    rows: np.ndarray
+    genes: pd.Index
+    present: np.ndarray
+
+    def blocks(self, start: int = 0) -> Iterator[sp.csr_array]:
+        """All cells from row `start` on in one piece."""
+        with _opened(self.name, self.entry) as file:
+            counts = _read_counts(file, self.rows[start:], self.entry, self.genes)
+            check_counts(counts, first=start)
+        yield counts
+
+    def fingerprint(self) -> str:
+        return file_sha256(project_path(self.entry.path))
+
+
+def open_sets(design: Design, source: Source) -> dict[str, OwnFile]:
+    """The sets with a file, by name. A gene that a file lacks counts as 0.
+
+    Raises ValueError for a set that lacks over 20 % of the genes, and columns or values that are missing.
+    """
+    sets = {}
     for name, entry in design.external.items():
         with _opened(name, entry) as file:
             obs, rows = _read_obs(file, name, entry, source.obs)
-            counts, present = _read_counts(file, rows, entry, source.var_names)
-            if entry.seen != "transductive" and (twice := same_cells(counts[:, present], pool[:, present])).any():
-                raise ValueError(
-                    f"seen = {entry.seen!r}, but {int(twice.sum()):,} of the {len(twice):,} cells have the counts of "
-                    f"cells that may be learned from or validate, {obs.index[twice][0]!r} first: leave them out with "
-                    "where, or say 'seen: transductive'"
-                )
-        tables.append(obs)
-        parts.append(counts)
-        missing[name] = float(1 - present.mean())
-    counts = sp.csr_matrix(sp.vstack(parts, format="csr"))
-    return AnnData(counts, obs=_joined(tables), var=source.var, uns={**source.uns, "missing_genes": missing})
+            where, names = _counts_and_names(file, entry)
+            present = _present(names, source.genes, list(file[where.replace("X", "var")].attrs["column-order"]))
+            sets[name] = OwnFile(name, entry, obs, rows, source.genes, present)
+            check_genes(names[names.isin(source.genes)])
+    return sets
+
+
+def shared_genes(source: Source) -> np.ndarray:
+    """Columns of the genes that all files of sets have, (n_genes,) bool; all where there are none."""
+    sets = source.parts[1:] if isinstance(source, Stacked) else ()
+    return np.logical_and.reduce([np.ones(len(source.genes), dtype=bool), *(part.present for part in sets)])
+
+
+def check_unlearned(design: Design, source: Source, counts: Rows, keys: np.ndarray) -> None:
+    """Raise ValueError if a set with a file has cells with the same counts as some that models may learn from, unless
+    it says ``seen: transductive``.
+
+    `counts` (n_cells, n_genes) are of all cells, and give those at sorted positions; `keys` (n_cells,) are
+    `models.counts.cell_keys` of them on `shared_genes`, by which few cells need to be compared.
+    """
+    if not isinstance(source, Stacked):
+        return
+    first, *sets = source.parts
+    pool, start = np.flatnonzero(learnable(first.obs, design)), len(first.obs)
+    for part in sets:
+        rows, start = np.arange(start, start + len(part.obs)), start + len(part.obs)
+        if part.entry.seen == "transductive":
+            continue
+        alike = pool[np.isin(keys[pool], keys[rows])]
+        twice = same_cells(*(sp.csr_matrix(counts[those])[:, part.present] for those in (rows, alike)))
+        if twice.any():
+            raise ValueError(
+                f"{_told(part.name, part.entry)}: seen = {part.entry.seen!r}, but {int(twice.sum()):,} of the "
+                f"{len(twice):,} cells have the counts of cells that may be learned from or validate, "
+                f"{part.obs.index[twice][0]!r} first: leave them out with where, or say 'seen: transductive'"
+            )
+
+
+def _told(name: str, entry: EvaluationSet) -> str:
+    return f"evaluation_sets.{name}.path = {entry.path!r}"
 
 
 @contextlib.contextmanager
@@ -84,7 +136,7 @@ def _opened(name: str, entry: EvaluationSet) -> Iterator:
     """The file of a set; errors name the set and the file."""
     import h5py
 
-    told = f"evaluation_sets.{name}.path = {entry.path!r}"
+    told = _told(name, entry)
     try:
         with h5py.File(project_path(entry.path)) as file:
             yield file
@@ -122,36 +174,45 @@ def _read_obs(file, name: str, entry: EvaluationSet, source: pd.DataFrame) -> tu
     return table, rows
 
 
-def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
+def joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
     """Tables below one another; text is categories, so that cells without a value can be written."""
     obs = pd.concat(tables)
     check_obs(obs, [])
     return obs.astype({column: "category" for column in obs if obs[column].dtype == object})
 
 
-def _read_counts(file, rows: np.ndarray, entry: EvaluationSet, genes: pd.Index) -> tuple[sp.csr_matrix, np.ndarray]:
-    """Raw counts (n_cells, n_genes) on the source's genes, and which of these the file has, (n_genes,) bool.
+def _counts_and_names(file, entry: EvaluationSet) -> tuple[str, pd.Index]:
+    """Where counts are, X or ``raw/X``, and the names of their genes.
 
     Where X is no counts, they are taken from `raw`, as in files of CELLxGENE.
     """
     from anndata.io import read_elem
 
-    counts, var = sp.csr_matrix(read_elem(file["X"]), dtype=np.float32), read_elem(file["var"])
-    if "raw" in file and (counts.data % 1).any():
-        counts, var = sp.csr_matrix(read_elem(file["raw/X"]), dtype=np.float32), read_elem(file["raw/var"])
+    values = file["X"]["data"] if "data" in file["X"] else file["X"]
+    group = "raw/" if "raw" in file and (np.asarray(values[:FEW]) % 1).any() else ""
+    var = read_elem(file[f"{group}var"])
     if entry.genes is not None and entry.genes not in var:
         raise ValueError(f"genes: {unknown('column of var', entry.genes, var.columns)}")
-    names = pd.Index((var.index if entry.genes is None else var[entry.genes]).astype(str))
-    kept = np.flatnonzero(names.isin(genes))
-    check_genes(names[kept])
+    return f"{group}X", pd.Index((var.index if entry.genes is None else var[entry.genes]).astype(str))
+
+
+def _present(names: pd.Index, genes: pd.Index, columns: list[str]) -> np.ndarray:
+    """Which of the corpus's genes a file has, (n_genes,) bool; refuses to go without many."""
     present = genes.isin(names)
     if (missing := int((~present).sum())) > MOST_MISSING * len(genes):
         raise ValueError(
             f"{missing:,} of the corpus's {len(genes):,} genes ({missing / len(genes):.1%}) are missing, such as "
             f"{', '.join(genes[~present][:3])}; at most {MOST_MISSING:.0%} may be. Gene names may stand in a column of "
-            f"var, to be named by genes; there are: {', '.join(map(str, var.columns)) or 'none'}"
+            f"var, to be named by genes; there are: {', '.join(map(str, columns)) or 'none'}"
         )
+    return present
+
+
+def _read_counts(file, rows: np.ndarray, entry: EvaluationSet, genes: pd.Index) -> sp.csr_matrix:
+    """Raw counts (n_cells, n_genes) of some rows of the file on the source's genes."""
+    from anndata.io import read_elem
+
+    where, names = _counts_and_names(file, entry)
+    counts, kept = sp.csr_matrix(read_elem(file[where]), dtype=np.float32), np.flatnonzero(names.isin(genes))
     places = (np.ones(len(kept), dtype=np.float32), (kept, genes.get_indexer(names[kept])))
-    aligned = sp.csr_matrix(counts[rows] @ sp.csr_matrix(places, shape=(len(names), len(genes))))
-    check_counts(aligned)
-    return aligned, present
+    return sp.csr_matrix(counts[rows] @ sp.csr_matrix(places, shape=(len(names), len(genes))))

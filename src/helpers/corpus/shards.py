@@ -2,26 +2,28 @@
 
 A folder of shards holds ``00000.zarr``, ``00001.zarr``, … with the same number of cells each, the last one fewer; each
 is an AnnData without annotations whose X is CSR in zarr's sharded form, as annbatch writes and loads it. Beside each
-lies ``00000.json`` with its numbers of cells and values, and the checksum of its files: a shard without it does not
-count. ``shards.json`` is written last and closes the folder.
+lie ``00000.parquet``, some facts of each of its cells, and ``00000.json`` with its numbers of cells and values, and the
+checksum of its files: a shard without it does not count. ``shards.json`` is written last and closes the folder.
 """
 
 import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
-from helpers.store import checksum, write_text
+from helpers.provenance import checksum
 
 SHARD_CELLS = 65_536
 CHUNK_CELLS = 64  # cells that are decompressed together
+NEAR = 4 * CHUNK_CELLS  # cells that lie closer are read at once, with those between them,
+AT_ONCE = 4_096  # but at most so many
 COMPLETE = "shards.json"
 
 
@@ -29,123 +31,160 @@ class CorruptShardError(ValueError):
     """A shard that is missing, cut or changed."""
 
 
-class Blocks(Protocol):
-    """A source of cells that can start anywhere."""
-
-    n_cells: int
-    n_genes: int
-
-    def from_row(self, start: int) -> Iterator[sp.csr_array]:
-        """Counts of the cells from row `start` on, in order, in blocks (n_rows, n_genes) of any size."""
-
-
-def write(folder: Path, source: Blocks, *, shard_cells: int = SHARD_CELLS) -> None:
-    """Write all cells of a source. What an earlier call finished is kept, so that an interrupted one can be taken up.
+def write(
+    folder: Path,
+    blocks: Callable[[int], Iterator[sp.csr_array]],
+    shape: tuple[int, int],
+    *,
+    facts: Callable[[sp.csr_array], dict[str, np.ndarray]] | None = None,
+    shard_cells: int = SHARD_CELLS,
+) -> None:
+    """Write all cells. What an earlier call finished is kept, so that an interrupted one can be taken up.
 
     Memory holds one shard and one block. Counts are stored as uint16 where those of a shard fit, else as float32.
-    Raises ValueError if a block has other genes, or the source ends early; a folder that is complete is left alone.
+
+    Parameters
+    ----------
+    blocks
+        Function of a row that gives the counts from it on, in order, in blocks (n_rows, n_genes) of any size.
+    shape
+        (n_cells, n_genes).
+    facts
+        Function of the counts of some cells that gives named arrays (n_rows,) to be kept, see `Shards.facts`.
+
+    Raises
+    ------
+    ValueError
+        If a block has other genes, or the source ends early.
     """
     if (folder / COMPLETE).exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    n_shards = -(-source.n_cells // shard_cells)
+    n_cells, n_genes = shape
+    n_shards = -(-n_cells // shard_cells)
     done = _finished(folder, shard_cells)
-    rest = source.from_row(done * shard_cells)
-    waiting = sp.csr_array((0, source.n_genes), dtype=np.float32)
+    rest = iter(blocks(done * shard_cells))
+    waiting = sp.csr_array((0, n_genes), dtype=np.float32)
     for number in range(done, n_shards):
-        wanted = min(shard_cells, source.n_cells - number * shard_cells)
+        wanted = min(shard_cells, n_cells - number * shard_cells)
         parts, n_waiting = [waiting], waiting.shape[0]
         while n_waiting < wanted:
             block = next(rest, None)
             if block is None:
-                raise ValueError(f"the source ended at cell {number * shard_cells + n_waiting:,} of {source.n_cells:,}")
-            if block.shape[1] != source.n_genes:
-                raise ValueError(f"a block has {block.shape[1]:,} genes, the corpus {source.n_genes:,}")
+                raise ValueError(f"the source ended at cell {number * shard_cells + n_waiting:,} of {n_cells:,}")
+            if block.shape[1] != n_genes:
+                raise ValueError(f"a block has {block.shape[1]:,} genes, the corpus {n_genes:,}")
             parts.append(sp.csr_array(block))
             n_waiting += block.shape[0]
         joined = sp.vstack(parts, format="csr")
-        _write_shard(folder, number, joined[:wanted])
+        _write_shard(folder, number, joined[:wanted], facts)
         waiting = joined[wanted:]
-    records = [json.loads(_record(folder, number).read_text()) for number in range(n_shards)]
-    told = {"n_cells": source.n_cells, "n_genes": source.n_genes, "shard_cells": shard_cells, "shards": records}
-    write_text(folder / COMPLETE, json.dumps(told, indent=1))
+    records = [json.loads(_beside(folder, number, "json").read_text()) for number in range(n_shards)]
+    told = {"n_cells": n_cells, "n_genes": n_genes, "shard_cells": shard_cells, "shards": records}
+    _write_text(folder / COMPLETE, json.dumps(told, indent=1))
 
 
-def _shard(folder: Path, number: int) -> Path:
-    return folder / f"{number:05}.zarr"
-
-
-def _record(folder: Path, number: int) -> Path:
-    return folder / f"{number:05}.json"
+def _beside(folder: Path, number: int, suffix: str = "zarr") -> Path:
+    return folder / f"{number:05}.{suffix}"
 
 
 def _finished(folder: Path, shard_cells: int) -> int:
     """How many shards from the first on are there; one that is not whole is written again, and all after it."""
     number = 0
-    while _record(folder, number).exists():
-        record = json.loads(_record(folder, number).read_text())
-        if record["n_cells"] != shard_cells or checksum(_shard(folder, number)) != record["sha256"]:
+    while (record := _beside(folder, number, "json")).exists():
+        told = json.loads(record.read_text())
+        if told["n_cells"] != shard_cells or checksum(_beside(folder, number)) != told["sha256"]:
             break
         number += 1
     return number
 
 
-def _write_shard(folder: Path, number: int, counts: sp.csr_array) -> None:
+def _write_shard(folder: Path, number: int, counts: sp.csr_array, facts: Callable | None) -> None:
     import zarr
     from annbatch import write_sharded
     from anndata import AnnData
 
-    if counts.nnz and counts.data.max() <= np.iinfo(np.uint16).max:
-        counts = counts.astype(np.uint16)
-    temporary, path = folder / f".{number:05}.tmp", _shard(folder, number)
+    temporary, path, record = folder / f".{number:05}.tmp", _beside(folder, number), _beside(folder, number, "json")
+    record.unlink(missing_ok=True)
     for stale in (temporary, path):
         shutil.rmtree(stale, ignore_errors=True)
-    _record(folder, number).unlink(missing_ok=True)
+    if facts is not None:
+        pd.DataFrame(facts(counts)).to_parquet(_beside(folder, number, "parquet"), index=False)
+    n_cells, n_values = counts.shape[0], counts.nnz
+    if counts.nnz == 0 or counts.data.max() <= np.iinfo(np.uint16).max:
+        counts = counts.astype(np.uint16)
     group = zarr.open_group(temporary, mode="w", zarr_format=3)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata")  # which nobody but zarr-python has to read
-        write_sharded(group, AnnData(counts), n_obs_per_chunk=CHUNK_CELLS, shard_size=counts.shape[0])
-    record = {"n_cells": counts.shape[0], "n_values": counts.nnz, "sha256": checksum(temporary)}
+        write_sharded(group, AnnData(counts), n_obs_per_chunk=CHUNK_CELLS, shard_size=n_cells)
     os.replace(temporary, path)
-    write_text(_record(folder, number), json.dumps(record))
+    _write_text(record, json.dumps({"n_cells": n_cells, "n_values": n_values, "sha256": checksum(path)}))
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
 
 
 class Shards:
     """A complete folder of shards, opened to be read; cells have their row among all shards.
 
-    Raises CorruptShardError, naming the shard, if one is missing or, with `verify`, not what was written.
+    A shard is verified when the first of its cells are read, unless `verify` is False. Raises CorruptShardError, naming
+    the shard, if it is missing or not what was written; its record is then removed, so that the folder no longer passes
+    for whole.
     """
 
-    def __init__(self, folder: Path, *, verify: bool = False) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: Path, *, verify: bool = True) -> None:
+        self.folder, self._verify = Path(folder), verify
         if not (self.folder / COMPLETE).exists():
             raise CorruptShardError(f"{folder} is not complete: {COMPLETE} is missing; run notebooks/00_corpus.ipynb")
         told = json.loads((self.folder / COMPLETE).read_text())
         self.n_cells, self.n_genes, self.shard_cells = (told[key] for key in ("n_cells", "n_genes", "shard_cells"))
-        self.shape = (self.n_cells, self.n_genes)
-        for number, record in enumerate(told["shards"]):
-            path = _shard(self.folder, number)
-            if not path.is_dir() or (verify and checksum(path) != record["sha256"]):
-                raise CorruptShardError(f"{path} is {'corrupt' if path.is_dir() else 'missing'}: write the corpus anew")
-        self.n_shards = len(told["shards"])
+        self.shape, self._records = (self.n_cells, self.n_genes), told["shards"]
+        self._opened = {}
+
+    @property
+    def n_values(self) -> int:
+        """Counts that are not 0, of all cells."""
+        return sum(record["n_values"] for record in self._records)
 
     @cached_property
-    def datasets(self) -> list:
-        """X of each shard, (n_cells, n_genes), on disk."""
+    def facts(self) -> pd.DataFrame:
+        """What was kept of each cell when it was written, (n_cells, n_facts)."""
+        numbers = range(len(self._records))
+        return pd.concat([pd.read_parquet(_beside(self.folder, one, "parquet")) for one in numbers], ignore_index=True)
+
+    def dataset(self, number: int):
+        """X of a shard, (n_cells, n_genes), on disk; an anndata.abc.CSRDataset."""
         import zarr
         from anndata.io import sparse_dataset
 
-        groups = (zarr.open_group(_shard(self.folder, number), mode="r") for number in range(self.n_shards))
-        return [sparse_dataset(group["X"]) for group in groups]
+        if number not in self._opened:
+            path = _beside(self.folder, number)
+            if self._verify and (not path.is_dir() or checksum(path) != self._records[number]["sha256"]):
+                _beside(self.folder, number, "json").unlink(missing_ok=True)
+                state = "corrupt" if path.is_dir() else "missing"
+                raise CorruptShardError(f"{path} is {state}: run notebooks/00_corpus.ipynb to write the corpus anew")
+            self._opened[number] = sparse_dataset(zarr.open_group(path, mode="r")["X"])
+        return self._opened[number]
+
+    @property
+    def datasets(self) -> list:
+        """X of all shards."""
+        return [self.dataset(number) for number in range(len(self._records))]
 
     def __getitem__(self, rows: slice | np.ndarray) -> sp.csr_array:
         """Counts of a slice of cells, or of sorted positions (n_rows,), as CSR float32."""
         if isinstance(rows, slice):
             rows = np.arange(*rows.indices(self.n_cells))
-        number, within = np.divmod(np.asarray(rows, dtype=np.int64), self.shard_cells)
-        parts = []
-        for one in np.unique(number):
-            own = within[number == one]
-            counts = self.datasets[one][int(own[0]) : int(own[-1]) + 1]
-            parts.append(sp.csr_array(counts, dtype=np.float32)[own - own[0]])
-        return sp.vstack(parts, format="csr") if parts else sp.csr_array((0, self.n_genes), dtype=np.float32)
+        rows = np.asarray(rows, dtype=np.int64)
+        parts = [sp.csr_array((0, self.n_genes), dtype=np.float32)]
+        number = rows // self.shard_cells
+        apart = np.flatnonzero((np.diff(rows) > NEAR) | (np.diff(number) > 0) | (np.diff(rows // AT_ONCE) > 0)) + 1
+        for run in np.split(rows, apart) if len(rows) else []:
+            first, within = number[np.searchsorted(rows, run[0])], run % self.shard_cells
+            counts = sp.csr_array(self.dataset(int(first))[int(within[0]) : int(within[-1]) + 1], dtype=np.float32)
+            parts.append(counts if len(run) == counts.shape[0] else counts[within - within[0]])
+        return sp.vstack(parts, format="csr")

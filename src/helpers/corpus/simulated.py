@@ -4,6 +4,7 @@ Log expression of a gene is base + tissue + type + donor + dataset effect. A sof
 cell, is the mean of its counts.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from helpers.design_sources import Simulation
+from helpers.provenance import digest
 
 BLOCK = 1024  # cells that share a random generator: any slice of cells is the same, however the cells are read
 SHARED_EVERY = 6  # every so many-th type lives in all tissues, as immune cells do; the others in one
@@ -126,6 +128,30 @@ def counts(settings: Simulation, obs: pd.DataFrame, rows: slice) -> sp.csr_matri
         made = _block(settings, known, obs.iloc[first : first + BLOCK], _rng(settings, "counts", block))
         blocks.append(made[max(start - first, 0) : stop - first])
     return sp.vstack(blocks, format="csr")
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A simulation as a source of any size: cells are made as they are read."""
+
+    settings: Simulation
+    obs: pd.DataFrame
+    genes: pd.Index
+
+    def blocks(self, start: int = 0) -> Iterator[sp.csr_array]:
+        known = truth(self.settings)
+        for block in range(start // BLOCK, -(-len(self.obs) // BLOCK)):
+            first = block * BLOCK
+            labels, rng = self.obs.iloc[first : first + BLOCK], _rng(self.settings, "counts", block)
+            yield sp.csr_array(_block(self.settings, known, labels, rng)[max(start - first, 0) :])
+
+    def fingerprint(self) -> str:
+        return digest(self.settings.model_dump())
+
+
+def open_source(settings: Simulation) -> Simulated:
+    """The cells of a simulation; nothing is kept of their counts."""
+    return Simulated(settings, sample_obs(settings), _names("gene", settings.n_genes, width=5))
 
 
 def read(settings: Simulation) -> AnnData:

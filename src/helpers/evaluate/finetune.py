@@ -23,7 +23,7 @@ from helpers.messages import unknown
 from helpers.models.counts import aligned, raw_counts
 from helpers.models.neural import NeuralFamily
 from helpers.models.protocol import Settings
-from helpers.models.train import TrainSettings, torch_seed, train, training_device
+from helpers.models.train import TrainSettings, shuffled, torch_seed, train, training_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -267,10 +267,10 @@ def _train(
             module,
             n_cells=len(learned),
             cell_views=settings.max_epochs * math.ceil(len(learned) / batch_size) * batch_size,
+            batches=shuffled(len(learned), batch_size, rng),
             step_loss=lambda rows, progress: cross_entropy(logits(rows), learned[rows]),
             validation_loss=lambda: cross_entropy(logits(None), judged),
             settings=TrainSettings(batch_size=batch_size, lr=lr, **options),
-            rng=rng,
         )
 
 

@@ -47,6 +47,7 @@ SUPPORT = {
     "neural",
     "triplets",
     "rank_tokens",
+    "sparse_dropout",
     "token_rates",
 }  # modules here that hold no family
 

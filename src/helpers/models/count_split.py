@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
-from helpers.models.counts import cell_keys, hashed
+from helpers.models.counts import CountsOnDisk, cell_keys, hashed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ SAMPLE = 20_000  # cells of the corpus that are split, evenly spread
 
 def reference_losses(
     null: np.ndarray,
-    corpus: sp.csr_array | CSRDataset,
+    corpus: sp.csr_array | CSRDataset | CountsOnDisk,
     counts: sp.csr_array,
     gains: Callable[[Halves, Halves], np.ndarray],
 ) -> np.ndarray:
@@ -48,10 +48,19 @@ def reference_losses(
         Function of the halves of corpus cells and of these cells: by how much (n_cells,) the loss of the first half of
         each cell is below its null, if the second half is known.
     """
-    step = -(-corpus.shape[0] // SAMPLE)
-    sample = sp.csr_array(corpus[::step], dtype=np.float32)
+    sample = evenly_spread(corpus)
     keys = [hashed(cell_keys(cells).astype(np.uint64)) for cells in (sample, counts)]
     return np.array([null - _gain(sample, counts, *keys, gains, split) for split in range(SPLITS)])
+
+
+def in_memory(corpus: sp.csr_array | CountsOnDisk) -> sp.csr_array:
+    """The same counts, of those on disk a sample."""
+    return evenly_spread(corpus) if isinstance(corpus, CountsOnDisk) else corpus
+
+
+def evenly_spread(corpus: sp.csr_array | CSRDataset | CountsOnDisk) -> sp.csr_array:
+    """Counts of at most SAMPLE cells, one of each so many, float32."""
+    return sp.csr_array(corpus[:: -(-corpus.shape[0] // SAMPLE)], dtype=np.float32)
 
 
 def _gain(

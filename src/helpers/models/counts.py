@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from anndata import AnnData
+
+
+@runtime_checkable
+class CountsOnDisk(Protocol):
+    """Raw counts (n_cells, n_genes) that stay on disk, checked before, as `helpers.corpus.stored.StoredCounts`."""
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+    def __getitem__(self, rows: slice | np.ndarray, /) -> sp.csr_array:
+        """Counts of some rows, sorted."""
+
+    def batches(self, batch_size: int, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, sp.csr_array]]:
+        """Endless full batches, rows (batch_size,) and counts, of one shuffled epoch after another."""
+
 
 MOST_MISSING = 0.2  # share of a model's genes that cells may lack
 

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
-from helpers.models.counts import log_cp10k
+from helpers.models.counts import CountsOnDisk, log_cp10k, raw_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from anndata import AnnData
     from anndata.abc import CSRDataset
 
+    from helpers.corpus.stored import StoredCells
     from helpers.models.count_split import Halves
 
 CHUNK = 1024  # cells read, and at most made dense, at a time
@@ -24,14 +26,22 @@ class LogCP10k:
     """`log_cp10k` of raw counts, computed for the rows that are asked for: no copy of all cells is made.
 
     The counts (n_cells, n_genes) are a matrix in memory, or one on disk, as `X` of an AnnData opened with
-    ``backed="r"`` or `anndata.io.sparse_dataset` is. They are not checked; see `raw_counts`.
+    ``backed="r"``, `anndata.io.sparse_dataset` or `CountsOnDisk` is. They are not checked; see `raw_counts`. Cells are
+    scaled by all of their counts; `genes` are the columns that are given, None for all.
     """
 
-    def __init__(self, counts: sp.csr_array | CSRDataset) -> None:
-        self.counts, self.shape = counts, counts.shape
+    def __init__(self, counts: sp.csr_array | CSRDataset | CountsOnDisk, genes: np.ndarray | None = None) -> None:
+        self.counts, self.genes = counts, genes
+        self.shape = counts.shape if genes is None else (counts.shape[0], len(genes))
 
     def __getitem__(self, rows: slice) -> sp.csr_array:
-        return log_cp10k(sp.csr_array(self.counts[rows], dtype=np.float32))
+        logs = log_cp10k(sp.csr_array(self.counts[rows], dtype=np.float32))
+        return logs if self.genes is None else logs[:, self.genes]
+
+
+def log_expression(adata: AnnData | StoredCells) -> sp.csr_array | LogCP10k:
+    """log1p CP10k of raw counts, (n_cells, n_genes): computed piece by piece for counts on disk."""
+    return LogCP10k(adata.X) if isinstance(adata.X, CountsOnDisk) else log_cp10k(raw_counts(adata))
 
 
 class SquaredLoss:
@@ -68,6 +78,22 @@ def gene_means(expression: sp.csr_array | LogCP10k) -> np.ndarray:
             mean += part
             part[:] = 0
     return mean + part
+
+
+def gene_moments(
+    expression: sp.csr_array | LogCP10k, of: Callable[[np.ndarray], np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over cells of each gene's values, and of their squares, both (n_genes,) float64.
+
+    `of` is a function of the values, 0 where they are.
+    """
+    n_cells, n_genes = expression.shape
+    sums, squares = np.zeros(n_genes), np.zeros(n_genes)
+    for _, cells in chunks(expression):
+        values = (cells.data if of is None else of(cells.data)).astype(np.float64)
+        sums += np.bincount(cells.indices, values, minlength=n_genes)
+        squares += np.bincount(cells.indices, np.square(values), minlength=n_genes)
+    return sums / n_cells, squares / n_cells
 
 
 def squared_errors(expression: sp.csr_array | LogCP10k, mean: np.ndarray, axes: np.ndarray | None = None) -> np.ndarray:

@@ -10,12 +10,13 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
+from helpers.models.counts import CountsOnDisk
 from helpers.models.memory import memory_told
 from helpers.models.protocol import Budget, Family
-from helpers.models.train import DivergedError, torch_seed, train, training_device
+from helpers.models.train import DivergedError, shuffled, torch_seed, train, training_device
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import pandas as pd
@@ -33,6 +34,7 @@ class NeuralFamily(Family):
     """
 
     gradient_scale: float = 1.0
+    streams = True
 
     @abstractmethod
     def _module(self) -> torch.nn.Module:
@@ -80,6 +82,7 @@ class NeuralFamily(Family):
         self.device = training_device(self.accelerator)
         self.module: torch.nn.Module | None = None
         self.lr: float = self.settings.lr  # of the training at hand, before its schedule
+        self.rows: np.ndarray | None = None  # of the batch at hand among training cells
 
     @property
     def n_parameters(self) -> dict[str, int]:
@@ -91,8 +94,8 @@ class NeuralFamily(Family):
     def _fit(
         self, train_counts: sp.csr_array, validation: sp.csr_array, budget: Budget, rng: np.random.Generator
     ) -> tuple[pd.DataFrame, dict[str, Any]]:
-        n_cells = train_counts.shape[0]
-        inputs, held_out = self._inputs(train_counts), self._inputs(validation)
+        n_cells, held_out = train_counts.shape[0], self._inputs(validation)
+        inputs = None if isinstance(train_counts, CountsOnDisk) else self._inputs(train_counts)
         seed, order = int(rng.integers(2**63)), rng.bit_generator.state
 
         def trained(lr: float) -> Trained:
@@ -104,10 +107,10 @@ class NeuralFamily(Family):
                     self.module,
                     n_cells=n_cells,
                     cell_views=budget.cell_views(n_cells),
-                    step_loss=lambda rows, progress: self._batch_loss(self._batch(inputs, rows), progress),
+                    batches=self._batches(train_counts, inputs, rng),
+                    step_loss=self._batch_loss,
                     validation_loss=lambda: self._by_batch(self._cell_losses, held_out, validation.shape[0]).mean(),
                     settings=self.settings.model_copy(update={"lr": lr}),
-                    rng=rng,
                     gradient_scale=self.gradient_scale,
                 )
             return self.module, history, cost | {"lr": lr}
@@ -123,6 +126,17 @@ class NeuralFamily(Family):
         if self.device.type == "cuda":
             cost["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20)
         return history, cost
+
+    def _batches(self, counts: sp.csr_array | CountsOnDisk, inputs: Any, rng: np.random.Generator) -> Iterator[Any]:
+        """Endless batches of training cells, of their `inputs`, or, where there are none, of counts on disk."""
+        size = self.settings.batch_size
+        if inputs is None:
+            for rows, part in counts.batches(size, rng):
+                self.rows = rows
+                yield self._batch(self._inputs(part), slice(None))
+        for rows in shuffled(counts.shape[0], size, rng):
+            self.rows = rows
+            yield self._batch(inputs, rows)
 
     def _sweep(self, trained: Callable[[float], Trained]) -> Trained:
         """The training with the lowest validation loss among those of `lr_sweep`; one that diverges drops out."""

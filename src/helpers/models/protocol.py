@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from safetensors.numpy import load_file, save_file
 
 from helpers.models.count_split import reference_losses
-from helpers.models.counts import aligned, check_genes, check_unique, raw_counts
+from helpers.models.counts import CountsOnDisk, aligned, check_genes, check_unique, raw_counts
 from helpers.models.memory import peak_memory
 from helpers.provenance import file_sha256
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from anndata.abc import CSRDataset
 
+    from helpers.corpus.stored import StoredCells
     from helpers.models.count_split import Halves
 
 FORMAT_VERSION = 2
@@ -41,9 +42,12 @@ HISTORY_COLUMNS = ["step", "epoch", "cell_views", "train_loss", "validation_loss
 
 @dataclass(frozen=True)
 class TrainingCells:
-    """Cells to train on and cells that decide when to stop, over the same genes in the same order."""
+    """Cells to train on and cells that decide when to stop, over the same genes in the same order.
 
-    train: AnnData
+    Those to train on may be `helpers.corpus.stored.StoredCells`, or an AnnData opened with ``backed="r"``.
+    """
+
+    train: AnnData | StoredCells
     validation: AnnData
 
     def __post_init__(self) -> None:
@@ -90,8 +94,8 @@ class Family(ABC):
     min_cells
         Fewest training cells; under ten, components and batch statistics are those of single cells.
     streams
-        Whether `_fit` reads its training cells by slices of rows; then they may be an AnnData opened with
-        ``backed="r"``, and stay on disk. Other families read such cells into memory.
+        Whether `_fit` reads its training cells by slices of rows, or, if they are `CountsOnDisk`, by batches: then they
+        stay on disk. Other families read them into memory.
     loss_unit
         What `heldout_loss` returns, as text for an axis.
     accelerator
@@ -280,10 +284,12 @@ class Family(ABC):
         parts = (adata[start : start + PART] for start in starts) if adata.isbacked else [adata]
         return np.concatenate([function(raw_counts(aligned(part, genes))) for part in parts])
 
-    def _training_counts(self, adata: AnnData) -> sp.csr_array | CSRDataset:
+    def _training_counts(self, adata: AnnData | StoredCells) -> sp.csr_array | CSRDataset | CountsOnDisk:
         """Checked counts, in memory, or where they are on disk for a family that reads them from there."""
         from anndata.abc import CSRDataset
 
+        if isinstance(adata.X, CountsOnDisk):
+            return adata.X if self.streams else raw_counts(adata.to_memory())
         if not (self.streams and isinstance(adata.X, CSRDataset)):
             return raw_counts(adata)
         for start in range(0, adata.n_obs, PART):

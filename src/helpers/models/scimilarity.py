@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import nn
@@ -101,25 +100,20 @@ class SCimilarity(SquaredLoss, NeuralFamily):
     def _inputs(self, counts: sp.csr_array) -> sp.csr_array:
         return log_cp10k(counts)
 
-    def _batch(self, inputs: sp.csr_array, rows: np.ndarray | slice) -> tuple[torch.Tensor, np.ndarray | slice]:
-        """Expression (n_cells, n_genes), and the rows, by which training finds the labels."""
-        return super()._batch(inputs, rows), rows
-
-    def _batch_loss(self, batch: tuple[torch.Tensor, np.ndarray], progress: float) -> torch.Tensor:
-        settings, (expression, rows) = self.settings, batch
-        embedding = self._encode(batch)
-        rebuilt = self._squared_error(embedding, expression).mean()
-        triplet = self._triplets.loss(embedding, rows)
+    def _batch_loss(self, batch: torch.Tensor, progress: float) -> torch.Tensor:
+        settings, embedding = self.settings, self._encode(batch)
+        rebuilt = self._squared_error(embedding, batch).mean()
+        triplet = self._triplets.loss(embedding, self.rows)
         lr = self.lr * lr_factor(progress, settings)
         norm = sum(weight.abs().sum() for weight in self.module["encoder"][-1].parameters())
         weight = settings.triplet_weight
         return weight * triplet + (1 - weight) * rebuilt + settings.l1 * lr * norm
 
-    def _cell_losses(self, batch: tuple[torch.Tensor, Any]) -> torch.Tensor:
-        return self._squared_error(self._encode(batch), batch[0])
+    def _cell_losses(self, batch: torch.Tensor) -> torch.Tensor:
+        return self._squared_error(self._encode(batch), batch)
 
-    def _encode(self, batch: tuple[torch.Tensor, Any]) -> torch.Tensor:
-        return nn.functional.normalize(self.module["encoder"](batch[0]), dim=1)
+    def _encode(self, batch: torch.Tensor) -> torch.Tensor:
+        return nn.functional.normalize(self.module["encoder"](batch), dim=1)
 
     def _squared_error(self, embedding: torch.Tensor, expression: torch.Tensor) -> torch.Tensor:
         """Of the reconstruction, mean over genes (n_cells,)."""

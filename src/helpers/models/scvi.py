@@ -12,7 +12,7 @@ from pydantic import Field
 from torch.distributions import Normal, kl_divergence
 
 from helpers.models import register
-from helpers.models.counts import cell_keys
+from helpers.models.counts import CountsOnDisk, cell_keys
 from helpers.models.expression import chunks
 from helpers.models.neural import NeuralFamily
 from helpers.models.train import TrainSettings
@@ -206,13 +206,20 @@ def _nb_parts(
     return -(theta * torch.log1p(odds)).sum(dim=-1).index_add(0, cell, -at_x)
 
 
-def _gene_profile(corpus: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
+def _gene_profile(corpus: sp.csr_array | CountsOnDisk) -> tuple[np.ndarray, np.ndarray]:
     """Log shares (n_genes,), half a count added to each gene, and log inverse dispersions by moments around them."""
-    corpus = corpus.astype(np.float64)
-    totals, sums = corpus.sum(axis=1), corpus.sum(axis=0)
+    sums, squares, weighted = np.zeros((3, corpus.shape[1]))
+    totals = []
+    for _, cells in chunks(corpus):
+        counts = cells.astype(np.float64)
+        totals.append(counts.sum(axis=1))
+        sums += counts.sum(axis=0)
+        squares += counts.multiply(counts).sum(axis=0)
+        weighted += counts.T @ totals[-1]
+    totals = np.concatenate(totals)
     share = (sums + 0.5) / (sums + 0.5).sum()
     squared_means = share**2 * np.square(totals).sum()
-    squared_errors = corpus.multiply(corpus).sum(axis=0) - 2 * share * (corpus.T @ totals) + squared_means
+    squared_errors = squares - 2 * share * weighted + squared_means
     excess = squared_errors - share * totals.sum()
     theta = np.divide(squared_means, excess, out=np.full(len(share), SATURATED_THETA), where=excess > 0)
     return np.log(share), np.log(np.clip(theta, 1 / SATURATED_THETA, SATURATED_THETA))

@@ -49,7 +49,6 @@ class Cells(NamedTuple):
 
     expression: Any  # log1p CP10k (n_cells, n_genes)
     mask: Any  # which of the fixed masks is the cell's (n_cells,)
-    rows: Any = None  # of a batch: positions, by which training finds the labels
 
 
 @register("ssl")
@@ -126,7 +125,7 @@ class SSL(SquaredLoss, NeuralFamily):
         return Cells(log_cp10k(counts), cell_keys(counts) % N_MASKS)
 
     def _batch(self, inputs: Cells, rows: np.ndarray | slice) -> Cells:
-        return Cells(super()._batch(inputs.expression, rows), torch.from_numpy(inputs.mask[rows]).to(self.device), rows)
+        return Cells(super()._batch(inputs.expression, rows), torch.from_numpy(inputs.mask[rows]).to(self.device))
 
     def _batch_loss(self, batch: Cells, progress: float) -> torch.Tensor:
         if self.settings.objective == "masked":
@@ -136,8 +135,7 @@ class SSL(SquaredLoss, NeuralFamily):
         if self.settings.objective == "reconstruction":
             return self._squared_error(embedding, batch.expression).mean()
         return (
-            self._triplets.loss(embedding, batch.rows)
-            + self._squared_error(embedding.detach(), batch.expression).mean()
+            self._triplets.loss(embedding, self.rows) + self._squared_error(embedding.detach(), batch.expression).mean()
         )
 
     def _cell_losses(self, batch: Cells) -> torch.Tensor:

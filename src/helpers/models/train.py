@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 import time
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -53,10 +53,10 @@ def train(
     *,
     n_cells: int,
     cell_views: int,
-    step_loss: Callable[[np.ndarray, float], torch.Tensor],
+    batches: Iterator[Any],
+    step_loss: Callable[[Any, float], torch.Tensor],
     validation_loss: Callable[[], float],
     settings: TrainSettings,
-    rng: np.random.Generator,
     gradient_scale: float = 1.0,
 ) -> tuple[pd.DataFrame, dict[str, int | float | bool]]:
     """Train a module in place; at the end it holds the weights with the lowest validation loss.
@@ -66,12 +66,14 @@ def train(
     Parameters
     ----------
     n_cells
-        Training cells; each epoch visits them in a new random order.
+        Training cells.
     cell_views
         Budget; rounded up to full batches, 0 trains nothing.
+    batches
+        Endless batches of `settings.batch_size` cells each.
     step_loss
-        Loss (scalar tensor) of the cells at the given row positions (batch_size,); the second argument is the share of
-        the run that is done, in (0, 1), for warm-ups.
+        Loss (scalar tensor) of a batch; the second argument is the share of the run that is done, in (0, 1), for
+        warm-ups.
     validation_loss
         Loss on the validation cells; called in evaluation mode without gradients.
     gradient_scale
@@ -100,7 +102,6 @@ def train(
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
     options = {"lr": settings.lr, "eps": settings.adam_eps, "weight_decay": settings.weight_decay}
     optimizer = kind(module.parameters(), fused=device != "mps", **options)
-    order = batches(n_cells, settings.batch_size, rng)
     best_loss, best_step, best_weights, stalled = math.inf, 0, {}, 0
     history, counter = [], FlopCounterMode(display=False)
     for step in range(steps + 1):
@@ -109,10 +110,10 @@ def train(
             progress = (step - 0.5) / steps
             for group in optimizer.param_groups:
                 group["lr"] = settings.lr * lr_factor(progress, settings)
-            rows = next(order)
             with memory_told("batch_size", settings.batch_size), counter if step == 1 else contextlib.nullcontext():
+                batch = next(batches)
                 with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-                    loss = step_loss(rows, progress)
+                    loss = step_loss(batch, progress)
                 train_loss = _finite(loss.item(), "training", step, steps)
                 optimizer.zero_grad()
                 (loss * gradient_scale).backward()
@@ -135,7 +136,7 @@ def train(
     return pd.DataFrame(history, columns=HISTORY_COLUMNS), cost
 
 
-def batches(n_cells: int, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+def shuffled(n_cells: int, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """Endless full batches of row positions: shuffled epochs one after another, cut into equal pieces.
 
     A batch may hold the end of one epoch and the start of the next, and a corpus smaller than a batch is repeated in

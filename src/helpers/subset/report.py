@@ -6,7 +6,8 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from helpers import diversity
-from helpers.models.counts import log_cp10k, raw_counts
+from helpers.corpus.stored import StoredCells
+from helpers.models.expression import LogCP10k, gene_moments, log_expression
 from helpers.variable_genes import variable_genes
 
 
@@ -61,23 +62,25 @@ class ScaledExpression:
     variable genes.
     """
 
-    def __init__(self, corpus: AnnData, *, n_top: int = 2000) -> None:
-        logs = log_cp10k(raw_counts(corpus))
-        mean, square = logs.mean(axis=0, dtype=np.float64), logs.power(2).mean(axis=0, dtype=np.float64)
+    def __init__(self, corpus: AnnData | StoredCells, *, n_top: int = 2000) -> None:
+        logs = log_expression(corpus)
+        mean, square = gene_moments(logs)
         deviation = np.sqrt(np.maximum(square - mean**2, 0))
         genes = variable_genes(logs, n_top)
         self.genes = genes[deviation[genes] > 0]
         self.mean, self.deviation = mean[self.genes], deviation[self.genes]
 
-    def __call__(self, adata: AnnData) -> "ScaledRows":
+    def __call__(self, adata: AnnData | StoredCells) -> "ScaledRows":
         """Rows of `adata`, (n_cells, n_genes) raw counts over the genes of the corpus."""
-        return ScaledRows(log_cp10k(raw_counts(adata))[:, self.genes], self.mean, self.deviation)
+        logs = log_expression(adata)
+        chosen = LogCP10k(logs.counts, self.genes) if isinstance(logs, LogCP10k) else logs[:, self.genes]
+        return ScaledRows(chosen, self.mean, self.deviation)
 
 
 class ScaledRows:
     """(n_cells, n_genes) that gives dense float64 rows for a slice."""
 
-    def __init__(self, logs: sp.csr_array, mean: np.ndarray, deviation: np.ndarray) -> None:
+    def __init__(self, logs: sp.csr_array | LogCP10k, mean: np.ndarray, deviation: np.ndarray) -> None:
         self.logs, self.mean, self.deviation, self.shape = logs, mean, deviation, logs.shape
 
     def __getitem__(self, rows: slice) -> np.ndarray:
