@@ -8,8 +8,8 @@ import scipy.sparse as sp
 
 from helpers import stages
 from helpers.corpus import read_source, read_source_obs, source_hash
-from helpers.corpus.embedded import read_tables
 from helpers.corpus.copies import copied
+from helpers.corpus.embedded import read_tables
 from helpers.design import DesignError, load_design
 from helpers.estimate import main
 from helpers.models.counts import cell_keys

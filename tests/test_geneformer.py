@@ -10,8 +10,7 @@ import torch
 from planted import N_GENES, draw_cells
 
 from helpers import models
-from helpers.models import Budget, TrainingCells, create
-from helpers.models import sparse_dropout
+from helpers.models import Budget, TrainingCells, create, sparse_dropout
 from helpers.models.counts import raw_counts
 from helpers.models.rank_tokens import FIRST_GENE, MASK, filled, nonzero_medians, tokenise
 

@@ -602,13 +602,8 @@ def test_the_loop_trains_any_module():
         return (module(X)[:, 0] - y).square().mean().item()
 
     settings = TrainSettings(batch_size=10, lr=0.05, validations=8, schedule="cosine")
-    loop = {
-        "n_cells": 100,
-        "batches": shuffled(100, 10, rng),
-        "step_loss": step_loss,
-        "validation_loss": validation_loss,
-        "settings": settings,
-    }
+    loop = {"n_cells": 100, "batches": shuffled(100, 10, rng), "settings": settings}
+    loop |= {"step_loss": step_loss, "validation_loss": validation_loss}
     before = module.weight.detach().clone()
     history, cost = train(module, cell_views=0, **loop)
     assert (len(history), cost["steps"], cost["stopped_early"]) == (1, 0, False)

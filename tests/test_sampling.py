@@ -243,7 +243,7 @@ def test_thinned_cells_have_fewer_counts_and_the_same_for_every_family(opened):
 
 
 def test_cells_without_counts_after_thinning_are_left_out(opened):
-    learned, cells, roles, _ = opened
+    learned, cells, *_ = opened
     cells.obs["total_counts"] *= 30  # as if most counts lay in genes that are not read: under one is left per cell
     thinned = learned("pca", "depth_20")
     assert 0 < thinned.n_obs < 40
@@ -256,7 +256,7 @@ def test_untrained_models_are_given_the_corpus(opened):
 
 
 def test_subsets_with_cells_that_may_not_be_learned_from_are_refused(opened):
-    learned, cells, roles, positions = opened
+    learned, _, roles, positions = opened
     roles[positions[:3]] = "evaluation"
     with pytest.raises(ValueError, match=r"random/p050.0/s00.parquet holds 3 cells that are not corpus"):
         learned("pca", "random")

@@ -196,7 +196,7 @@ def test_labels_that_make_no_triplets_are_refused_before_training(cells, change,
 
 def test_the_loss_is_the_weighted_sum(cells):
     model = fitted(cells, views=0, input_dropout=0.0, dropout=0.0)
-    rows = np.arange(100)
+    rows = model.rows = np.arange(100)
     batch = model._batch(model._inputs(raw_counts(cells.train)), rows)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)

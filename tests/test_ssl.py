@@ -141,10 +141,11 @@ def test_only_the_triplet_objective_needs_labels_and_says_so(trained, cells):
 
 def test_the_triplet_objective_trains_the_encoder_on_triplets_alone(cells, test_cells):
     model = fitted(cells, views=0, objective="triplet")
-    batch, gradients = model._batch(model._inputs(raw_counts(cells.train)), np.arange(64)), []
+    model.rows = np.arange(64)
+    batch, gradients = model._batch(model._inputs(raw_counts(cells.train)), model.rows), []
     for loss in (
         lambda: model._batch_loss(batch, 0.5),
-        lambda: model._triplets.loss(model._encode(batch), batch.rows),
+        lambda: model._triplets.loss(model._encode(batch), model.rows),
     ):
         model.module.zero_grad()
         with torch.random.fork_rng(devices=[]):

@@ -35,7 +35,8 @@ def fitted(family: str, cells: TrainingCells, budget: Budget | int = 640, **opti
 def test_gradients_are_finite_and_reach_every_part_that_is_trained(family, cells):
     model = fitted(family, cells, 0, **({"triplet_weight": 0.5} if family == "scimilarity" else {}))
     model.module.train()
-    batch = model._batch(model._inputs(raw_counts(cells.train)), np.arange(64))
+    model.rows = np.arange(64)
+    batch = model._batch(model._inputs(raw_counts(cells.train)), model.rows)
     (model._batch_loss(batch, 0.5) * model.gradient_scale).backward()
     gradients = {name: weight.grad for name, weight in model.module.named_parameters()}
     idle = {name for name, gradient in gradients.items() if gradient is None}

@@ -2,6 +2,7 @@
 
 from helpers.corpus.opened import open_source, read_source, read_source_obs, source_hash
 from helpers.corpus.reading import (
+    open_cells,
     read_cells,
     read_evaluation_cells,
     read_obs,
@@ -12,6 +13,7 @@ from helpers.corpus.reading import (
 from helpers.corpus.writing import write
 
 __all__ = [
+    "open_cells",
     "open_source",
     "read_cells",
     "read_evaluation_cells",

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,7 +21,7 @@ from helpers.store import Store, subset_path
 from helpers.subset import SPIKE_INS
 
 COUNTS, OBS, GENES, MANIFEST = "counts", "obs.parquet", "genes.parquet", "manifest.json"  # in the folder of a corpus
-HELD = 50_000_000  # counts above 0 that a stage holds in memory, 0.4 GB; more stay on disk
+HELD = int(float(os.environ.get("CELLSCALE_HELD", "5e7")))  # counts above 0 held in memory, 0.4 GB; more stay on disk
 SPARSE = 0.5  # share of the corpus under which cells that stay on disk are packed before they are learned from
 
 

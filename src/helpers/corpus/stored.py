@@ -103,7 +103,7 @@ def packed(
             counts = cells.X[slice(row, row + piece)]
             if change is not None:
                 counts = change(counts)
-                kept[row : row + piece] = counts.sum(axis=1) > 0
+                kept[row : row + piece] = np.asarray(counts.sum(axis=1)).ravel() > 0
             yield counts
 
     try:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+    from anndata import AnnData
+
+    from helpers.corpus.stored import StoredCells
 
     Trained = tuple[torch.nn.Module, pd.DataFrame, dict[str, Any]]  # with history and cost
 
@@ -34,7 +37,6 @@ class NeuralFamily(Family):
     """
 
     gradient_scale: float = 1.0
-    streams = True
 
     @abstractmethod
     def _module(self) -> torch.nn.Module:
@@ -126,6 +128,10 @@ class NeuralFamily(Family):
         if self.device.type == "cuda":
             cost["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20)
         return history, cost
+
+    def _training_counts(self, adata: AnnData | StoredCells) -> sp.csr_array | CountsOnDisk:
+        """Counts on disk stay there if they come in batches."""
+        return adata.X if isinstance(adata.X, CountsOnDisk) else super()._training_counts(adata)
 
     def _batches(self, counts: sp.csr_array | CountsOnDisk, inputs: Any, rng: np.random.Generator) -> Iterator[Any]:
         """Endless batches of training cells, of their `inputs`, or, where there are none, of counts on disk."""

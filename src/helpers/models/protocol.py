@@ -94,8 +94,8 @@ class Family(ABC):
     min_cells
         Fewest training cells; under ten, components and batch statistics are those of single cells.
     streams
-        Whether `_fit` reads its training cells by slices of rows, or, if they are `CountsOnDisk`, by batches: then they
-        stay on disk. Other families read them into memory.
+        Whether `_fit` reads its training cells by slices of rows; then those that are on disk stay there. Families that
+        `neural` trains read batches of `CountsOnDisk`; others read all cells into memory.
     loss_unit
         What `heldout_loss` returns, as text for an axis.
     accelerator
