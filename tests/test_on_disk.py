@@ -30,7 +30,9 @@ FAMILIES = {
 
 @pytest.fixture(scope="module")
 def train():
-    return draw_cells(1500, 0)
+    cells = draw_cells(1500, 0)
+    cells.var["nonzero_median"] = nonzero_medians(sp.csr_array(cells.X))
+    return cells
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,7 @@ def test_every_family_learns_from_cells_on_disk(family, train, stored):
         np.testing.assert_array_equal(there.weights["components"], here.weights["components"])
         return
     losses = [model.history["validation_loss"].dropna() for model in fitted]
-    assert losses[0].iloc[0] == pytest.approx(losses[1].iloc[0], rel=1e-3), "the same weights at the start"
+    assert losses[0].iloc[0] == losses[1].iloc[0], "the same weights at the start"
     assert all(loss.min() < 0.99 * loss.iloc[0] for loss in losses)
     assert losses[1].min() == pytest.approx(losses[0].min(), rel=0.02), "batches differ, what is learned hardly"
     judged = draw_cells(200, 2)
