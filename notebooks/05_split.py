@@ -11,9 +11,9 @@
 #
 # **Finding.** *Written from the numbers when the notebook is executed.*
 #
-# **Method.** The split comes first and is stored: every later stage reads it and no stage redraws it. Part of one
-# library is held out at random for validation and evaluation; whole libraries, studies and tissues are held out
-# beside it. The gene space is chosen on the corpus cells alone.
+# **Method.** The split comes first and is stored: every later stage reads it and no stage redraws it. Cells, or whole
+# donors, are held out at random for validation and evaluation; whole libraries, studies and tissues are held out
+# beside them. The gene space is chosen on the corpus cells alone.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -24,7 +24,8 @@ import numpy as np
 import pandas as pd
 
 from helpers import corpus, store
-from helpers.split import assign_roles, evaluation_table, select_genes
+from helpers.held_out import check_kept_apart
+from helpers.split import assign_roles, evaluation_table, select_genes, silent_cells
 
 study, artifacts = store.open_store(design, results, stage="05_split")
 choice = study.model_dump(include={"seed", "corpus", "held_out", "perturbation", "evaluation_sets"})
@@ -39,15 +40,7 @@ cells = corpus.open_cells(artifacts, gene_space=False)
 
 # %%
 roles = assign_roles(cells.obs, study)
-if not files["split"].fresh:
-    with files["split"].write() as path:
-        table = pd.DataFrame({"position": np.arange(cells.n_obs), "cell": cells.obs_names, "role": roles.to_numpy()})
-        table.to_parquet(path, index=False)
-
 everything = evaluation_table(cells.obs, roles, study)
-learned = set(np.flatnonzero(roles.isin(["corpus", "validation", "spikein"])))
-strict = everything[everything["seen"] != "transductive"]
-assert not learned & set(strict["position"]), "an evaluation cell would be learned from"
 
 # %% [markdown]
 # ## The gene space
@@ -59,13 +52,22 @@ if not files["genes"].fresh:
         genes.to_parquet(path, index=False)
 
 # %% [markdown]
-# Cells without a count in these genes cannot be embedded, and judge no model.
+# Cells without a count in these genes cannot be embedded: they judge no model, and none learns from them.
 
 # %%
-judging = np.unique(everything["position"])
-counts = cells[judging].to_memory().X[:, np.flatnonzero(genes["selected"])]
-silent = judging[np.asarray(counts.sum(axis=1)).ravel() == 0]
-sets = everything[~everything["position"].isin(silent)].reset_index(drop=True)
+silent = silent_cells(cells, genes["selected"].to_numpy())
+roles[silent & roles.isin(["corpus", "validation", "spikein"]).to_numpy()] = "unused"
+sets = everything[~silent[everything["position"]]].reset_index(drop=True)
+check_kept_apart(cells.obs, roles.to_numpy(), np.flatnonzero(roles == "corpus"), study)
+learned = roles.isin(["corpus", "validation", "spikein"]).to_numpy()
+strict = sets[sets["seen"] != "transductive"]
+assert not learned[strict["position"]].any(), "an evaluation cell would be learned from"
+
+# %%
+if not files["split"].fresh:
+    with files["split"].write() as path:
+        table = pd.DataFrame({"position": np.arange(cells.n_obs), "cell": cells.obs_names, "role": roles.to_numpy()})
+        table.to_parquet(path, index=False)
 if not files["evaluation_sets"].fresh:
     with files["evaluation_sets"].write() as path:
         sets.to_parquet(path, index=False)
@@ -85,12 +87,12 @@ plots.evaluation_sets(sets)
 # %% tags=["show"]
 sizes = roles.value_counts()
 by_seen = sets.groupby("seen", sort=False).size()
-n_silent = len(everything) - len(sets)
+n_silent = int(silent.sum())
 finding(
     f"{sizes['corpus']:,} cells may be learned from and {sizes['validation']:,} stop the training; "
     f"{sizes['evaluation']:,} cells judge ("
     + ", ".join(f"{count:,} {seen}" for seen, count in by_seen.items())
     + f"), none in the corpus unless transductive. Models see {int(genes['selected'].sum()):,} of {len(genes):,} "
     "genes, chosen on the corpus alone."
-    + (f" {n_silent:,} entries of evaluation sets have no count in them and are left out." if n_silent else "")
+    + (f" {n_silent:,} cells have no count in them and are left out." if n_silent else "")
 )

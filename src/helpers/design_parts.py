@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from helpers.design_sources import Simulation, Strict, Text
+from helpers.messages import unknown
 
 SEEN = ("in distribution", "library unseen", "study unseen", "tissue unseen", "transductive")
 
@@ -74,17 +75,37 @@ class Corpus(Strict):
         return self
 
 
+HELD_OUT_PRESETS = {"sctab": {"by": "donor_id", "validation": 0.15, "evaluation": 0.15}}
+
+
 class HeldOut(Strict):
-    """Cells of the pretraining pool that no model learns from, drawn once for all runs; shares of the
-    cells in `where`.
+    """Cells of the pretraining pool that no model learns from, drawn once for all runs.
+
+    Without `by` they are shares of the cells in `where`. With `by`, a column such as the donor, they are all cells of
+    shares of its values: of those that cells in `where` have, or, without `where`, of all. `validation_at_most` so many
+    cells stop the training. `preset` names the other entries: ``sctab`` holds out 15 and 15 % of the donors.
     """
 
-    where: Where
+    where: Where | None = None
+    by: Text | None = None
     validation: Annotated[float, Field(gt=0, lt=1)]
     evaluation: Annotated[float, Field(gt=0, lt=1)]
+    validation_at_most: Annotated[int, Field(ge=10)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, values: object) -> object:
+        if not isinstance(values, dict) or "preset" not in values:
+            return values
+        own = {key: value for key, value in values.items() if key != "preset"}
+        if values["preset"] not in HELD_OUT_PRESETS:
+            raise ValueError(unknown("preset", values["preset"], HELD_OUT_PRESETS))
+        return HELD_OUT_PRESETS[values["preset"]] | own
 
     @model_validator(mode="after")
     def _leaves_cells(self):
+        if self.where is None and self.by is None:
+            raise ValueError("where or by is missing: name cells, or a column whose values are held out")
         if self.validation + self.evaluation >= 1:
             raise ValueError(
                 f"validation + evaluation = {self.validation + self.evaluation:g} leaves nothing to learn from"

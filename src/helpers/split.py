@@ -8,8 +8,10 @@ from anndata import AnnData
 from helpers import models, subset
 from helpers.corpus.checks import match
 from helpers.corpus.external import in_source
+from helpers.corpus.source import PIECE
 from helpers.corpus.stored import StoredCells
 from helpers.design import Design, DesignError, n_cells
+from helpers.held_out import pool_roles
 from helpers.joined import transfer_cells
 from helpers.judged import check_copies, check_judged
 from helpers.responses import ResponseCells, response_cells
@@ -20,25 +22,13 @@ ROLES = ("corpus", "validation", "evaluation", "spikein", "unused")
 def assign_roles(obs: pd.DataFrame, design: Design) -> pd.Series:
     """Role of each cell, (n_cells,), one of `ROLES`.
 
-    Of the held-out cells of the pretraining pool, the design's shares go to validation and evaluation at random; all
-    other cells of the pool are the corpus; cells outside the pool that an evaluation set names are evaluation. Treated
-    cells judge if a context of theirs is held out, else they may be spiked in. Cells of a set's own file only judge.
-    Raises DesignError for `where` entries that no cell has, for treated cells in the pretraining pool, and for an
-    evaluation set that overlaps corpus, validation or spike-ins without saying ``seen: transductive``.
+    The pretraining pool is corpus, validation and evaluation, see `held_out.pool_roles`; cells outside the pool that an
+    evaluation set names are evaluation. Treated cells judge if a context of theirs is held out, else they may be spiked
+    in. Cells of a set's own file only judge. Raises DesignError for `where` entries that no cell has, for treated cells
+    in the pretraining pool, and for an evaluation set that overlaps corpus, validation or spike-ins without saying
+    ``seen: transductive``.
     """
-    source = in_source(obs, design)
-    pool = match(obs, design.corpus.pretraining, "corpus.pretraining", among=source)
-    held = pool & match(obs, design.held_out.where, "held_out.where", among=source)
-    if not held.any():
-        raise DesignError("held_out.where names no cell of corpus.pretraining: nothing would be held out")
-    roles = pd.Series("unused", index=obs.index)
-    roles[pool] = "corpus"
-    order = design.rng("split").permutation(np.flatnonzero(held))
-    n_validation, n_evaluation = (
-        round(share * len(order)) for share in (design.held_out.validation, design.held_out.evaluation)
-    )
-    roles.iloc[order[:n_validation]] = "validation"
-    roles.iloc[order[n_validation : n_validation + n_evaluation]] = "evaluation"
+    roles = pool_roles(obs, design)
     if design.perturbation is not None:
         _assign_treated(obs, roles, design)
     for name in design.evaluation_sets:
@@ -221,6 +211,14 @@ def check_gene_count(n_genes: int | None, present: int) -> None:
     """Raise DesignError if a design asks for more genes than are present."""
     if n_genes is not None and n_genes > present:
         raise DesignError(f"corpus.genes = {n_genes} but the cells have {present:,} genes: use that many or fewer")
+
+
+def silent_cells(cells: AnnData | StoredCells, genes: np.ndarray) -> np.ndarray:
+    """Cells without a count in the genes of a mask (n_genes,), (n_cells,) bool; `cells` are read once."""
+    if genes.all():
+        return np.zeros(cells.n_obs, dtype=bool)
+    pieces = (cells.X[start : start + PIECE] for start in range(0, cells.n_obs, PIECE))
+    return np.concatenate([np.asarray(counts @ genes.astype(np.float32)).ravel() for counts in pieces]) == 0
 
 
 def select_genes(corpus: AnnData | StoredCells, n_genes: int | None) -> pd.DataFrame:

@@ -127,8 +127,9 @@ def read_source_obs(design: Design) -> pd.DataFrame:
 def _needed_columns(design: Design) -> list[str]:
     """Columns that the source's own `obs` must have."""
     sets = [item for item in design.evaluation_sets.values() if item.path is None]
-    wheres = [design.corpus.pretraining, design.held_out.where, *(item.where for item in sets)]
-    columns = [*OBS_COLUMNS, *(key for where in wheres for key in where), *(item.label for item in sets)]
+    wheres = [design.corpus.pretraining, design.held_out.where or {}, *(item.where for item in sets)]
+    by = [] if design.held_out.by is None else [design.held_out.by]
+    columns = [*OBS_COLUMNS, *by, *(key for where in wheres for key in where), *(item.label for item in sets)]
     if design.perturbation is not None:
         treated = [design.perturbation.where, *design.perturbation.held_out.values()]
         columns += [key for where in treated for key in where]

@@ -99,8 +99,9 @@ def training_cells(
 
     Under the strategy ``depth`` the counts are thinned, the same for all families, and cells that lose their last count
     are left out. An untrained model is given the whole corpus. Raises ValueError if the subset holds cells that no
-    model may learn from.
+    model may learn from, or of donors that are held out.
     """
+    from helpers.held_out import check_kept_apart
     from helpers.subset import depth
 
     strategy = None if run.strategy == UNTRAINED else store.design.strategies[run.strategy]
@@ -112,6 +113,7 @@ def training_cells(
     strange = ~np.isin(roles[positions], allowed)
     if strange.any():
         raise ValueError(f"{subset_path(run)} holds {int(strange.sum()):,} cells that are not {' or '.join(allowed)}")
+    check_kept_apart(cells.obs, roles, positions, store.design)
     learned, thin = cells[positions], None
     if strategy is not None and strategy.strategy == "depth":
         share = depth.kept(cells.obs[roles == "corpus"], strategy.options["umis"])
