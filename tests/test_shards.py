@@ -95,36 +95,45 @@ def test_a_harmed_shard_is_named_and_written_again(counts, tmp_path):
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.05])
-def test_an_epoch_has_each_position_once_with_its_own_counts(written, counts, share):
+@pytest.mark.parametrize(("block", "buffer"), [(8, 64), (256, 16_384)])
+def test_each_epoch_has_each_position_once(share, block, buffer):
     positions = np.sort(np.random.default_rng(1).choice(230, round(share * 230), replace=False))
-    found = list(batches(written, positions, 16, rng=np.random.default_rng(0)))
-    np.testing.assert_array_equal(np.sort(np.concatenate([index for index, _ in found])), positions)
-    assert {len(index) for index, _ in found[:-1]} <= {16}
-    for index, cells in found:
+    found = drawn(positions, np.random.default_rng(0), 5 * len(positions), block=block, buffer=buffer)
+    for epoch in np.split(found, 5):
+        np.testing.assert_array_equal(np.sort(epoch), positions)
+
+
+def test_batches_have_their_own_counts(written, counts):
+    positions = np.arange(0, 230, 3)
+    for index, cells in itertools.islice(batches(written, positions, 16, rng=np.random.default_rng(0)), 20):
+        assert len(index) == 16
         np.testing.assert_array_equal(cells.toarray(), counts[index].toarray())
 
 
-def order(written: Shards, rng: np.random.Generator, **options) -> np.ndarray:
-    sampler = PositionSampler(np.arange(230), 16, rng=rng, **options)
-    requests = list(sampler.sample(230))
-    read = [np.concatenate([np.arange(run.start, run.stop) for run in one["requests"]]) for one in requests]
-    return np.concatenate([rows[split] for rows, one in zip(read, requests, strict=True) for split in one["splits"]])
+def drawn(positions: np.ndarray, rng: np.random.Generator, n: int, **options) -> np.ndarray:
+    """The first `n` positions of batches of 16."""
+    order = []
+    for one in PositionSampler(positions, 16, rng=rng, **options).sample(230):
+        rows = np.concatenate([np.arange(run.start, run.stop) for run in one["requests"]])
+        order += [rows[split] for split in one["splits"]]
+        assert {len(split) for split in one["splits"]} == {16}
+        if 16 * len(order) >= n:
+            return np.concatenate(order)[:n]
+    raise AssertionError("the sampler ended")
 
 
-def test_the_order_differs_by_seed_and_epoch_and_repeats_by_seed(written):
-    rng = np.random.default_rng(3)
-    first, second = (order(written, rng, block=8, buffer=64) for _ in range(2))
+def test_the_order_differs_by_seed_and_epoch_and_repeats_by_seed():
+    first, second = np.split(drawn(np.arange(230), np.random.default_rng(3), 460, block=8, buffer=64), 2)
     assert (first != second).any()
-    np.testing.assert_array_equal(order(written, np.random.default_rng(3), block=8, buffer=64), first)
-    assert (order(written, np.random.default_rng(4), block=8, buffer=64) != first).any()
+    np.testing.assert_array_equal(drawn(np.arange(230), np.random.default_rng(3), 230, block=8, buffer=64), first)
+    assert (drawn(np.arange(230), np.random.default_rng(4), 230, block=8, buffer=64) != first).any()
 
 
-def test_a_batch_has_cells_of_many_blocks_and_a_buffer_bounds_what_is_read(written):
+def test_a_batch_has_cells_of_many_blocks_and_a_buffer_bounds_what_is_read():
     sampler = PositionSampler(np.arange(230), 16, rng=np.random.default_rng(0), block=8, buffer=64)
-    for one in sampler.sample(230):
-        assert sum(run.stop - run.start for run in one["requests"]) <= 64
-        assert [len(split) for split in one["splits"][:-1]] == [16] * (len(one["splits"]) - 1)
-    assert len({row // 8 for row in order(written, np.random.default_rng(0), block=8, buffer=64)[:16]}) > 3
+    for one in itertools.islice(sampler.sample(230), 12):
+        assert sum(run.stop - run.start for run in one["requests"]) <= 64 + 8
+    assert len(set(drawn(np.arange(230), np.random.default_rng(0), 16, block=8, buffer=64) // 8)) > 3
 
 
 @pytest.mark.parametrize(
@@ -133,7 +142,7 @@ def test_a_batch_has_cells_of_many_blocks_and_a_buffer_bounds_what_is_read(writt
 )
 def test_wrong_positions_are_refused(written, positions, message):
     with pytest.raises(ValueError, match=message):
-        list(batches(written, np.array(positions), 16, rng=np.random.default_rng(0)))
+        next(batches(written, np.array(positions), 16, rng=np.random.default_rng(0)))
 
 
 def test_blocks_that_end_early_or_have_other_genes_are_refused(counts, tmp_path):

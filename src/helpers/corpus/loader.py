@@ -15,12 +15,12 @@ BUFFER = 16_384  # cells in memory, of as many random blocks as hold them
 
 
 class PositionSampler(Sampler):
-    """Batches of stored positions: each of them once an epoch, none other, in an order that only the generator decides.
+    """Endless batches of stored positions, in an order that only the generator decides.
 
-    An epoch visits the blocks of the corpus that hold any of the positions in random order. Of these, as many are read
-    as give `buffer` cells, which are dealt out at random: a batch has cells of many blocks, and what is read is
-    decompressed once. All batches but the last of an epoch are full. Sparse positions fill memory with cells between
-    them; pack those first.
+    In an epoch each position comes once, and no other. It visits the blocks of the corpus that hold any of them in
+    random order. Of these, as many are read as give `buffer` cells, which are dealt out at random: a batch has cells of
+    many blocks, and what is read is decompressed once. All batches are full: one may hold the end of an epoch and the
+    start of the next. Sparse positions fill memory with cells between them; pack those first.
 
     Parameters
     ----------
@@ -56,6 +56,7 @@ class PositionSampler(Sampler):
         return True
 
     def n_batches(self, n_obs: int) -> int:
+        """Those of an epoch, the last of which may be shared with the next."""
         return -(-len(self.positions) // self._batch_size)
 
     def validate(self, n_obs: int) -> None:
@@ -64,25 +65,34 @@ class PositionSampler(Sampler):
             raise ValueError(f"positions reach from {first} to {last}; there are {n_obs} cells")
 
     def _sample(self, n_obs: int) -> Iterator[LoadRequest]:
-        block = self.positions // self.block
-        rank = np.empty(block[-1] + 1, dtype=np.int64)
-        present = np.unique(block)
-        rank[present] = self._rng.permutation(len(present))
-        visited = self.positions[np.argsort(rank[block], kind="stable")]
-        for start in range(0, len(visited), self.n_read):
-            wanted = np.sort(visited[start : start + self.n_read])
+        rest = self._visited()
+        while True:
+            parts, missing = [], self.n_read
+            while missing:
+                parts.append(np.sort(rest[:missing]))
+                missing -= len(parts[-1])
+                rest = rest[len(parts[-1]) :]
+                rest = rest if len(rest) else self._visited()
+            wanted = np.unique(np.concatenate(parts))
             starts = np.flatnonzero(np.diff(wanted // self.block, prepend=-1))
             runs = [slice(int(rows[0]), int(rows[-1]) + 1) for rows in np.split(wanted, starts[1:])]
             read = np.concatenate([np.arange(run.start, run.stop) for run in runs])
-            dealt = self._rng.permutation(np.searchsorted(read, wanted))
-            cuts = range(self._batch_size, len(dealt), self._batch_size)
-            yield {"requests": runs, "splits": np.split(dealt, cuts)}
+            dealt = np.concatenate([self._rng.permutation(np.searchsorted(read, part)) for part in parts])
+            yield {"requests": runs, "splits": np.split(dealt, self.n_read // self._batch_size)}
+
+    def _visited(self) -> np.ndarray:
+        """The positions of an epoch, block by block in random order."""
+        block = self.positions // self.block
+        present, first = np.unique(block, return_index=True)
+        rank = np.empty(len(present), dtype=np.int64)
+        rank[self._rng.permutation(len(present))] = np.arange(len(present))
+        return self.positions[np.argsort(np.repeat(rank, np.diff(first, append=len(block))), kind="stable")]
 
 
 def batches(
     shards: Shards, positions: np.ndarray, batch_size: int, *, rng: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, sp.csr_array]]:
-    """One epoch over the cells at sorted positions (n_cells,): positions and raw counts of one batch after another.
+    """Endless batches of the cells at sorted positions (n_cells,): their positions (batch_size,) and raw counts.
 
     Counts are CSR float32 (batch_size, n_genes). See PositionSampler for the order.
     """

@@ -39,16 +39,8 @@ class StoredCounts:
         """
         from helpers.corpus.loader import batches
 
-        rows, parts, waiting = [], [], 0
-        while True:
-            for positions, counts in batches(self.shards, self.positions, batch_size, rng=rng):
-                rows.append(np.searchsorted(self.positions, positions))
-                parts.append(self._chosen(counts))
-                waiting += len(positions)
-                if waiting >= batch_size:
-                    known, counts = np.concatenate(rows), sp.vstack(parts, format="csr")
-                    yield known[:batch_size], counts[:batch_size]
-                    rows, parts, waiting = [known[batch_size:]], [counts[batch_size:]], waiting - batch_size
+        for positions, counts in batches(self.shards, self.positions, batch_size, rng=rng):
+            yield np.searchsorted(self.positions, positions), self._chosen(counts)
 
     def _chosen(self, counts: sp.csr_array) -> sp.csr_array:
         return counts if self.genes is None else counts[:, self.genes]
