@@ -530,6 +530,20 @@ def test_a_plate_is_needed_once_for_all_drugs(folder, rng, plates):
         prepare("tahoe_dinaciclib", folder)
 
 
+def test_files_without_a_cell_of_a_set_are_named(folder, rng, plates, screened):
+    write_downloads("tahoe_tak901", folder, rng, plates)
+    path = folder / "downloads" / PLATES[0].file
+    adata = anndata.read_h5ad(path)
+    adata[adata.obs["cell_name"] == "A549"].copy().write_h5ad(path)
+    with pytest.raises(ValueError, match=r"plate1_filt.*, X: no cell is left"):
+        prepare("tahoe_tak901", folder)
+    for one in SETS["replogle"].downloads:
+        with h5py.File(folder / "downloads" / one.file, "r+") as file:
+            file["obs/gene"][:] = list(file["obs/__categories/gene"].asstr()).index("non-targeting")
+    with pytest.raises(ValueError, match=r"K562_gwps.*, X, K562_essential.*, X, rpe1.*, X: no cell is left"):
+        prepare("replogle", folder)
+
+
 def test_lines_without_cells_of_a_drug_are_named(folder, rng, plates):
     write_downloads("tahoe_tak901", folder, rng, plates)
     for number in range(4, 15, 4):  # all plates with TAK-901

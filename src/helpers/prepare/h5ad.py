@@ -77,8 +77,7 @@ def blocks(path: Path, rows: np.ndarray) -> Iterator[sp.csr_matrix]:
             if stored.format == "csc":
                 yield from by_cells(_entries(file[f"{counts_in(file)}X"]), stored.shape, rows, path.parent)
                 return
-        windows = rows // BLOCK_CELLS
-        for window in np.split(rows, np.flatnonzero(np.diff(windows)) + 1):
+        for window in _windows(rows):
             first, last = int(window[0]), int(window[-1]) + 1
             if len(window) * SCATTERED < last - first:
                 yield sp.csr_matrix(sp.vstack([sp.csr_matrix(stored[int(row) : int(row) + 1]) for row in window]))
@@ -121,5 +120,9 @@ def _taken(column, rows: np.ndarray):
     if not isinstance(column, h5py.Dataset):
         return _read(column)[rows]
     stored = column.asstr() if h5py.check_string_dtype(column.dtype) else column
-    windows = np.split(rows, np.flatnonzero(np.diff(rows // BLOCK_CELLS)) + 1)
-    return np.concatenate([stored[int(one[0]) : int(one[-1]) + 1][one - one[0]] for one in windows if len(one)] or [[]])
+    return np.concatenate([stored[int(one[0]) : int(one[-1]) + 1][one - one[0]] for one in _windows(rows)] or [[]])
+
+
+def _windows(rows: np.ndarray) -> list[np.ndarray]:
+    """Sorted rows, those of one block of the file together."""
+    return [one for one in np.split(rows, np.flatnonzero(np.diff(rows // BLOCK_CELLS)) + 1) if len(one)]
