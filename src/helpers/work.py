@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from helpers.corpus.reading import HELD
+from helpers.corpus.shards import SHARD_CELLS
 from helpers.costs import Costs, measured
 from helpers.design import NO_STRATEGY, UNTRAINED, Design, Run, n_cells
 from helpers.design_evaluations import TASKS
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 GPU_PEAK = 312e12  # FLOPs a second: NVIDIA A100, dense bfloat16, by its data sheet
 GPU_SHARE = 0.1  # of the peak that training of small networks is taken to reach
 VALUE_BYTES = 8  # of a count that is not 0: float32, and the number of its gene
+STORED_BYTES = 1.7  # of one on disk, compressed; python -m benchmarks.loading
 WEIGHT_BYTES = 20  # weight, gradient, two moments of Adam, best weight so far; float32
 STEP_BYTES = 20  # of a training's history on disk
 COPIES = 3  # of the cells that a stage holds at once: as read, on the models' genes, as the model takes them
@@ -114,10 +117,11 @@ class _Asked:
     costs: Costs
 
     def read(self) -> Work:
-        return Work(self.corpus_seconds("read", self.cells), disk=self.held(self.cells), memory=self.copies(self.cells))
+        disk = self.cells * self.extent.nonzeros * STORED_BYTES
+        return Work(self.corpus_seconds("read", self.cells), disk=disk, memory=self.corpus_memory(self.cells))
 
     def split(self) -> Work:
-        return Work(self.corpus_seconds("split", self.cells), memory=self.copies(self.cells))
+        return Work(self.corpus_seconds("split", self.cells), memory=self.corpus_memory(self.cells))
 
     def draw(self) -> Work:
         cells, draws = self.extent.corpus, len(self.runs)
@@ -126,17 +130,17 @@ class _Asked:
         if self.design.sampling(self.piece.strategy).strategy != "geometric_sketching":
             return labels + Work(draws * cells * self.costs.corpus["draw"])
         sketches = draws * cells * math.log(cells) * self.costs.corpus["sketch"]
-        return labels + Work(self.corpus_seconds("components", cells) + sketches, memory=self.copies(cells))
+        return labels + Work(self.corpus_seconds("components", cells) + sketches, memory=self.corpus_memory(cells))
 
     def diversity(self) -> Work:
         subsets = [run for name in self.design.strategies for run in self.design.subsets(name)]
         drawn = sum(n_cells(run.percentage, self.extent.corpus) for run in subsets)
-        return Work(self.corpus_seconds("vendi", drawn), memory=self.copies(self.extent.corpus))
+        return Work(self.corpus_seconds("vendi", drawn), memory=self.corpus_memory(self.extent.corpus))
 
     def train(self) -> Work:
         size, trained = self.size, self.piece.strategy != UNTRAINED
         weights = 4 * (size.parameters if size else UNKNOWN["parameters"])
-        total = Work(disk=len(self.runs) * weights, memory=self.copies(self.extent.corpus))
+        total = Work(disk=len(self.runs) * weights, memory=self.corpus_memory(self.extent.corpus))
         learned = [n_cells(run.percentage, self.extent.corpus) for run in self.runs]
         if self.family == "pca":
             return total + Work(trained * sum(self.costs.pca(n, self.extent.genes) for n in learned))
@@ -201,7 +205,7 @@ class _Asked:
         if self.piece.strategy != UNTRAINED:
             return told
         known = self.extent.corpus + self.extent.n_judged  # null and reference, once for all runs
-        return told + Work(known * self.seconds("controls"), memory=self.copies(self.extent.corpus))
+        return told + Work(known * self.seconds("controls"), memory=self.corpus_memory(self.extent.corpus))
 
     def vary(self) -> Work:
         once = sum(map(len, conditions(self.design))) * self.costs.of("perturbation_read", "seconds")
@@ -240,6 +244,11 @@ class _Asked:
     def copies(self, cells: int) -> float:
         """Bytes of the counts of cells as a stage holds them."""
         return COPIES * self.held(cells)
+
+    def corpus_memory(self, cells: int) -> float:
+        """As `copies`, of cells that stay on disk if they are many, but for a shard of them."""
+        values = min(self.held(cells), VALUE_BYTES * max(HELD, SHARD_CELLS * self.extent.nonzeros))
+        return COPIES * values + cells * OBS_BYTES
 
     def corpus_seconds(self, what: str, cells: int) -> float:
         return cells * self.costs.corpus[what] * self.extent.nonzeros / self.costs.corpus["nonzeros"]
