@@ -1,6 +1,6 @@
 """Where cells may come from, as a design says it: typed, checked on construction, never changed afterwards."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -45,4 +45,23 @@ class Simulation(Strict):
             raise ValueError(
                 f"n_cells = {self.n_cells:,} is under n_datasets × donors_per_dataset = {n_donors:,}: each needs one"
             )
+        return self
+
+
+class H5adFiles(Strict):
+    """Cells of one's own: an h5ad file of raw counts, or a folder of them, one below the other in the order of their
+    names.
+    """
+
+    path: Text
+    obs: dict[Text, Text] = {}  # name in designs -> column of the files' obs; a column keeps its name if not named here
+    layer: Text | None = None  # that holds the counts, or raw; X if left out
+    genes: Text | None = None  # column of var with the gene names, if var_names are others
+    names: Literal["file"] | None = None  # puts the name of its file before that of each cell
+    within_dataset: list[Text] = []  # labels that each dataset numbers anew: its name is put before theirs
+
+    @model_validator(mode="after")
+    def _labels_of_datasets(self):
+        if "dataset_id" in self.within_dataset:
+            raise ValueError("within_dataset names dataset_id: name labels within it, such as donor_id or batch")
         return self

@@ -14,6 +14,18 @@ def check_counts(X: sp.csr_matrix, *, first: int = 0) -> None:
     """Raise ValueError unless the stored values of `X`, (n_cells, n_genes), are finite non-negative
     integers, in each cell some; errors number the cells from `first` on.
     """
+    try:
+        check_values(X, first=first)
+    except ValueError as error:
+        raise ValueError(f"{error}; normalised data often keeps them in .raw or a layer") from error
+    check_filled(X, first=first)
+
+
+def check_values(X: sp.csr_matrix, *, place: str = "X", first: int = 0) -> None:
+    """Raise ValueError unless the stored values of `X`, (n_cells, n_genes), are finite non-negative integers.
+
+    The message says that they are those of `place`, and numbers cells from `first` on.
+    """
     offences = {
         "NaN or infinite": ~np.isfinite(X.data),
         "negative": X.data < 0,
@@ -24,13 +36,18 @@ def check_counts(X: sp.csr_matrix, *, first: int = 0) -> None:
             at = int(np.flatnonzero(bad)[0])
             cell = first + int(np.searchsorted(X.indptr, at, side="right")) - 1
             raise ValueError(
-                f"X holds {int(bad.sum()):,} values that are {what}, the first {X.data[at]:g} in cell {cell}: "
-                "raw counts (integers ≥ 0) are needed; normalised data often keeps them in .raw or a layer"
+                f"{place} holds {int(bad.sum()):,} values that are {what}, the first {X.data[at]:g} in cell {cell}: "
+                "raw counts (integers ≥ 0) are needed"
             )
+
+
+def check_filled(X: sp.csr_matrix, *, first: int = 0) -> None:
+    """Raise ValueError if a cell of `X`, (n_cells, n_genes), has no counts; cells are numbered from `first` on."""
     empty = np.flatnonzero(np.asarray(X.sum(axis=1)).ravel() == 0)
     if empty.size:
-        told = f"{empty.size:,} cells have no counts, the first is cell {first + empty[0]}"
-        raise ValueError(f"{told}: filter them out first")
+        raise ValueError(
+            f"{empty.size:,} cells have no counts, the first is cell {first + empty[0]}: filter them out first"
+        )
 
 
 def check_genes(genes: pd.Index) -> None:
