@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from helpers.design_sources import Simulation, Strict, Text
+from helpers.design_sources import SOURCE_SETTINGS, H5adFiles, Simulation, Strict, Text
 from helpers.messages import unknown
 
 SEEN = ("in distribution", "library unseen", "study unseen", "tissue unseen", "transductive")
@@ -53,12 +53,16 @@ Widths = Annotated[list[Width], Field(min_length=1), AfterValidator(distinct)]
 
 
 class Corpus(Strict):
-    """Where the cells come from and which of them are offered for pretraining."""
+    """Where the cells come from and which of them are offered for pretraining, all if `pretraining` is left out.
 
-    source: Literal["embedded", "simulated"]
-    path: str = "data/embedded.h5ad"  # of embedded cells
-    simulation: Simulation | None = None  # of simulated cells
-    pretraining: Where
+    Each source but ``embedded``, whose file is `path`, has its settings under a key of its own.
+    """
+
+    source: Literal["embedded", "simulated", "h5ad"]
+    path: str = "data/embedded.h5ad"
+    simulation: Simulation | None = None
+    h5ad: H5adFiles | None = None
+    pretraining: dict[str, list[str]] = Field(default={})
     genes: Annotated[int, Field(ge=50)] | None = None
 
     @model_validator(mode="before")
@@ -69,9 +73,13 @@ class Corpus(Strict):
         return values
 
     @model_validator(mode="after")
-    def _simulated_or_read(self):
-        if self.simulation is not None and self.source != "simulated":
-            raise ValueError(f"simulation is given, but source = {self.source!r}: use 'simulated', or leave it out")
+    def _one_source(self):
+        for source, key in SOURCE_SETTINGS.items():
+            given = getattr(self, key) is not None
+            if given and self.source != source:
+                raise ValueError(f"{key} is given, but source = {self.source!r}: use {source!r}, or leave it out")
+            if not given and self.source == source:
+                raise ValueError(f"{key} is missing: source = {source!r} has its settings there")
         return self
 
 
@@ -123,8 +131,9 @@ class Perturbation(Strict):
 class EvaluationSet(Strict):
     """Cells that judge every model; `seen` says how much of them pretraining could know.
 
-    They are the corpus's cells that `where` names, or those of a file of their own (h5ad, raw counts) in `path`, all of
-    them or those that `where` names. `at_most` so many cells are drawn at random.
+    They are the corpus's cells that `where` names, with ``part: evaluation`` those of them that are held out, or those
+    of a file of their own (h5ad, raw counts) in `path`, all of them or those that `where` names. `at_most` so many cells
+    are drawn at random.
     """
 
     path: Text | None = None
@@ -148,7 +157,7 @@ class EvaluationSet(Strict):
             raise ValueError(
                 f"part = {self.part!r} is a share of the corpus, but path = {self.path!r}: leave part out, or path"
             )
-        if self.path is None and self.where is None:
+        if self.path is None and self.where is None and self.part == "all":
             raise ValueError("where is missing: name cells of the corpus, or give the path of a file of their own")
         for key in ("batch", "perturbation", "context", "genes", "source"):
             if self.path is None and getattr(self, key) is not None:

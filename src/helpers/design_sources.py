@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+SOURCE_SETTINGS = {"simulated": "simulation", "h5ad": "h5ad"}  # source of a corpus -> key of its settings
 Text = Annotated[str, Field(min_length=1)]
 
 

@@ -28,9 +28,9 @@ def read(path: str | Path) -> AnnData:
     try:
         adata = anndata.read_h5ad(_existing(path))
     except (OSError, KeyError) as error:
-        raise ValueError(f"corpus.path = {str(path)!r} is not a readable h5ad file: {error}") from error
+        raise ValueError(f"not a readable h5ad file: {error}") from error
     if adata.X is None:
-        raise ValueError(f"corpus.path = {str(path)!r} has no X; raw counts are expected there")
+        raise ValueError("it has no X; raw counts are expected there")
     adata.X = sp.csr_matrix(adata.X, dtype=np.float32)
     return adata
 
@@ -44,11 +44,11 @@ def read_tables(path: str | Path) -> tuple[pd.DataFrame, pd.Index]:
         with h5py.File(_existing(path)) as file:
             return read_elem(file["obs"]), read_elem(file["var"]).index
     except (OSError, KeyError) as error:
-        raise ValueError(f"corpus.path = {str(path)!r} is not a readable h5ad file: {error}") from error
+        raise ValueError(f"not a readable h5ad file: {error}") from error
 
 
 def _existing(path: str | Path) -> Path:
     file = project_path(path)
     if not file.is_file():
-        raise ValueError(f"corpus.path = {str(path)!r}: no such file; data/embedded.h5ad comes with the project")
+        raise ValueError("no such file; data/embedded.h5ad comes with the project")
     return file

@@ -13,6 +13,7 @@ from helpers.corpus import external
 from helpers.corpus.checks import check_counts, check_genes, check_obs
 from helpers.corpus.source import Source, Stacked
 from helpers.design import Design
+from helpers.design_sources import SOURCE_SETTINGS
 from helpers.models.counts import cell_keys
 from helpers.provenance import digest
 
@@ -39,7 +40,7 @@ class Checked:
         return self.source.genes
 
     def blocks(self, start: int = 0) -> Iterator[sp.csr_array]:
-        with self.naming():
+        with _naming(self.told):
             for block in self.source.blocks(start):
                 check_counts(block, first=start)
                 start += block.shape[0]
@@ -48,13 +49,14 @@ class Checked:
     def fingerprint(self) -> str:
         return self.source.fingerprint()
 
-    @contextlib.contextmanager
-    def naming(self) -> Iterator[None]:
-        """Errors in the block name the part of the design."""
-        try:
-            yield
-        except ValueError as error:
-            raise ValueError(f"{self.told}: {error}") from error
+
+@contextlib.contextmanager
+def _naming(told: str) -> Iterator[None]:
+    """Errors in the block name the part of the design."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{told}: {error}") from error
 
 
 def open_source(design: Design) -> Source:
@@ -65,7 +67,7 @@ def open_source(design: Design) -> Source:
     """
     external.check_files(design)
     source = _open(design)
-    with source.naming():
+    with _naming(source.told):
         check_obs(source.obs, _needed_columns(design))
         check_genes(source.genes)
     if not design.external:
@@ -82,11 +84,14 @@ def source_hash(design: Design) -> str:
 
 
 def _open(design: Design) -> Checked:
-    from helpers.corpus import embedded, simulated
+    from helpers.corpus import embedded, h5ad, simulated
 
-    if design.corpus.source == "simulated":
-        return Checked(simulated.open_source(design.corpus.simulation), "corpus.simulation")
-    return Checked(embedded.open_source(design.corpus.path), f"corpus.path = {design.corpus.path!r}")
+    modules = {"embedded": embedded, "h5ad": h5ad, "simulated": simulated}
+    key = SOURCE_SETTINGS.get(design.corpus.source, "path")
+    settings = getattr(design.corpus, key)
+    told = f"corpus.path = {settings!r}" if key == "path" else f"corpus.{key}"
+    with _naming(told):
+        return Checked(modules[design.corpus.source].open_source(settings), told)
 
 
 def _fingerprint(design: Design, source: Source) -> str:
@@ -127,7 +132,7 @@ def read_source_obs(design: Design) -> pd.DataFrame:
 def _needed_columns(design: Design) -> list[str]:
     """Columns that the source's own `obs` must have."""
     sets = [item for item in design.evaluation_sets.values() if item.path is None]
-    wheres = [design.corpus.pretraining, design.held_out.where or {}, *(item.where for item in sets)]
+    wheres = [design.corpus.pretraining, design.held_out.where or {}, *(item.where or {} for item in sets)]
     by = [] if design.held_out.by is None else [design.held_out.by]
     columns = [*OBS_COLUMNS, *by, *(key for where in wheres for key in where), *(item.label for item in sets)]
     if design.perturbation is not None:
