@@ -58,10 +58,11 @@ overview = own.groupby(["dataset_id", "batch"], observed=True).agg(
     median_umis=("umis", "median"),
     median_genes=("genes", "median"),
 )
-overview.style.format("{:,.0f}")
+shown = overview.nlargest(plots.MOST, "cells").sort_index()
+shown.style.format("{:,.0f}").set_caption(f"{len(shown)} of {len(overview):,} libraries" * (len(shown) < len(overview)))
 
 # %% tags=["show"]
-plots.composition(own, by="batch", label="cell_type_harmonised")
+plots.composition(own, by="batch", label="cell_type_harmonised" if "cell_type_harmonised" in own else "cell_type")
 
 # %% tags=["show"]
 if study.external:
@@ -76,8 +77,9 @@ if study.external:
 
 # %% tags=["show"]
 beside = f", and so do {len(files):,} cells from files of evaluation sets" if study.external else ""
+tissues = f" and {own['tissue'].nunique()} tissues" if "tissue" in own else ""
 finding(
-    f"{len(own):,} cells of {own['batch'].nunique()} libraries and {own['tissue'].nunique()} tissues share "
+    f"{len(own):,} cells of {own['batch'].nunique()} libraries{tissues} share "
     f"{manifest['n_genes']:,} genes; {n_corpus:,} of them may be learned from, the rest judges{beside}. A median cell "
     f"has {own['umis'].median():,.0f} UMIs, from {overview['median_umis'].min():,.0f} in the shallowest library to "
     f"{overview['median_umis'].max():,.0f} in the deepest."

@@ -73,15 +73,16 @@ if not files["evaluation_sets"].fresh:
         sets.to_parquet(path, index=False)
 
 # %% [markdown]
-# ## Who is in which role
-
-# %% tags=["show"]
-pd.crosstab(cells.obs["batch"], roles.rename("role"), margins=True, margins_name="all").style.format("{:,}")
+# ## Who is in which role; of many libraries those with most cells
 
 # %% tags=["show"]
 from helpers.plots import stage_figures as plots
 from helpers.reading import finding
 
+of_batch = pd.crosstab(cells.obs["batch"], roles.rename("role"), margins=True, margins_name="all")
+of_batch[of_batch.index.isin(of_batch["all"].nlargest(plots.MOST + 1).index)].style.format("{:,}")
+
+# %% tags=["show"]
 plots.evaluation_sets(sets)
 
 # %% tags=["show"]

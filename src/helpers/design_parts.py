@@ -132,8 +132,8 @@ class EvaluationSet(Strict):
     """Cells that judge every model; `seen` says how much of them pretraining could know.
 
     They are the corpus's cells that `where` names, with ``part: evaluation`` those of them that are held out, or those
-    of a file of their own (h5ad, raw counts) in `path`, all of them or those that `where` names. `at_most` so many cells
-    are drawn at random.
+    of a file of their own (h5ad, raw counts) in `path`, all of them or those that `where` names. `at_most` so many are
+    drawn at random.
     """
 
     path: Text | None = None

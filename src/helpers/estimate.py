@@ -154,14 +154,23 @@ def _at_hand(design: Design, n_assumed: int) -> tuple[Extent, list[str]]:
 
 
 def _checked(design: Design) -> tuple[Extent, list[str]]:
-    """The extent of a design that was checked against all its cells, and what it leaves out."""
-    from helpers.corpus import read_source
-    from helpers.split import check_cells, check_gene_count, left_out
+    """The extent of a design that was checked against its cells, and what it leaves out.
 
-    cells = read_source(design)
-    check_cells(design, cells)
-    check_gene_count(design.corpus.genes, cells.n_vars)
-    return extent(design, cells.obs), left_out(design, cells.obs)
+    Counts are read of embedded cells alone: others may be too many, and are checked when they are written.
+    """
+    from helpers.corpus import read_source, read_source_obs
+    from helpers.split import check_cells, check_design, check_gene_count, left_out
+
+    if design.corpus.source == "embedded":
+        cells = read_source(design)
+        check_cells(design, cells)
+        obs = cells.obs
+    else:
+        obs = read_source_obs(design)
+        check_design(design, obs)
+    known = extent(design, obs)
+    check_gene_count(design.corpus.genes, known.all_genes)
+    return known, left_out(design, obs)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,12 +1,12 @@
-"""How many cells of which kind a design has, told from labels and file headers: no count is read."""
+"""How many cells of which kind a design has, told from labels and its first cells."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
+from helpers.corpus.opened import open_source
 from helpers.design import Design
-from helpers.provenance import project_path
 from helpers.split import assign_roles, evaluation_table
 
 
@@ -42,13 +42,10 @@ def extent(design: Design, obs: pd.DataFrame) -> Extent:
 
 
 def _genes(design: Design) -> tuple[int, float]:
-    """Genes of the source, and mean number of them that a cell has; at most its counts where cells are simulated."""
-    import h5py
-
+    """Genes of the source, and mean number of them that a cell has: of its first cells, or, where cells are simulated,
+    at most its counts.
+    """
     if (simulation := design.corpus.simulation) is not None:
         return simulation.n_genes, min(simulation.n_genes, simulation.depth)
-    with h5py.File(project_path(design.corpus.path)) as file:
-        if isinstance(file["X"], h5py.Dataset):
-            return int(file["X"].shape[1]), float(file["X"].shape[1])
-        n_cells, n_genes = (int(size) for size in file["X"].attrs["shape"])
-        return n_genes, file["X/data"].shape[0] / n_cells
+    first = next(open_source(design).blocks())
+    return first.shape[1], first.nnz / first.shape[0]

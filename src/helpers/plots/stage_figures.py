@@ -16,15 +16,20 @@ from helpers.plots.style import SAMPLING_COLOURS, figure, sequential, shared_leg
 
 N_SHOWN_TYPES = 9
 N_SHOWN_CELLS = 4000  # exact neighbours, and a UMAP within seconds
+MOST = 30  # rows, and columns, of a picture of counts
 
 
 @figure
 def composition(obs: pd.DataFrame, *, by: str, label: str) -> Figure:
-    """Cells of each `label` (rows) in each `by` (columns), counts in the fields, colour on a logarithmic scale."""
+    """Cells of each `label` (rows) in each `by` (columns), counts in the fields, colour on a logarithmic scale; of many
+    the MOST with most cells.
+    """
     import seaborn as sns  # takes a second, so only the stages that need it wait
 
     counts = pd.crosstab(obs[label].astype(str), obs[by].astype(str))
-    counts = counts.loc[counts.sum(axis=1).sort_values(ascending=False).index]
+    told = [f"{min(MOST, n)} of {n:,} {what}" for n, what in zip(counts.shape, ("types", by), strict=True) if n > MOST]
+    counts = counts.loc[counts.sum(axis=1).nlargest(MOST, keep="first").index]
+    counts = counts[counts.columns[counts.columns.isin(counts.sum().nlargest(MOST).index)]]
     fig, axes = plt.subplots(figsize=(1.6 + 0.75 * counts.shape[1], 0.9 + 0.19 * counts.shape[0]))
     text = counts.map(lambda value: f"{value:,}" if value else "").to_numpy()
     sns.heatmap(
@@ -39,7 +44,7 @@ def composition(obs: pd.DataFrame, *, by: str, label: str) -> Figure:
         yticklabels=True,
         ax=axes,
     )
-    axes.set(xlabel="", ylabel="", title=f"Cells per type and {by} (n = {len(obs):,})")
+    axes.set(xlabel="", ylabel="", title=", ".join([f"Cells per type and {by} (n = {len(obs):,})", *told]))
     axes.tick_params(axis="x", rotation=30, length=0)
     axes.tick_params(axis="y", length=0)
     return fig
