@@ -92,6 +92,7 @@ def cells() -> anndata.AnnData:
         }
     )
     obs.loc[kind == "lonely cell", ["dataset_id", "donor_id"]] = ["d1", "1"]
+    obs.loc[(kind == "T cell") & (obs["dataset_id"] == "d3"), "donor_id"] = "1"
     rare = np.arange((kind == "rare cell").sum())
     obs.loc[kind == "rare cell", "dataset_id"] = np.array(["d1", "d2", "d3"])[rare % 3]
     obs.loc[kind == "rare cell", "donor_id"] = np.array(["1", "2", "pooled"])[rare // 3 % 3]
@@ -413,6 +414,9 @@ def test_the_fingerprint_stays_with_the_cells_and_changes_with_them(settings, ce
         place = np.array([[int(cells.obs["soma_joinid"].iloc[0]), int(cells.var["soma_joinid"].iloc[0])]])
         array.write(pa.SparseCOOTensor.from_numpy(np.array([[7.0]], dtype=np.float32), place, shape=array.shape))
     found["counts"] = open_source(settings(uri=str(copy))).fingerprint()
+    with tiledbsoma.open(str(layer), "d") as array:
+        array.delete_cells((slice(0, 5),))
+    found["deleted"] = open_source(settings(uri=str(copy))).fingerprint()
     assert len({plain, *found.values()}) == len(found) + 1
 
 

@@ -25,13 +25,13 @@ from helpers.provenance import digest, project_path
 if TYPE_CHECKING:
     import tiledbsoma
 
-# Folder and settings that the Census's pages give for tiledbsoma alone; the bucket of the pages of 2025.
+# Folder and settings as the Census documents them for tiledbsoma alone; the bucket is that of its releases of 2025.
 BUCKET = "s3://cellxgene-census-public-us-west-2/"
 RELEASE = BUCKET + "cell-census/{}/soma/"
 PUBLIC = {"vfs.s3.region": "us-west-2", "vfs.s3.no_sign_request": "true"}
 MEASUREMENT, LAYER = "RNA", "raw"
-BLOCK_CELLS = 4_096
-BUFFER_BYTES = 64 * 2**20
+BLOCK_CELLS = 2_048
+BUFFER_BYTES = 32 * 2**20
 
 
 def open_source(
@@ -56,7 +56,7 @@ def open_source(
     return CensusSource(
         settings=settings,
         obs=obs.set_index(pd.Index([f"{number:09}" for number in ids.tolist()])),
-        genes=pd.Index(genes),
+        genes=pd.Index(genes.to_numpy()),
         joinids=ids,
         gene_joinids=genes.index.to_numpy(),
         state=state,

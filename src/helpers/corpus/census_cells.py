@@ -28,9 +28,9 @@ def read_cells(table: "DataFrame", ontology: Ontology | None, settings: Census) 
     """
     obs = _labelled(_chosen(table, settings), settings)
     if settings.min_donors:
-        complete(obs, "donor_id", "which min_donors counts")
+        complete(obs, "donor_id")
     if settings.min_donors or settings.min_cells or ontology is not None:
-        complete(obs, "cell_type", "which types are chosen by")
+        complete(obs, "cell_type")
         obs = obs[obs["cell_type"].isin(kept_types(obs, ontology, settings))]
     obs = obs.sort_values("soma_joinid", ignore_index=True)
     for column in obs.select_dtypes("category"):
@@ -95,23 +95,22 @@ def _chosen(table: "DataFrame", settings: Census) -> "pa.Table":
     _check_columns(table, asked | {column: f"where.{column}" for column in settings.where}, "obs")
     accepted = {column: _typed(table, column, values) for column, values in settings.where.items()}
     needed = list(dict.fromkeys(["soma_joinid", *asked]))
-    pieces, n_cells, seen = [], 0, {column: set() for column in accepted}
+    pieces, n_cells, found = [], 0, {column: set() for column in accepted}
     for piece in table.read(column_names=list(dict.fromkeys([*needed, *accepted]))):
         _check_text(piece)
         n_cells += piece.num_rows
         chosen = pa.array(np.ones(piece.num_rows, dtype=bool))
         for column, values in accepted.items():
-            seen[column].update(pc.unique(piece[column]).to_pylist())
-            chosen = pc.and_(chosen, pc.is_in(piece[column], value_set=values))
+            matches = pc.is_in(piece[column], value_set=values)
+            found[column].update(pc.unique(piece[column].filter(matches)).to_pylist())
+            chosen = pc.and_(chosen, matches)
         columns = piece.select(needed).filter(chosen).columns
         text = [pa.types.is_string(values.type) or pa.types.is_large_string(values.type) for values in columns]
         columns = [values.dictionary_encode() if t else values for values, t in zip(columns, text, strict=True)]
         pieces.append(pa.table(columns, names=needed))
     if "where" in settings.model_fields_set:  # not all protocols of the defaults need be there
         for column, values in settings.where.items():
-            for value in set(values) - seen[column]:
-                there = sorted(map(str, seen[column] - {None}))
-                raise ValueError(f"where.{column}: {unknown('value', value, there[:20])}")
+            _check_values(table, column, [value for value in values if value not in found[column]])
     if not any(piece.num_rows for piece in pieces):
         raise ValueError(f"where = {settings.where} leaves none of {n_cells:,} cells: accept other values")
     return pa.concat_tables(pieces).unify_dictionaries()
@@ -145,6 +144,16 @@ def _check_columns(table: "DataFrame", asked: dict[str, str], name: str) -> None
     for column, key in asked.items():
         if column not in table.schema.names:
             raise ValueError(f"{key}: {unknown('column', column, table.schema.names)} in the SOMA's {name}")
+
+
+def _check_values(table: "DataFrame", column: str, missing: list) -> None:
+    """Raise ValueError for a value that no cell has."""
+    import pyarrow.compute as pc
+
+    if missing:
+        pieces = (pc.unique(piece[column]).to_pylist() for piece in table.read(column_names=[column]))
+        there = sorted(map(str, set().union(*pieces) - {None}))
+        raise ValueError(f"where.{column}: {unknown('value', missing[0], there[:20])}")
 
 
 def _check_text(piece: "pa.Table") -> None:

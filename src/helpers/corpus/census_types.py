@@ -35,8 +35,7 @@ def kept_types(obs: pd.DataFrame, ontology: Ontology | None, settings: Census) -
     if not keeps.all(axis=1).any():
         told = ", ".join(f"{int(keeps[rule].sum()):,} have {rule}" for rule in keeps)
         raise ValueError(
-            f"no cell type is left: of {len(keeps):,}, {told}; lower min_cells, min_donors or min_ancestors, or set "
-            "ontology to null"
+            f"no cell type is left: of {len(keeps):,}, {told}; lower min_cells, min_donors or min_ancestors"
         )
     return list(keeps.index[keeps.all(axis=1)])
 
