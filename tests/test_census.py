@@ -113,12 +113,14 @@ def cells() -> anndata.AnnData:
 
 
 def write_soma(folder: Path, cells: anndata.AnnData, *, dictionaries: bool = True) -> Path:
-    """Write cells as the Census is written: text as plain strings or dictionaries, counts in two goes."""
+    """Write cells as the Census is written, counts in two goes; text as dictionaries, or plain and in its own order."""
     obs = cells.obs.astype({"dataset_id": "category", "assay": "category"}) if dictionaries else cells.obs
 
-    def write_table(parent, name: str, table: pd.DataFrame) -> None:
+    def write_table(parent, name: str, table: pd.DataFrame, first: str) -> None:
         arrow = pa.Table.from_pandas(table, preserve_index=False)
-        written = parent.add_new_dataframe(name, schema=arrow.schema, domain=[[0, int(table["soma_joinid"].max())]])
+        bounds, index = [0, int(table["soma_joinid"].max())], ["soma_joinid"]
+        domain, index = ([bounds], index) if dictionaries else ([["", ""], bounds], [first, *index])
+        written = parent.add_new_dataframe(name, schema=arrow.schema, domain=domain, index_column_names=index)
         written.close()
         for part in np.array_split(np.arange(len(table)), 3):
             with tiledbsoma.open(written.uri, "w") as again:  # see the test of lost text
@@ -129,9 +131,9 @@ def write_soma(folder: Path, cells: anndata.AnnData, *, dictionaries: bool = Tru
     with tiledbsoma.Collection.create(str(folder)) as root:
         organisms = root.add_new_collection("census_data")
         experiment = organisms.add_new_collection("homo_sapiens", tiledbsoma.Experiment)
-        write_table(experiment, "obs", obs)
+        write_table(experiment, "obs", obs, "cell_type")
         measurement = experiment.add_new_collection("ms").add_new_collection("RNA", tiledbsoma.Measurement)
-        write_table(measurement, "var", cells.var)
+        write_table(measurement, "var", cells.var, "feature_id")
         layers = measurement.add_new_collection("X")
         layers.add_new_dense_ndarray("dense", type=pa.float32(), shape=(2, 2)).close()
         layer = layers.add_new_sparse_ndarray("raw", type=pa.float32(), shape=shape)
