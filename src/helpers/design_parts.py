@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from helpers.design_sources import SOURCE_SETTINGS, H5adFiles, Simulation, Strict, Text
+from helpers.design_sources import SOURCE_SETTINGS, Census, H5adFiles, Simulation, Strict, Text
 from helpers.messages import unknown
 
 SEEN = ("in distribution", "library unseen", "study unseen", "tissue unseen", "transductive")
@@ -58,19 +58,20 @@ class Corpus(Strict):
     Each source but ``embedded``, whose file is `path`, has its settings under a key of its own.
     """
 
-    source: Literal["embedded", "simulated", "h5ad"]
+    source: Literal["embedded", "simulated", "h5ad", "census"]
     path: str = "data/embedded.h5ad"
     simulation: Simulation | None = None
     h5ad: H5adFiles | None = None
+    census: Census | None = None
     pretraining: dict[str, list[str]] = Field(default={})
     genes: Annotated[int, Field(ge=50)] | None = None
 
     @model_validator(mode="before")
     @classmethod
-    def _simulated_by_default(cls, values: object) -> object:
-        if isinstance(values, dict) and values.get("source") == "simulated":
-            return {"simulation": {}} | values
-        return values
+    def _with_defaults(cls, values: object) -> object:
+        """Settings that are good as they are need not be given."""
+        defaults = {"simulated": {"simulation": {}}, "census": {"census": {}}}
+        return defaults.get(values.get("source"), {}) | values if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _one_source(self):

@@ -4,7 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SOURCE_SETTINGS = {"simulated": "simulation", "h5ad": "h5ad"}  # source of a corpus -> key of its settings
+SOURCE_SETTINGS = {
+    "simulated": "simulation",
+    "h5ad": "h5ad",
+    "census": "census",
+}  # source of a corpus -> key of its settings
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -65,4 +69,57 @@ class H5adFiles(Strict):
     def _labels_of_datasets(self):
         if "dataset_id" in self.within_dataset:
             raise ValueError("within_dataset names dataset_id: name labels within it, such as donor_id or batch")
+        return self
+
+
+PROTOCOLS = [
+    "10x 5' v2",
+    "10x 3' v3",
+    "10x 3' v2",
+    "10x 5' v1",
+    "10x 3' v1",
+    "10x 3' transcription profiling",
+    "10x 5' transcription profiling",
+]
+Values = Annotated[list[str | bool | int], Field(min_length=1)]
+Labels = Annotated[dict[Text, Text | Annotated[list[Text], Field(min_length=2)]], Field(min_length=1)]
+
+
+class Census(Strict):
+    """Cells of CELLxGENE Census, or of a SOMA laid out like it, chosen by their labels.
+
+    The defaults are those of the code of scTab (Fischer et al., Nat Commun 2024, 10.1038/s41467-024-51059-5), with the
+    ontology and the list of genes that it read. Its text says at least 30 donors and 7 parents; its code left out types
+    with just so many. It chose 22,190,622 cells and stored 22,189,056 of them, whole groups of 1,024.
+    """
+
+    release: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] = "2023-05-15"
+    uri: Text | None = None  # in place of a release: path or URI of a collection like it, or of one experiment
+    organism: Text = "homo_sapiens"  # in the collection's census_data
+    where: dict[Text, Values] = {"is_primary_data": [True], "assay": PROTOCOLS}  # the SOMA's column -> accepted values
+    ontology: Text | None = "data/external/cl-simple.obo"  # an OBO file; null for no rule by it
+    descends_from: Text = "native cell"  # name of the term that stands above all types
+    min_ancestors: Annotated[int, Field(ge=0)] = 8  # terms above a type by is_a, the root among them
+    min_cells: Annotated[int, Field(ge=0)] = 5_000  # of a type, among the cells of `where`
+    min_donors: Annotated[int, Field(ge=0)] = 31  # of a type, among the cells of `where`
+    genes: Text | None = "data/external/features.parquet"  # a list: parquet, csv, or a name a line; null for all genes
+    genes_column: Text = "gene_names"  # of a list that is a table
+    var_column: Text = "feature_name"  # the SOMA's, that names genes
+    obs: Labels = {  # our column -> the SOMA's, or several of them, joined by "_"
+        "dataset_id": "dataset_id",
+        "cell_type": "cell_type",
+        "batch": "dataset_id",
+        "donor_id": ["dataset_id", "donor_id"],
+        "tissue": "tissue_general",
+        "assay": "assay",
+    }
+
+    @model_validator(mode="after")
+    def _keys_go_together(self):
+        if self.uri is not None and "release" in self.model_fields_set:
+            raise ValueError(f"release = {self.release!r} and uri = {self.uri!r} are both given: leave one out")
+        by_type = self.ontology is not None or self.min_cells or self.min_donors
+        for column, needed in {"cell_type": by_type, "donor_id": self.min_donors}.items():
+            if needed and column not in self.obs:
+                raise ValueError(f"obs = {self.obs} lacks {column}, by which cell types are chosen: name its column")
         return self

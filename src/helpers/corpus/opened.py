@@ -84,9 +84,9 @@ def source_hash(design: Design) -> str:
 
 
 def _open(design: Design) -> Checked:
-    from helpers.corpus import embedded, h5ad, simulated
+    from helpers.corpus import census, embedded, h5ad, simulated
 
-    modules = {"embedded": embedded, "h5ad": h5ad, "simulated": simulated}
+    modules = {"census": census, "embedded": embedded, "h5ad": h5ad, "simulated": simulated}
     key = SOURCE_SETTINGS.get(design.corpus.source, "path")
     settings = getattr(design.corpus, key)
     told = f"corpus.path = {settings!r}" if key == "path" else f"corpus.{key}"
