@@ -426,7 +426,8 @@ def test_the_study_parses_and_names_its_missing_files(capsys, monkeypatch, tmp_p
 
 def test_the_entries_of_the_study_fit_files_with_their_columns(monkeypatch, tmp_path):
     """What the design asks of the files is enough for its tasks: sets, batches, four drugs and untreated cells."""
-    design = load_design("params/paper.yaml")
+    design, demo = load_design("params/paper.yaml"), load_design("params/demo.yaml")
+    design = design.model_copy(update={"corpus": demo.corpus, "held_out": demo.held_out})
     names = read_tables(design.corpus.path)[1]
     genes = pd.DataFrame({"feature_name": names}, index=names)
     (tmp_path / "data" / "external").mkdir(parents=True)

@@ -4,11 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SOURCE_SETTINGS = {
-    "simulated": "simulation",
-    "h5ad": "h5ad",
-    "census": "census",
-}  # source of a corpus -> key of its settings
+# Source of a corpus -> key of its settings.
+SOURCE_SETTINGS = {"simulated": "simulation", "h5ad": "h5ad", "census": "census"}
 Text = Annotated[str, Field(min_length=1)]
 
 

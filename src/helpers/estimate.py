@@ -17,6 +17,7 @@ from helpers.stages import Piece, pieces, runs_of, work_of
 from helpers.work import COPIES, GPU_PEAK, GPU_SHARE, WEIGHT_BYTES, Work, side_by_side, step_memory
 
 ASSUMED = 10_000  # cells of an evaluation set that is not at hand
+NONZEROS = 1_300 / 19_331  # share of the genes that a cell has, in a corpus that is not at hand: scTab's
 BY_FAMILY = ("20_pretrain", "25_embed", "31_finetune", "34_heldout_loss")
 TIME_NOTES = {  # stage -> notes on its time, beside that on notebooks
     **dict.fromkeys(["00_corpus", "05_split", "10_subset", "15_diversity"], "c"),
@@ -153,6 +154,24 @@ def _at_hand(design: Design, n_assumed: int) -> tuple[Extent, list[str]]:
     return replace(known, judged={**known.judged, **assumed}), [remark] if missing else []
 
 
+def _untouched(design: Design, n_cells: int, n_genes: int, n_assumed: int) -> tuple[Extent, list[str]]:
+    """The extent of a design of so many cells to learn from and genes, if nothing of its corpus is read."""
+    rule, sets = design.held_out, design.evaluation_sets
+    share = 1 / (1 - rule.validation - rule.evaluation)
+    validation = round(n_cells * rule.validation * share)
+    judged = {name: min(n_assumed, one.at_most or n_assumed) for name, one in sets.items()}
+    known = Extent(
+        n_cells,
+        min(validation, rule.validation_at_most or validation),
+        judged,
+        min(design.corpus.genes or n_genes, n_genes),
+        n_genes,
+        NONZEROS * n_genes,
+    )
+    told = f"No cell was looked at; {n_assumed:,} cells are assumed for each set (--judged): {', '.join(sets)}"
+    return known, [told]
+
+
 def _checked(design: Design) -> tuple[Extent, list[str]]:
     """The extent of a design that was checked against its cells, and what it leaves out.
 
@@ -193,7 +212,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         design = load_design(options.design)
         incomplete = options.estimate and any(not project_path(one.path).is_file() for one in design.external.values())
-        known, remarks = _at_hand(design, options.judged or ASSUMED) if incomplete else _checked(design)
+        if design.corpus.source == "census" and options.cells and options.genes:
+            known, remarks = _untouched(design, options.cells, options.genes, options.judged or ASSUMED)
+        else:
+            known, remarks = _at_hand(design, options.judged or ASSUMED) if incomplete else _checked(design)
     except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
