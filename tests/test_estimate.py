@@ -139,7 +139,7 @@ def test_a_training_costs_its_views_and_validations(design):
     assert told.gpu == pytest.approx((views + validated) * fed)
     steps = 2 * (math.ceil(5000 / 64) + math.ceil(10_000 / 64))
     assert told.disk == pytest.approx(100e3 + 4 * 4 * size.parameters + 20 * steps)
-    assert told.memory == pytest.approx(200e6 + 3 * 1000 * 100 * 8 + step_memory("ssl", size, costs))
+    assert told.memory == pytest.approx(200e6 + 3 * 1000 * 100 * 8 + 1000 * 200 + step_memory("ssl", size, costs))
 
 
 def test_an_untrained_model_is_not_trained(design):
@@ -305,7 +305,7 @@ def test_the_study_can_be_estimated_for_the_corpus_it_is_meant_for(capsys):
     told = capsys.readouterr().out
     assert "a corpus of 22,189,056 cells, of which models see 19,331 genes" in told
     assert "ssl-w1: 8,192 cells × 19,331 numbers × 4 bytes × " in told
-    assert "50,000 cells are assumed for each (--judged): hematopoiesis, intestine" in told
+    assert "50,000 cells are assumed for each set (--judged): hematopoiesis, intestine" in told
     assert "nothing was measured on one: FLOPs / (312 TFLOP/s × 10%)" in told
     assert "python -m benchmarks.costs --write" in told
     rows = {tuple(line.split()[:2]): line.split() for line in told.splitlines() if line.startswith(" ")}

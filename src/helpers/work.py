@@ -126,11 +126,11 @@ class _Asked:
     def draw(self) -> Work:
         cells, draws = self.extent.corpus, len(self.runs)
         drawn = sum(n_cells(run.percentage, cells) for run in self.runs)
-        labels = Work(disk=drawn * self.costs.corpus["position_bytes"], memory=cells * OBS_BYTES)
+        disk = drawn * self.costs.corpus["position_bytes"]
         if self.design.sampling(self.piece.strategy).strategy != "geometric_sketching":
-            return labels + Work(draws * cells * self.costs.corpus["draw"])
-        sketches = draws * cells * math.log(cells) * self.costs.corpus["sketch"]
-        return labels + Work(self.corpus_seconds("components", cells) + sketches, memory=self.corpus_memory(cells))
+            return Work(draws * cells * self.costs.corpus["draw"], disk=disk, memory=cells * OBS_BYTES)
+        seconds = self.corpus_seconds("components", cells) + draws * cells * math.log(cells) * self.costs.corpus["sketch"]
+        return Work(seconds, disk=disk, memory=self.corpus_memory(cells))
 
     def diversity(self) -> Work:
         subsets = [run for name in self.design.strategies for run in self.design.subsets(name)]
