@@ -314,7 +314,7 @@ def test_the_study_can_be_estimated_for_the_corpus_it_is_meant_for(capsys):
     hours = {family: float(rows["20_pretrain", family][4].replace(",", "")) for family in FAMILIES}
     assert hours["geneformer"] > 10 * hours["scvi"] > 0
     # 80 models of 66,567,168 views of 1.24e11 FLOPs at 31.2e12 a second are 5,900 hours, validation comes on top
-    assert 5_900 < hours["geneformer"] < 8_000
+    assert 5_900 <= hours["geneformer"] < 8_000
 
 
 def test_options_of_another_corpus_go_with_the_estimate(capsys):

@@ -129,8 +129,8 @@ class _Asked:
         disk = drawn * self.costs.corpus["position_bytes"]
         if self.design.sampling(self.piece.strategy).strategy != "geometric_sketching":
             return Work(draws * cells * self.costs.corpus["draw"], disk=disk, memory=cells * OBS_BYTES)
-        seconds = self.corpus_seconds("components", cells) + draws * cells * math.log(cells) * self.costs.corpus["sketch"]
-        return Work(seconds, disk=disk, memory=self.corpus_memory(cells))
+        sketches = draws * cells * math.log(cells) * self.costs.corpus["sketch"]
+        return Work(self.corpus_seconds("components", cells) + sketches, disk=disk, memory=self.corpus_memory(cells))
 
     def diversity(self) -> Work:
         subsets = [run for name in self.design.strategies for run in self.design.subsets(name)]
