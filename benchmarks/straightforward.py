@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData, read_h5ad
+from anndata import AnnData
 
 from helpers import corpus, models
 from helpers.design import UNTRAINED, Design, Run, load_design
@@ -54,7 +54,7 @@ class Clock:
 
 def cells_at(store: Store, positions: np.ndarray) -> AnnData:
     """Cells at sorted positions in the corpus, (n_positions, n_genes), on all genes; no others are read."""
-    return read_h5ad(store.path("corpus") / "cells.h5ad", backed="r")[positions].to_memory()
+    return corpus.read_cells(store, positions, gene_space=False)
 
 
 def in_gene_space(store: Store, cells: AnnData) -> AnnData:
@@ -77,8 +77,8 @@ def train(store: Store, run: Run, folder: Path, clock: Clock) -> None:
     """Train a model as 20_pretrain does, and save it to a folder."""
     roles = pd.read_parquet(store.path("split.parquet"))["role"].to_numpy()
     cells, chosen = corpus.read_cells(store), store.design.families[run.family]
-    learned = corpus.training_cells(store, cells, roles, run)
-    given = models.TrainingCells(train=learned, validation=cells[roles == "validation"].copy())
+    with corpus.training_cells(store, cells, roles, run) as learned:  # few: they are in memory
+        given = models.TrainingCells(train=learned, validation=cells[roles == "validation"].copy())
     built = {"family": chosen.family, "preset": chosen.preset, "width": run.width, **chosen.settings}
     granted = store.design.budget_of(run.family)
     clock.lap("loading")
