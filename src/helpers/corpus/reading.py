@@ -30,7 +30,7 @@ def open_folder(folder: Path) -> StoredCells:
     counts = _opened(folder / COUNTS, file_sha256(folder / COUNTS / "shards.json"))
     genes = pd.read_parquet(folder / GENES)["gene"].to_numpy(dtype=object)
     positions = np.arange(counts.n_cells)
-    return StoredCells(StoredCounts(counts, positions), pd.read_parquet(folder / OBS), pd.DataFrame(index=genes))
+    return StoredCells(StoredCounts(counts, positions), _obs(folder), pd.DataFrame(index=genes))
 
 
 @functools.lru_cache(maxsize=1)
@@ -41,7 +41,13 @@ def _opened(folder: Path, content: str) -> Shards:
 
 def read_obs(store: Store) -> pd.DataFrame:
     """Only the `obs` table of the corpus artifact, (n_cells, n_columns), with what `opened.cell_facts` says of each."""
-    return pd.read_parquet(store.read("corpus") / OBS)
+    return _obs(store.read("corpus"))
+
+
+def _obs(folder: Path) -> pd.DataFrame:
+    """Labels of all cells, text as categories; parquet forgets that of a column without a value."""
+    obs = pd.read_parquet(folder / OBS)
+    return obs.astype({column: "category" for column in obs if obs[column].dtype == object})
 
 
 def stored_cells(store: Store, *, gene_space: bool = True) -> StoredCells:
