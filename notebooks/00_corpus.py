@@ -65,7 +65,7 @@ shown.style.format("{:,.0f}").set_caption(f"{len(shown)} of {len(overview):,} li
 plots.composition(own, by="batch", label="cell_type_harmonised" if "cell_type_harmonised" in own else "cell_type")
 
 # %% tags=["show"]
-if study.external:
+if study.files:
     judged = files.groupby("dataset_id", observed=True).agg(
         cells=("umis", "size"),
         cell_types=("cell_type", "nunique"),
@@ -76,7 +76,7 @@ if study.external:
     display(judged.style.format("{:,.0f}").format("{:.1%}", subset=["missing_genes"]))
 
 # %% tags=["show"]
-beside = f", and so do {len(files):,} cells from files of evaluation sets" if study.external else ""
+beside = f", and so do {len(files):,} cells with files of their own" if study.files else ""
 tissues = f" and {own['tissue'].nunique()} tissues" if "tissue" in own else ""
 finding(
     f"{len(own):,} cells of {own['batch'].nunique()} libraries{tissues} share "

@@ -14,7 +14,7 @@ from helpers.design import DesignError, load_design
 from helpers.estimate import main
 from helpers.models.counts import cell_keys
 from helpers.responses import response_cells, response_tasks
-from helpers.split import assign_roles, check_design, evaluation_table, left_out
+from helpers.split import assign_roles, check_design, evaluation_table, left_out, offered
 
 SPLIT = {"path": "a.h5ad", "perturbation": "drug", "context": "kind", "split": "both", "seen": "study unseen"}
 
@@ -179,6 +179,53 @@ def test_cells_that_may_be_learned_from_are_refused_and_counted(added, small_cel
     other = small_cells[130:140, [f"g{number}" for number in range(56)]]
     judged = anndata.AnnData(other.X, obs=judged.obs[:10], var=other.var)
     assert len(read_source(added(judged))) == 250
+
+
+@pytest.fixture
+def spiked(small_design, own_cells, write_design, tmp_path):
+    """A design whose spike-ins are the own cells, and other parts of it."""
+
+    def write(**parts):
+        own_cells.write_h5ad(tmp_path / "treated.h5ad")
+        spikeins = {"path": str(tmp_path / "treated.h5ad"), "label": "kind", "where": {"drug": ["x"]}}
+        strategies = {"strategies": ["random", "spikein_50"], "percentages": [50.0]}
+        return load_design(write_design(small_design | strategies | {"spikeins": spikeins} | parts))
+
+    return write
+
+
+def test_spike_ins_may_have_a_file_of_their_own(spiked, own_cells):
+    design = spiked()
+    cells = read_source(design)
+    roles = assign_roles(cells.obs, design)
+    assert check_design(design, cells.obs) == 96
+    assert (roles == "spikein").sum() == 45 == len(cells) - 240
+    assert (roles[240:] == "spikein").all()
+    assert offered(roles.to_numpy(), "spikein_50").tolist()[-45:] == list(range(240, 285))
+    assert offered(roles.to_numpy(), "random").max() < 240
+    shared = [gene for gene in own_cells.var_names if gene in cells.var_names]
+    treated = own_cells[own_cells.obs["drug"] == "x"]
+    np.testing.assert_array_equal(cells[240:, shared].X.toarray(), treated[:, shared].X.toarray())
+    plain = source_hash(design)
+    own_cells.X[0, 0] += 1
+    assert source_hash(spiked()) != plain
+
+
+def test_cells_that_judge_must_not_be_spiked_in(spiked, small_design, own_cells, tmp_path):
+    own_cells.write_h5ad(tmp_path / "own.h5ad")
+    own = {"own": {"path": str(tmp_path / "own.h5ad"), "label": "kind", "seen": "study unseen"}}
+    design = spiked(evaluation_sets=small_design["evaluation_sets"] | own)
+    with pytest.raises(ValueError, match="45 of the 90 cells have the counts of cells that may be learned from"):
+        read_source(design)
+
+
+def test_a_missing_file_of_spike_ins_and_their_name_are_told(spiked, small_design):
+    missing = {"path": "data/external/none.h5ad", "source": "python data/prepare.py replogle"}
+    with pytest.raises(ValueError, match=r"spikeins\.path = 'data/external/none\.h5ad', from python data/prepare"):
+        read_source_obs(spiked(spikeins=missing))
+    taken = {"spikeins": {"where": {"dataset_id": ["two"]}, "seen": "study unseen"}}
+    with pytest.raises(DesignError, match=r"evaluation_sets\.spikeins: the name means something else"):
+        spiked(evaluation_sets=small_design["evaluation_sets"] | taken)
 
 
 def test_cells_with_one_key_and_other_counts_are_no_copies():

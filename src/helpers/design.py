@@ -5,7 +5,6 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -26,14 +25,15 @@ from helpers.design_parts import (
     Sampling,
     Seeds,
     SeedsBySize,
+    SpikeIns,
     Strict,
     distinct,
 )
+from helpers.design_runs import BASELINES, NO_STRATEGY, SPIKEINS, UNTRAINED, Run, n_cells
 from helpers.messages import explain, unknown
 from helpers.subset import SAME_WHOLE, SPIKE_INS, STRATEGIES
 
-UNTRAINED = "untrained"
-NO_STRATEGY, BASELINES = "none", "baselines"  # in place of a strategy and a family, where notebooks are named
+__all__ = ["BASELINES", "NO_STRATEGY", "UNTRAINED", "Design", "DesignError", "Run", "load_design", "n_cells"]
 
 
 class DesignError(ValueError):
@@ -52,6 +52,7 @@ class Design(Strict):
     corpus: Corpus
     held_out: HeldOut
     perturbation: Perturbation | None = None
+    spikeins: SpikeIns | None = None
     evaluation_sets: Annotated[dict[Name, EvaluationSet], Field(min_length=1)]
     strategies: Annotated[dict[Name, Sampling], Field(min_length=1)]
     percentages: Annotated[Percentages, Field(min_length=1)]
@@ -96,6 +97,12 @@ class Design(Strict):
         return values
 
     @model_validator(mode="after")
+    def _names_of_files_differ(self):
+        if self.spikeins is not None and SPIKEINS in self.evaluation_sets:
+            raise ValueError(f"evaluation_sets.{SPIKEINS}: the name means something else already: choose another")
+        return self
+
+    @model_validator(mode="after")
     def _headline_is_a_set(self):
         headline = self.evaluations.heldout_loss.headline
         if headline not in self.evaluation_sets:
@@ -128,8 +135,11 @@ class Design(Strict):
     @model_validator(mode="after")
     def _spike_ins_have_a_source(self):
         for name, sampling in self.strategies.items():
-            if sampling.strategy in SPIKE_INS and self.perturbation is None:
-                raise ValueError(f"strategies.{name} needs treated cells: say in `perturbation` which they are")
+            if sampling.strategy in SPIKE_INS and self.perturbation is None and self.spikeins is None:
+                raise ValueError(
+                    f"strategies.{name} needs treated cells: say in `perturbation` which of the corpus they are, or in "
+                    "`spikeins` which file holds them"
+                )
         return self
 
     @model_validator(mode="after")
@@ -152,6 +162,11 @@ class Design(Strict):
     def external(self) -> dict[str, EvaluationSet]:
         """The evaluation sets with a file of their own."""
         return {name: entry for name, entry in self.evaluation_sets.items() if entry.path is not None}
+
+    @property
+    def files(self) -> dict[str, EvaluationSet | SpikeIns]:
+        """The cells with a file of their own: those of `external`, and spike-ins."""
+        return {**self.external, **({SPIKEINS: self.spikeins} if self.spikeins else {})}
 
     def evaluates(self, task: str) -> bool:
         """Whether an evaluation is asked for, by its name among `evaluations`."""
@@ -222,37 +237,6 @@ class Design(Strict):
         """Random generator for one purpose, independent of all others: the seed sequence's child of that name."""
         words = np.frombuffer(hashlib.sha256("/".join(map(str, names)).encode()).digest(), dtype=np.uint32)
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=tuple(int(word) for word in words)))
-
-
-@dataclass(frozen=True)
-class Run:
-    """One model: family and width, trained on one subset of the corpus; `strategy` is the name of its sampling."""
-
-    family: str
-    width: float
-    strategy: str
-    percentage: float
-    seed: int
-
-    @property
-    def model(self) -> str:
-        """Family and width, e.g. ``scvi-w1``."""
-        return f"{self.family}-w{self.width:g}"
-
-    @property
-    def subset(self) -> str:
-        """The subset of cells, e.g. ``random/p010.0/s05``."""
-        return f"{self.strategy}/p{self.percentage:05.1f}/s{self.seed:02d}"
-
-    @property
-    def id(self) -> str:
-        """Readable name, e.g. ``scvi-w1/random/p010.0/s05``."""
-        return f"{self.model}/{self.subset}"
-
-
-def n_cells(percentage: float, n_corpus: int) -> int:
-    """Number of cells of a subset: the percentage of the corpus, rounded."""
-    return round(percentage / 100 * n_corpus)
 
 
 def load_design(path: str | Path) -> Design:

@@ -129,6 +129,21 @@ class Perturbation(Strict):
     held_out: Annotated[dict[Name, Where], Field(min_length=1)]
 
 
+class SpikeIns(Strict):
+    """Treated cells with a file of their own (h5ad, raw counts), which replace part of spike-in subsets: all of the
+    file, or those that `where` names.
+    """
+
+    path: Text
+    where: Where | None = None  # columns of that file, as the next
+    label: Text = "cell_type"
+    batch: Text | None = None
+    perturbation: Text | None = None
+    context: Text | None = None
+    genes: Text | None = None  # column of the file's var with the gene names, if var_names are others
+    source: Text | None = None  # where the file comes from, told when it is missing
+
+
 class EvaluationSet(Strict):
     """Cells that judge every model; `seen` says how much of them pretraining could know.
 

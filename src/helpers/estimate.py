@@ -211,7 +211,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"--{given[0]} goes with --estimate")
     try:
         design = load_design(options.design)
-        incomplete = options.estimate and any(not project_path(one.path).is_file() for one in design.external.values())
+        incomplete = options.estimate and any(not project_path(one.path).is_file() for one in design.files.values())
         if design.corpus.source == "census" and options.cells and options.genes:
             known, remarks = _untouched(design, options.cells, options.genes, options.judged or ASSUMED)
         else:

@@ -11,6 +11,7 @@ from helpers.corpus.external import in_source
 from helpers.corpus.source import PIECE
 from helpers.corpus.stored import StoredCells
 from helpers.design import Design, DesignError, n_cells
+from helpers.design_runs import SPIKEINS
 from helpers.held_out import pool_roles
 from helpers.joined import transfer_cells
 from helpers.judged import check_copies, check_judged
@@ -24,11 +25,13 @@ def assign_roles(obs: pd.DataFrame, design: Design) -> pd.Series:
 
     The pretraining pool is corpus, validation and evaluation, see `held_out.pool_roles`; cells outside the pool that an
     evaluation set names are evaluation. Treated cells judge if a context of theirs is held out, else they may be spiked
-    in. Cells of a set's own file only judge. Raises DesignError for `where` entries that no cell has, for treated cells
-    in the pretraining pool, and for an evaluation set that overlaps corpus, validation or spike-ins without saying
-    ``seen: transductive``.
+    in, as those of a file of spike-ins are. Cells of a set's own file only judge. Raises DesignError for entries that no
+    cell has, for treated cells in the pretraining pool, and for an evaluation set that overlaps corpus, validation or
+    spike-ins without saying ``seen: transductive``.
     """
     roles = pool_roles(obs, design)
+    if design.spikeins is not None:
+        roles[(obs["dataset_id"] == SPIKEINS).to_numpy()] = "spikein"
     if design.perturbation is not None:
         _assign_treated(obs, roles, design)
     for name in design.evaluation_sets:

@@ -12,11 +12,14 @@ import scipy.sparse as sp
 from helpers.corpus.checks import by_name, check_counts, check_genes, check_obs, match
 from helpers.corpus.copies import learnable, same_cells
 from helpers.corpus.source import Source, Stacked
-from helpers.design import Design, EvaluationSet
+from helpers.design import Design
+from helpers.design_parts import EvaluationSet, SpikeIns
+from helpers.design_runs import SPIKEINS
 from helpers.messages import unknown
 from helpers.models.counts import MOST_MISSING
 from helpers.provenance import file_sha256, project_path
 
+OwnEntry = EvaluationSet | SpikeIns
 FEW = 100_000  # values that tell whether a file's X holds counts
 
 
@@ -27,17 +30,17 @@ class Rows(Protocol):
 
 
 def in_source(obs: pd.DataFrame, design: Design) -> np.ndarray:
-    """Which cells are of the source, (n_cells,) bool, not of the file of a set."""
-    if not design.external:
+    """Which cells are of the source, (n_cells,) bool, not of a file of their own."""
+    if not design.files:
         return np.ones(len(obs), dtype=bool)
-    return ~obs["dataset_id"].isin(set(design.external)).to_numpy()
+    return ~obs["dataset_id"].isin(set(design.files)).to_numpy()
 
 
 def check_files(design: Design) -> None:
-    """Raise ValueError that lists all missing files of evaluation sets, with their sources."""
+    """Raise ValueError that lists all missing files of evaluation sets and spike-ins, with their sources."""
     lines = [
-        f"evaluation_sets.{name}.path = {entry.path!r}" + (f", from {entry.source}" if entry.source else "")
-        for name, entry in design.external.items()
+        _told(name, entry) + (f", from {entry.source}" if entry.source else "")
+        for name, entry in design.files.items()
         if not project_path(entry.path).is_file()
     ]
     if lines:
@@ -45,12 +48,12 @@ def check_files(design: Design) -> None:
 
 
 def fingerprints(design: Design) -> dict[str, dict]:
-    """What the cells of each set are made from: its file's SHA-256, and how it is read."""
+    """What the cells of each file are made from: its SHA-256, and how it is read."""
     others = {"source", "at_most", "control", "held_out"}  # do not change what is read
     check_files(design)
     return {
         name: {"sha256": file_sha256(project_path(entry.path)), **entry.model_dump(exclude=others)}
-        for name, entry in design.external.items()
+        for name, entry in design.files.items()
     }
 
 
@@ -63,7 +66,7 @@ class OwnFile:
     """
 
     name: str
-    entry: EvaluationSet
+    entry: OwnEntry
     obs: pd.DataFrame
     rows: np.ndarray
     genes: pd.Index
@@ -86,7 +89,7 @@ def open_sets(design: Design, source: Source) -> dict[str, OwnFile]:
     Raises ValueError for a set that lacks over 20 % of the genes, and columns or values that are missing.
     """
     sets = {}
-    for name, entry in design.external.items():
+    for name, entry in design.files.items():
         with _opened(name, entry) as file:
             obs, rows = _read_obs(file, name, entry, source.obs)
             where, names = _counts_and_names(file, entry)
@@ -112,10 +115,12 @@ def check_unlearned(design: Design, source: Source, counts: Rows, keys: np.ndarr
     if not isinstance(source, Stacked):
         return
     first, *sets = source.parts
-    pool, start = np.flatnonzero(learnable(first.obs, design)), len(first.obs)
-    for part in sets:
-        rows, start = np.arange(start, start + len(part.obs)), start + len(part.obs)
-        if part.entry.seen == "transductive":
+    ends = np.cumsum([len(part.obs) for part in source.parts])
+    places = [np.arange(end - len(part.obs), end) for part, end in zip(sets, ends[1:], strict=True)]
+    spiked = [rows for part, rows in zip(sets, places, strict=True) if part.name == SPIKEINS]
+    pool = np.concatenate([np.flatnonzero(learnable(first.obs, design)), *spiked])
+    for part, rows in zip(sets, places, strict=True):
+        if part.name == SPIKEINS or part.entry.seen == "transductive":
             continue
         alike = pool[np.isin(keys[pool], keys[rows])]
         twice = same_cells(*(sp.csr_matrix(counts[those])[:, part.present] for those in (rows, alike)))
@@ -127,12 +132,13 @@ def check_unlearned(design: Design, source: Source, counts: Rows, keys: np.ndarr
             )
 
 
-def _told(name: str, entry: EvaluationSet) -> str:
-    return f"evaluation_sets.{name}.path = {entry.path!r}"
+def _told(name: str, entry: OwnEntry) -> str:
+    key = SPIKEINS if name == SPIKEINS else f"evaluation_sets.{name}"
+    return f"{key}.path = {entry.path!r}"
 
 
 @contextlib.contextmanager
-def _opened(name: str, entry: EvaluationSet) -> Iterator:
+def _opened(name: str, entry: OwnEntry) -> Iterator:
     """The file of a set; errors name the set and the file."""
     import h5py
 
@@ -146,7 +152,7 @@ def _opened(name: str, entry: EvaluationSet) -> Iterator:
         raise ValueError(f"{told}: {error}") from error
 
 
-def _read_obs(file, name: str, entry: EvaluationSet, source: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+def _read_obs(file, name: str, entry: OwnEntry, source: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
     """The chosen cells' `obs` by name, under the names of the source's columns, and their rows in the file."""
     from anndata.io import read_elem
 
@@ -181,7 +187,7 @@ def joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
     return obs.astype({column: "category" for column in obs if obs[column].dtype == object})
 
 
-def _counts_and_names(file, entry: EvaluationSet) -> tuple[str, pd.Index]:
+def _counts_and_names(file, entry: OwnEntry) -> tuple[str, pd.Index]:
     """Where counts are, X or ``raw/X``, and the names of their genes.
 
     Where X is no counts, they are taken from `raw`, as in files of CELLxGENE.
@@ -208,7 +214,7 @@ def _present(names: pd.Index, genes: pd.Index, columns: list[str]) -> np.ndarray
     return present
 
 
-def _read_counts(file, rows: np.ndarray, entry: EvaluationSet, genes: pd.Index) -> sp.csr_matrix:
+def _read_counts(file, rows: np.ndarray, entry: OwnEntry, genes: pd.Index) -> sp.csr_matrix:
     """Raw counts (n_cells, n_genes) of some rows of the file on the source's genes."""
     from anndata.io import read_elem
 

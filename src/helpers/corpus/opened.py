@@ -70,7 +70,7 @@ def open_source(design: Design) -> Source:
     with _naming(source.told):
         check_obs(source.obs, _needed_columns(design))
         check_genes(source.genes)
-    if not design.external:
+    if not design.files:
         return source
     sets = external.open_sets(design, source)
     obs = external.joined([source.obs, *(part.obs for part in sets.values())])
@@ -96,7 +96,7 @@ def _open(design: Design) -> Checked:
 
 def _fingerprint(design: Design, source: Source) -> str:
     own = source.fingerprint()
-    return digest({"source": own, "external": external.fingerprints(design)}) if design.external else own
+    return digest({"source": own, "external": external.fingerprints(design)}) if design.files else own
 
 
 def read_source(design: Design) -> AnnData:
