@@ -25,9 +25,10 @@ def assign_roles(obs: pd.DataFrame, design: Design) -> pd.Series:
 
     The pretraining pool is corpus, validation and evaluation, see `held_out.pool_roles`; cells outside the pool that an
     evaluation set names are evaluation. Treated cells judge if a context of theirs is held out, else they may be spiked
-    in, as those of a file of spike-ins are. Cells of a set's own file only judge. Raises DesignError for entries that no
-    cell has, for treated cells in the pretraining pool, and for an evaluation set that overlaps corpus, validation or
-    spike-ins without saying ``seen: transductive``.
+    in, as those of a file of spike-ins are. Cells of a set's own file only judge.
+
+    Raises DesignError for entries that no cell has, for treated cells in the pretraining pool, and for an evaluation
+    set that overlaps corpus, validation or spike-ins without saying ``seen: transductive``.
     """
     roles = pool_roles(obs, design)
     if design.spikeins is not None:
