@@ -75,7 +75,7 @@ def members(design: Design, task: str, name: str) -> list[str]:
 
 def train(store: Store, run: Run, folder: Path, clock: Clock) -> None:
     """Train a model as 20_pretrain does, and save it to a folder."""
-    roles = pd.read_parquet(store.path("split.parquet"))["role"].to_numpy()
+    roles = corpus.read_roles(store)
     cells, chosen = corpus.read_cells(store), store.design.families[run.family]
     with corpus.training_cells(store, cells, roles, run) as learned:  # few: they are in memory
         given = models.TrainingCells(train=learned, validation=cells[roles == "validation"].copy())
@@ -181,7 +181,7 @@ def respond(store: Store, run: Run, name: str, sets: pd.DataFrame, clock: Clock)
     from helpers.judging_responses import Responses
     from helpers.responses import response_cells, response_tasks
 
-    design, roles = store.design, pd.read_parquet(store.path("split.parquet"))["role"]
+    design, roles = store.design, pd.Series(corpus.read_roles(store))
     found = response_cells(corpus.read_obs(store), roles, sets, design)[name]
     cells = cells_at(store, found.positions)
     model = models.load(store.path(model_path(run)))

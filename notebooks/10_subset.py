@@ -33,7 +33,7 @@ from helpers.subset.components import principal_components
 sampling = load_design(design).sampling(strategy)
 modules = [subset.module_of(sampling.strategy)]
 study, artifacts = store.open_store(design, results, stage="10_subset", modules=modules)
-roles = pd.read_parquet(artifacts.read("split.parquet"))["role"].to_numpy()
+roles = corpus.read_roles(artifacts)
 n_corpus = int((roles == "corpus").sum())
 positions = offered(roles, sampling.strategy)
 obs = corpus.read_obs(artifacts).iloc[positions]

@@ -39,7 +39,7 @@ file = artifacts.artifact("diversity.parquet", inputs=inputs, settings=choice)
 
 # %%
 cells = corpus.open_cells(artifacts)
-roles = pd.read_parquet(artifacts.read("split.parquet"))["role"].to_numpy()
+roles = corpus.read_roles(artifacts)
 pretraining = cells[np.flatnonzero(roles == "corpus")]
 scaled = ScaledExpression(pretraining)
 

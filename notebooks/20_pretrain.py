@@ -37,7 +37,7 @@ study, artifacts = store.open_store(design, results, stage="20_pretrain", module
 runs = study.select(family, width, strategy, percentages, seeds)
 
 # %%
-roles = pd.read_parquet(artifacts.read("split.parquet"))["role"].to_numpy()
+roles = corpus.read_roles(artifacts)
 cells = corpus.open_cells(artifacts)
 validation = cells[roles == "validation"].to_memory()
 chosen = study.families[family]

@@ -61,7 +61,7 @@ def control_losses(unprepared: dict[str, str]) -> pd.DataFrame:
     """Null and reference loss of each cell of each evaluation set, and the standard error of the reference's mean; sets
     that fail are put into `unprepared`.
     """
-    roles = pd.read_parquet(artifacts.read("split.parquet"))["role"].to_numpy()
+    roles = corpus.read_roles(artifacts)
     everything = corpus.open_cells(artifacts)
     validation = everything[roles == "validation"].to_memory()
     known = models.TrainingCells(train=everything[roles == "corpus"], validation=validation)

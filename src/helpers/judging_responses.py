@@ -58,7 +58,7 @@ class Responses:
 
 def read_responses(store: Store) -> Responses:
     """Cells and tasks of all perturbation tasks of the store's design."""
-    design, roles = store.design, pd.read_parquet(store.read("split.parquet"))["role"]
+    design, roles = store.design, pd.Series(corpus.read_roles(store))
     sets = pd.read_parquet(store.read("evaluation_sets.parquet"))
     found = response_cells(corpus.read_obs(store), roles, sets, design)
     positions = np.unique(np.concatenate([one.positions for one in found.values()]))

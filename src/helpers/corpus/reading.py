@@ -40,7 +40,7 @@ def _opened(folder: Path, content: str) -> Shards:
 
 
 def read_obs(store: Store) -> pd.DataFrame:
-    """Only the `obs` table of the corpus artifact, (n_cells, n_columns), with what `opened.cell_facts` says of each."""
+    """The `obs` table of the corpus artifact, (n_cells, n_columns), with what `opened.cell_facts` says of each."""
     return _obs(store.read("corpus"))
 
 
@@ -48,6 +48,11 @@ def _obs(folder: Path) -> pd.DataFrame:
     """Labels of all cells, text as categories; parquet forgets that of a column without a value."""
     obs = pd.read_parquet(folder / OBS)
     return obs.astype({column: "category" for column in obs if obs[column].dtype == object})
+
+
+def read_roles(store: Store) -> np.ndarray:
+    """Role of each cell of the corpus artifact, (n_cells,), see `helpers.split.ROLES`."""
+    return pd.read_parquet(store.read("split.parquet"), columns=["role"])["role"].to_numpy()
 
 
 def stored_cells(store: Store, *, gene_space: bool = True) -> StoredCells:
