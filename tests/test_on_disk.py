@@ -143,7 +143,7 @@ def test_the_chain_from_disk_gives_the_results_of_the_chain_in_memory(tmp_path, 
         if held is not None:
             monkeypatch.setenv("CELLSCALE_HELD", held)
         results = tmp_path / f"results_{held}"
-        done = run_workflow(design, results, project)
+        done = run_workflow(design, results, project, options=["--until", "collect"])
         assert done.returncode == 0, done.stderr
         tables.append((repeatable(results), pd.read_parquet(results / "diversity.parquet")))
         assert not [path for path in results.rglob(".*.tmp*")], "packs are gone"

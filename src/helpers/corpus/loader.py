@@ -1,14 +1,18 @@
 """Random minibatches of any cells of a folder of shards, without holding them, through annbatch."""
 
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
 import scipy.sparse as sp
-from annbatch import Loader
-from annbatch.abc import Sampler
-from annbatch.types import LoadRequest
 
 from helpers.corpus.shards import Shards
+
+with warnings.catch_warnings():  # in a kernel tqdm, which annbatch imports, complains of missing widgets
+    warnings.simplefilter("ignore")
+    from annbatch import Loader
+    from annbatch.abc import Sampler
+    from annbatch.types import LoadRequest
 
 BLOCK = 256  # neighbouring cells that are read together
 BUFFER = 16_384  # cells in memory, of as many random blocks as hold them

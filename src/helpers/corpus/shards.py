@@ -101,7 +101,6 @@ def _finished(folder: Path, shard_cells: int) -> int:
 
 
 def _write_shard(folder: Path, number: int, counts: sp.csr_array, facts: Callable | None) -> None:
-    from annbatch import write_sharded
     from anndata import AnnData
 
     temporary, path, record = folder / f".{number:05}.tmp", _beside(folder, number), _beside(folder, number, "json")
@@ -114,6 +113,9 @@ def _write_shard(folder: Path, number: int, counts: sp.csr_array, facts: Callabl
     if counts.nnz == 0 or counts.data.max() <= np.iinfo(np.uint16).max:
         counts = counts.astype(np.uint16)
     group = _zarr().open_group(temporary, mode="w", zarr_format=3)
+    with warnings.catch_warnings():  # in a kernel tqdm, which annbatch imports, complains of missing widgets
+        warnings.simplefilter("ignore")
+        from annbatch import write_sharded
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata")  # which nobody but zarr-python has to read
         write_sharded(group, AnnData(counts), n_obs_per_chunk=CHUNK_CELLS, shard_size=n_cells)
