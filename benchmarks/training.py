@@ -203,7 +203,7 @@ def native(model: object, adata: anndata.AnnData) -> Callable[[], np.ndarray]:
     batches = [model._batch(inputs, slice(start, start + size)) for start in range(0, adata.n_obs, size)]
 
     def encode(batch: tuple) -> torch.Tensor:
-        embedding = model.module["encoder"](batch[0])
+        embedding = model.module["encoder"](getattr(batch, "expression", batch))
         return normalize(embedding, dim=1) if model.name == "scimilarity" else embedding
 
     if model.name == "geneformer":
