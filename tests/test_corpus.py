@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 from helpers.corpus import read_source, read_source_obs
 from helpers.corpus.checks import check_counts, check_genes, check_obs
-from helpers.design import load_design
+from helpers.design import DesignError, load_design
 from helpers.split import assign_roles, evaluation_table, half_split, select_genes
 
 
@@ -62,6 +62,12 @@ def test_unreadable_and_absent_sources_are_named(write_design, small_design, tmp
     small_design["corpus"]["path"] = str(tmp_path / "none.h5ad")
     with pytest.raises(ValueError, match="no such file"):
         read_source(load_design(write_design(small_design)))
+
+
+def test_a_source_that_is_no_name_is_refused(write_design, small_design):
+    small_design["corpus"]["source"] = ["census"]
+    with pytest.raises(DesignError, match=r"corpus\.source = \['census'\]: input should be 'embedded'"):
+        load_design(write_design(small_design))
 
 
 def test_nothing_evaluated_on_is_learned_from(write_design, small_design, small_cells):

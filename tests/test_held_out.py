@@ -64,6 +64,7 @@ def test_few_cells_stop_the_training_and_the_others_of_their_donors_are_unused(d
     ("held_out", "told"),
     [
         ({"validation": 0.1, "evaluation": 0.1}, "where or by is missing"),
+        ({"preset": ["sctab"]}, "unknown preset"),
         ({"preset": "sctabs"}, "unknown preset 'sctabs' .did you mean 'sctab'"),
         ({"preset": "sctab", "validation": 0.9}, r"validation \+ evaluation = 1\.05 leaves nothing"),
     ],

@@ -13,12 +13,12 @@ from helpers.corpus.shards import CorruptShardError
 from helpers.design import load_design
 from helpers.provenance import checksum
 from helpers.split import check_cells
+from helpers.store import CorruptArtifactError
 
 
 @pytest.fixture
 def study(write_design, small_design, monkeypatch):
     """The small design, whose 240 cells take four shards."""
-    monkeypatch.setattr(shards, "SHARD_CELLS", 64)
     monkeypatch.setattr(shards.write, "__kwdefaults__", shards.write.__kwdefaults__ | {"shard_cells": 64})
     return load_design(write_design(small_design))
 
@@ -125,4 +125,6 @@ def test_a_harmed_shard_is_named_when_its_cells_are_read_and_the_corpus_is_made_
         corpus.read_cells(later, np.array([130]), gene_space=False)
     assert not store.valid(artifact.path)
     assert not artifact.fresh
+    with pytest.raises(CorruptArtifactError, match=r"corpus is corrupt.*00_corpus\.ipynb"):
+        store.Store(study, tmp_path / "results", "10_subset").read("corpus")
     assert checksum(write(study, tmp_path / "results").path) == before

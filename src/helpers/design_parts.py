@@ -70,8 +70,9 @@ class Corpus(Strict):
     @classmethod
     def _with_defaults(cls, values: object) -> object:
         """Settings that are good as they are need not be given."""
-        defaults = {"simulated": {"simulation": {}}, "census": {"census": {}}}
-        return defaults.get(values.get("source"), {}) | values if isinstance(values, dict) else values
+        if isinstance(values, dict) and values.get("source") in ("simulated", "census"):
+            return {SOURCE_SETTINGS[values["source"]]: {}} | values
+        return values
 
     @model_validator(mode="after")
     def _one_source(self):
@@ -107,7 +108,7 @@ class HeldOut(Strict):
         if not isinstance(values, dict) or "preset" not in values:
             return values
         own = {key: value for key, value in values.items() if key != "preset"}
-        if values["preset"] not in HELD_OUT_PRESETS:
+        if values["preset"] not in list(HELD_OUT_PRESETS):
             raise ValueError(unknown("preset", values["preset"], HELD_OUT_PRESETS))
         return HELD_OUT_PRESETS[values["preset"]] | own
 
