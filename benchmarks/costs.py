@@ -115,7 +115,7 @@ def notebooks(costs: dict) -> tuple[dict, dict]:
 
 def beside(design_file: Path, results: Path, costs: dict) -> tuple[dict, dict]:
     """The numbers of `notebooks` from a design's executed notebooks."""
-    from helpers.corpus import read_source_obs
+    from helpers.corpus import open_source
     from helpers.corpus.extent import extent
     from helpers.costs import Costs
     from helpers.design import load_design
@@ -123,7 +123,7 @@ def beside(design_file: Path, results: Path, costs: dict) -> tuple[dict, dict]:
     from helpers.work import axis_heads, curves, kind_of
 
     design = load_design(design_file)
-    cells = extent(design, read_source_obs(design))
+    cells = extent(design, open_source(design))
     found: dict[str, list[dict]] = {}
     nothing = dict.fromkeys(map(kind_of, pieces(design)), dict.fromkeys(NOTEBOOK, 0.0))
     known = Costs(

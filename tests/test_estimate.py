@@ -11,7 +11,7 @@ import pytest
 from conftest import PROJECT
 
 from benchmarks.costs import changed
-from helpers.corpus import read_source_obs
+from helpers.corpus import open_source
 from helpers.corpus.extent import Extent, extent
 from helpers.costs import FILE, Costs, measured
 from helpers.design import load_design
@@ -200,7 +200,7 @@ def test_work_adds_up_and_side_by_side_the_largest_memory_counts():
 
 
 def test_extent_counts_cells_by_role(design):
-    told = extent(design, read_source_obs(design))
+    told = extent(design, open_source(design))
     # of 60 held-out candidates 6 validate and 18 judge, 96 of 120 teach; all 60 genes are seen
     assert (told.corpus, told.validation, dict(told.judged)) == (96, 6, {"same": 18, "other": 60})
     assert (told.genes, told.all_genes, told.n_judged) == (60, 60, 78)
@@ -210,7 +210,7 @@ def test_extent_counts_cells_by_role(design):
 def test_every_piece_of_every_design_has_an_estimate():
     for name in ("smoke", "demo", "families", "axes", "axes_simulated", "scaling", "study"):
         design = load_design(f"params/{name}.yaml")
-        cells = extent(design, read_source_obs(design))
+        cells = extent(design, open_source(design))
         for piece in pieces(design):
             told = work_of(design, piece, cells)
             assert 0 < told.seconds < np.inf, (name, piece)
@@ -220,7 +220,7 @@ def test_every_piece_of_every_design_has_an_estimate():
 
 def test_more_cells_genes_and_runs_never_cost_less():
     design = load_design("params/demo.yaml")
-    small = extent(design, read_source_obs(design))
+    small = extent(design, open_source(design))
     for change in ({"corpus": 10 * small.corpus}, {"genes": 8000}, {"nonzeros": 5000.0}):
         large = dataclasses.replace(small, **change)
         for piece in pieces(design):
@@ -246,7 +246,7 @@ def test_the_table_of_costs_is_whole_and_its_rule_near_what_was_measured():
 
 def test_the_estimate_is_near_what_the_study_took():
     design, stamps = load_design("params/study.yaml"), json.loads((PROJECT / "study" / "provenance.json").read_text())
-    cells, told, took = extent(design, read_source_obs(design)), collections.Counter(), collections.Counter()
+    cells, told, took = extent(design, open_source(design)), collections.Counter(), collections.Counter()
     for piece in pieces(design):
         told[piece.stage] += work_of(design, piece, cells).seconds
         took[piece.stage] += stamps[piece.name]["cpu_seconds"]

@@ -143,12 +143,12 @@ def _resized(known: Extent, n_corpus: int | None, n_genes: int | None, design: D
 
 def _at_hand(design: Design, n_assumed: int) -> tuple[Extent, list[str]]:
     """The extent of a design, some of whose evaluation sets have no file yet, and a remark on these."""
-    from helpers.corpus import read_source_obs
+    from helpers.corpus import open_source
 
     sets = design.evaluation_sets
     missing = [name for name, one in design.external.items() if not project_path(one.path).is_file()]
     there = design.model_copy(update={"evaluation_sets": {key: one for key, one in sets.items() if key not in missing}})
-    known = extent(there, read_source_obs(there))
+    known = extent(there, open_source(there))
     assumed = {name: min(n_assumed, sets[name].at_most or n_assumed) for name in missing}
     remark = f"Not at hand, so not checked; {n_assumed:,} cells are assumed for each (--judged): {', '.join(missing)}"
     return replace(known, judged={**known.judged, **assumed}), [remark] if missing else []
@@ -177,19 +177,17 @@ def _checked(design: Design) -> tuple[Extent, list[str]]:
 
     Counts are read of embedded cells alone: others may be too many, and are checked when they are written.
     """
-    from helpers.corpus import read_source, read_source_obs
+    from helpers.corpus import open_source, read_source
     from helpers.split import check_cells, check_design, check_gene_count, left_out
 
+    source = open_source(design)
     if design.corpus.source == "embedded":
-        cells = read_source(design)
-        check_cells(design, cells)
-        obs = cells.obs
+        check_cells(design, read_source(design))
     else:
-        obs = read_source_obs(design)
-        check_design(design, obs)
-    known = extent(design, obs)
+        check_design(design, source.obs)
+    known = extent(design, source)
     check_gene_count(design.corpus.genes, known.all_genes)
-    return known, left_out(design, obs)
+    return known, left_out(design, source.obs)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from helpers import needs, status, store, warm
-from helpers.corpus import read_source_obs
+from helpers.corpus import open_source
 from helpers.corpus.extent import extent
 from helpers.design_evaluations import TASKS
 from helpers.progress import Progress
@@ -23,9 +23,9 @@ LOOKS |= {"--lu", "--list-untracked"}
 LOOKING = workflow.output_settings.dryrun or not LOOKS.isdisjoint(word.split("=")[0] for word in sys.argv)
 WORK = {}  # of each notebook; a job on a node is a Snakemake of its own, and asks for no more
 if workflow.is_main_process:
-    CELLS = read_source_obs(STUDY)
-    check_design(STUDY, CELLS)
-    EXTENT = extent(STUDY, CELLS)
+    SOURCE = open_source(STUDY)
+    check_design(STUDY, SOURCE.obs)
+    EXTENT = extent(STUDY, SOURCE)
     WORK = {name: work_of(STUDY, piece, EXTENT) for name, piece in PIECES.items()}
 
 

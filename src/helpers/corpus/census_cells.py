@@ -8,6 +8,7 @@ import pandas as pd
 
 from helpers.corpus.census_types import existing, kept_types
 from helpers.corpus.checks import check_genes
+from helpers.corpus.labels import paired
 from helpers.corpus.ontology import Ontology
 from helpers.design_sources import Census
 from helpers.messages import unknown
@@ -121,18 +122,8 @@ def _labelled(cells: "pa.Table", settings: Census) -> pd.DataFrame:
     obs = {"soma_joinid": cells["soma_joinid"].to_numpy()}
     for key, value in settings.obs.items():
         parts = [cells[column].to_pandas() for column in _columns(value)]
-        obs[key] = reduce(_joined, [part.astype("category").array for part in parts]) if len(parts) > 1 else parts[0]
+        obs[key] = reduce(paired, [part.astype("category").array for part in parts]) if len(parts) > 1 else parts[0]
     return pd.DataFrame(obs)
-
-
-def _joined(first: pd.Categorical, second: pd.Categorical) -> pd.Categorical:
-    """Values of both, joined by "_"; missing where one is."""
-    n = len(second.categories)
-    missing = (first.codes < 0) | (second.codes < 0)
-    rows, pairs = pd.factorize(np.where(missing, -1, first.codes.astype(np.int64) * n + second.codes))
-    names = [None if pair < 0 else f"{first.categories[pair // n]}_{second.categories[pair % n]}" for pair in pairs]
-    codes, categories = pd.factorize(np.array(names, dtype=object))  # two pairs may give one name
-    return pd.Categorical.from_codes(codes[rows], categories)
 
 
 def _columns(value: str | list[str]) -> list[str]:

@@ -47,6 +47,16 @@ def read_tables(path: str | Path) -> tuple[pd.DataFrame, pd.Index]:
         raise ValueError(f"not a readable h5ad file: {error}") from error
 
 
+def nonzeros(path: str | Path) -> float:
+    """Mean number of genes that a cell has a stored count of, by the header of the file."""
+    import h5py
+
+    with h5py.File(_existing(path)) as file:
+        if isinstance(file["X"], h5py.Dataset):
+            return float(file["X"].shape[1])
+        return file["X/data"].shape[0] / int(file["X"].attrs["shape"][0])
+
+
 def _existing(path: str | Path) -> Path:
     file = project_path(path)
     if not file.is_file():

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import pandas as pd
-
-from helpers.corpus.opened import open_source
+from helpers.corpus import embedded
+from helpers.corpus.source import Source
 from helpers.design import Design
 from helpers.split import assign_roles, evaluation_table
 
@@ -31,21 +30,24 @@ class Extent:
         return sum(self.judged.values())
 
 
-def extent(design: Design, obs: pd.DataFrame) -> Extent:
-    """The extent of a design on its cells, with the labels `obs` (n_cells, n_columns) of `corpus.read_source_obs`."""
+def extent(design: Design, source: Source) -> Extent:
+    """The extent of a design on its cells, those of `corpus.open_source`."""
+    obs = source.obs
     roles = assign_roles(obs, design)
     sizes = evaluation_table(obs, roles, design)["dataset"].value_counts() if design.evaluation_sets else {}
-    n_genes, nonzeros = _genes(design)
+    n_genes, nonzeros = len(source.genes), _nonzeros(design, source)
     judged = {name: int(sizes.get(name, 0)) for name in design.evaluation_sets}
     n_corpus, n_validation = (int((roles == role).sum()) for role in ("corpus", "validation"))
     return Extent(n_corpus, n_validation, judged, design.corpus.genes or n_genes, n_genes, nonzeros)
 
 
-def _genes(design: Design) -> tuple[int, float]:
-    """Genes of the source, and mean number of them that a cell has: of its first cells, or, where cells are simulated,
-    at most its counts.
+def _nonzeros(design: Design, source: Source) -> float:
+    """Mean number of genes that a cell has: by the file's header, of the first cells where they come in pieces, or,
+    where cells are simulated, at most its counts.
     """
     if (simulation := design.corpus.simulation) is not None:
-        return simulation.n_genes, min(simulation.n_genes, simulation.depth)
-    first = next(open_source(design).blocks())
-    return first.shape[1], first.nnz / first.shape[0]
+        return min(simulation.n_genes, simulation.depth)
+    if design.corpus.source == "embedded":
+        return embedded.nonzeros(design.corpus.path)
+    first = next(source.blocks())
+    return first.nnz / first.shape[0]

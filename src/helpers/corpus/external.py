@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from helpers.corpus.checks import by_name, check_counts, check_genes, check_obs, match
 from helpers.corpus.copies import learnable, same_cells
+from helpers.corpus.labels import as_categories
 from helpers.corpus.source import Source, Stacked
 from helpers.design import Design
 from helpers.design_parts import EvaluationSet, SpikeIns
@@ -184,7 +185,7 @@ def joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
     """Tables below one another; text is categories, so that cells without a value can be written."""
     obs = pd.concat(tables)
     check_obs(obs, [])
-    return obs.astype({column: "category" for column in obs if obs[column].dtype == object})
+    return as_categories(obs)
 
 
 def _counts_and_names(file, entry: OwnEntry) -> tuple[str, pd.Index]:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.corpus.h5ad_file import H5adFile
+from helpers.corpus.labels import paired
 from helpers.design import DesignError
 from helpers.design_sources import H5adFiles
 from helpers.messages import unknown
@@ -48,7 +49,7 @@ def read_obs(files: Sequence[H5adFile], settings: H5adFiles) -> tuple[pd.DataFra
     for label in settings.within_dataset:
         if label not in obs:
             raise DesignError(f"within_dataset: {unknown('label', label, obs.columns)}")
-        obs[label] = _within(obs["dataset_id"].array, _as_text(obs[label]))
+        obs[label] = paired(obs["dataset_id"].array, _as_text(obs[label]))
     return obs, left_out
 
 
@@ -98,16 +99,6 @@ def _joined(parts: list[pd.Series | pd.Categorical]) -> pd.Series | pd.Categoric
             return numbers.array
     text = [part if isinstance(part, pd.Categorical) else _as_text(part) for part in parts]
     return pd.api.types.union_categoricals(text, sort_categories=True)
-
-
-def _within(dataset: pd.Categorical, values: pd.Categorical) -> pd.Categorical:
-    """Values with the name of the cell's dataset in front."""
-    known, n_values = values.codes >= 0, len(values.categories)
-    pairs = dataset.codes[known].astype(np.int64) * n_values + values.codes[known]
-    codes = np.full(len(values), -1)
-    codes[known], found = pd.factorize(pairs)
-    names = [f"{dataset.categories[pair // n_values]}_{values.categories[pair % n_values]}" for pair in found]
-    return pd.Categorical.from_codes(codes, names)
 
 
 def _read_names(files: Sequence[H5adFile], settings: H5adFiles) -> pd.Index:

@@ -1,6 +1,7 @@
 """The cells that a design names, opened: labels and genes checked, counts checked as they are read."""
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -47,6 +48,11 @@ class Checked:
                 yield block
 
     def fingerprint(self) -> str:
+        return self._fingerprint
+
+    @functools.cached_property
+    def _fingerprint(self) -> str:
+        """Found once: it may mean that every byte of the files is read."""
         return self.source.fingerprint()
 
 
@@ -74,7 +80,7 @@ def open_source(design: Design) -> Source:
         return source
     sets = external.open_sets(design, source)
     obs = external.joined([source.obs, *(part.obs for part in sets.values())])
-    return Stacked(obs, (source, *sets.values()), lambda: _fingerprint(design, source))
+    return Stacked(obs, (source, *sets.values()), functools.cache(lambda: _fingerprint(design, source)))
 
 
 def source_hash(design: Design) -> str:

@@ -13,6 +13,7 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
+from helpers.corpus.labels import as_categories
 from helpers.corpus.shards import Shards
 from helpers.corpus.stored import StoredCells, StoredCounts, packed
 from helpers.design import UNTRAINED, Run
@@ -46,8 +47,7 @@ def read_obs(store: Store) -> pd.DataFrame:
 
 def _obs(folder: Path) -> pd.DataFrame:
     """Labels of all cells, text as categories; parquet forgets that of a column without a value."""
-    obs = pd.read_parquet(folder / OBS)
-    return obs.astype({column: "category" for column in obs if obs[column].dtype == object})
+    return as_categories(pd.read_parquet(folder / OBS))
 
 
 def read_roles(store: Store) -> np.ndarray:

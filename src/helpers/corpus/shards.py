@@ -20,6 +20,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from helpers.provenance import checksum
+from helpers.store import write_text
 
 SHARD_CELLS = 32_768
 CHUNK_CELLS = 64  # cells that are decompressed together
@@ -82,7 +83,7 @@ def write(
         waiting = joined[wanted:]
     records = [json.loads(_beside(folder, number, "json").read_text()) for number in range(n_shards)]
     told = {"n_cells": n_cells, "n_genes": n_genes, "shard_cells": shard_cells, "shards": records}
-    _write_text(folder / COMPLETE, json.dumps(told, indent=1))
+    write_text(folder / COMPLETE, json.dumps(told, indent=1))
 
 
 def _beside(folder: Path, number: int, suffix: str = "zarr") -> Path:
@@ -120,7 +121,7 @@ def _write_shard(folder: Path, number: int, counts: sp.csr_array, facts: Callabl
         warnings.filterwarnings("ignore", message="Consolidated metadata")  # which nobody but zarr-python has to read
         write_sharded(group, AnnData(counts), n_obs_per_chunk=CHUNK_CELLS, shard_size=n_cells)
     os.replace(temporary, path)
-    _write_text(record, json.dumps({"n_cells": n_cells, "n_values": n_values, "sha256": checksum(path)}))
+    write_text(record, json.dumps({"n_cells": n_cells, "n_values": n_values, "sha256": checksum(path)}))
 
 
 @functools.cache
@@ -131,13 +132,6 @@ def _zarr() -> ModuleType:
     threads = int(os.environ.get("OMP_NUM_THREADS", "1").split(",")[0])
     zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline", "threading.max_workers": threads})
     return zarr
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 class Shards:
@@ -192,10 +186,10 @@ class Shards:
             rows = np.arange(*rows.indices(self.n_cells))
         rows = np.asarray(rows, dtype=np.int64)
         parts = [sp.csr_array((0, self.n_genes), dtype=np.float32)]
-        number = rows // self.shard_cells
-        apart = np.flatnonzero((np.diff(rows) > NEAR) | (np.diff(number) > 0) | (np.diff(rows // AT_ONCE) > 0)) + 1
+        far, crossed = np.diff(rows) > NEAR, [np.diff(rows // size) > 0 for size in (self.shard_cells, AT_ONCE)]
+        apart = np.flatnonzero(np.logical_or.reduce([far, *crossed])) + 1
         for run in np.split(rows, apart) if len(rows) else []:
-            first, within = number[np.searchsorted(rows, run[0])], run % self.shard_cells
-            counts = sp.csr_array(self.dataset(int(first))[int(within[0]) : int(within[-1]) + 1], dtype=np.float32)
+            dataset, within = self.dataset(int(run[0]) // self.shard_cells), run % self.shard_cells
+            counts = sp.csr_array(dataset[int(within[0]) : int(within[-1]) + 1], dtype=np.float32)
             parts.append(counts if len(run) == counts.shape[0] else counts[within - within[0]])
         return sp.vstack(parts, format="csr")

@@ -121,13 +121,8 @@ def counts(settings: Simulation, obs: pd.DataFrame, rows: slice) -> sp.csr_matri
     start, stop, step = rows.indices(len(obs))
     if step != 1:
         raise ValueError(f"rows = {rows}: a slice without steps is needed")
-    known = truth(settings)
     blocks = [sp.csr_matrix((0, settings.n_genes), dtype=np.float32)]
-    for block in range(start // BLOCK, -(-stop // BLOCK) if stop > start else 0):
-        first = block * BLOCK
-        made = _block(settings, known, obs.iloc[first : first + BLOCK], _rng(settings, "counts", block))
-        blocks.append(made[max(start - first, 0) : stop - first])
-    return sp.vstack(blocks, format="csr")
+    return sp.vstack([*blocks, *_blocks(settings, obs, start, stop)], format="csr")
 
 
 @dataclass(frozen=True)
@@ -139,11 +134,7 @@ class Simulated:
     genes: pd.Index
 
     def blocks(self, start: int = 0) -> Iterator[sp.csr_array]:
-        known = truth(self.settings)
-        for block in range(start // BLOCK, -(-len(self.obs) // BLOCK)):
-            first = block * BLOCK
-            labels, rng = self.obs.iloc[first : first + BLOCK], _rng(self.settings, "counts", block)
-            yield sp.csr_array(_block(self.settings, known, labels, rng)[max(start - first, 0) :])
+        return map(sp.csr_array, _blocks(self.settings, self.obs, start, len(self.obs)))
 
     def fingerprint(self) -> str:
         return digest(self.settings.model_dump())
@@ -170,6 +161,15 @@ def read(settings: Simulation) -> AnnData:
         varm=effects,
         uns={"truth": {name: getattr(known, name) for name in tables}},
     )
+
+
+def _blocks(settings: Simulation, obs: pd.DataFrame, start: int, stop: int) -> Iterator[sp.csr_matrix]:
+    """Counts of the cells from row `start` to `stop`, block by block."""
+    known = truth(settings)
+    for block in range(start // BLOCK, -(-stop // BLOCK) if stop > start else 0):
+        first = block * BLOCK
+        made = _block(settings, known, obs.iloc[first : first + BLOCK], _rng(settings, "counts", block))
+        yield made[max(start - first, 0) : stop - first]
 
 
 def _block(settings: Simulation, known: Truth, obs: pd.DataFrame, rng: np.random.Generator) -> sp.csr_matrix:

@@ -13,6 +13,7 @@ from anndata import AnnData
 
 from helpers.corpus import shards
 from helpers.corpus.shards import Shards
+from helpers.corpus.source import PIECE
 
 
 @dataclass(frozen=True)
@@ -88,14 +89,14 @@ def packed(
 
     `change` is done to the counts of each piece on the way, in order; cells that it leaves without counts drop out.
     """
-    piece, kept = 16_384, np.ones(cells.n_obs, dtype=bool)
+    kept = np.ones(cells.n_obs, dtype=bool)
 
     def blocks(start: int) -> Iterator[sp.csr_array]:
-        for row in range(start, cells.n_obs, piece):
-            counts = cells.X[slice(row, row + piece)]
+        for row in range(start, cells.n_obs, PIECE):
+            counts = cells.X[slice(row, row + PIECE)]
             if change is not None:
                 counts = change(counts)
-                kept[row : row + piece] = np.asarray(counts.sum(axis=1)).ravel() > 0
+                kept[row : row + PIECE] = np.asarray(counts.sum(axis=1)).ravel() > 0
             yield counts
 
     try:

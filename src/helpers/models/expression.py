@@ -44,6 +44,11 @@ def log_expression(adata: AnnData | StoredCells) -> sp.csr_array | LogCP10k:
     return LogCP10k(adata.X) if isinstance(adata.X, CountsOnDisk) else log_cp10k(raw_counts(adata))
 
 
+def on_genes(logs: sp.csr_array | LogCP10k, genes: np.ndarray) -> sp.csr_array | LogCP10k:
+    """The columns `genes` of `log_expression`."""
+    return LogCP10k(logs.counts, genes) if isinstance(logs, LogCP10k) else logs[:, genes]
+
+
 class SquaredLoss:
     """Unit and controls of the held-out loss of families that rebuild log1p CP10k: inherit it before `Family`.
 

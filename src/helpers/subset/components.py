@@ -4,7 +4,7 @@ import numpy as np
 from anndata import AnnData
 
 from helpers.corpus.stored import StoredCells
-from helpers.models.expression import LogCP10k, chunks, log_expression
+from helpers.models.expression import chunks, log_expression, on_genes
 from helpers.models.pca import principal_axes
 from helpers.variable_genes import variable_genes
 
@@ -20,7 +20,7 @@ def principal_components(adata: AnnData | StoredCells, *, n_components: int = 50
     """
     logs = log_expression(adata)
     genes = variable_genes(logs, n_top)
-    chosen = LogCP10k(logs.counts, genes) if isinstance(logs, LogCP10k) else logs[:, genes]
+    chosen = on_genes(logs, genes)
     axes = principal_axes(chosen, min(n_components, adata.n_obs - 1, len(genes))).axes
     components = np.empty((adata.n_obs, len(axes)), dtype=np.float32)
     for rows, cells in chunks(chosen):

@@ -7,7 +7,7 @@ from anndata import AnnData
 
 from helpers import diversity
 from helpers.corpus.stored import StoredCells
-from helpers.models.expression import LogCP10k, gene_moments, log_expression
+from helpers.models.expression import LogCP10k, gene_moments, log_expression, on_genes
 from helpers.variable_genes import variable_genes
 
 
@@ -72,9 +72,7 @@ class ScaledExpression:
 
     def __call__(self, adata: AnnData | StoredCells) -> "ScaledRows":
         """Rows of `adata`, (n_cells, n_genes) raw counts over the genes of the corpus."""
-        logs = log_expression(adata)
-        chosen = LogCP10k(logs.counts, self.genes) if isinstance(logs, LogCP10k) else logs[:, self.genes]
-        return ScaledRows(chosen, self.mean, self.deviation)
+        return ScaledRows(on_genes(log_expression(adata), self.genes), self.mean, self.deviation)
 
 
 class ScaledRows:
