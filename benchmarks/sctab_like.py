@@ -14,7 +14,7 @@ from helpers.subset.depth import thin
 N_GENES = 19_331
 SETTINGS = {"n_genes": N_GENES, "n_tissues": 8, "n_types": 40, "n_datasets": 40, "donors_per_dataset": 6}
 BASE = 4_096  # cells that are simulated
-DEPTH = 1_900.0  # about 1,300 genes with counts in a cell
+DEPTH = 1_900.0  # about 1,400 genes with counts in a cell
 KEPT = 0.9  # of the counts, by chance
 
 

@@ -130,13 +130,10 @@ class Perturbation(Strict):
     held_out: Annotated[dict[Name, Where], Field(min_length=1)]
 
 
-class SpikeIns(Strict):
-    """Treated cells with a file of their own (h5ad, raw counts), which replace part of spike-in subsets: all of the
-    file, or those that `where` names.
-    """
+class OwnCells(Strict):
+    """What is said of cells that have a file of their own (h5ad, raw counts), or may have one."""
 
-    path: Text
-    where: Where | None = None  # columns of that file, as the next
+    where: Where | None = None  # this and the next four: columns of the file's obs; without a file, of the corpus
     label: Text = "cell_type"
     batch: Text | None = None
     perturbation: Text | None = None
@@ -145,7 +142,13 @@ class SpikeIns(Strict):
     source: Text | None = None  # where the file comes from, told when it is missing
 
 
-class EvaluationSet(Strict):
+class SpikeIns(OwnCells):
+    """Treated cells that replace part of spike-in subsets: all of a file, or those that `where` names."""
+
+    path: Text
+
+
+class EvaluationSet(OwnCells):
     """Cells that judge every model; `seen` says how much of them pretraining could know.
 
     They are the corpus's cells that `where` names, with ``part: evaluation`` those of them that are held out, or those
@@ -154,18 +157,11 @@ class EvaluationSet(Strict):
     """
 
     path: Text | None = None
-    where: Where | None = None  # with path: columns of that file
     part: Literal["evaluation", "all"] = "all"
     seen: Literal[SEEN]
-    label: Text = "cell_type"
-    batch: Text | None = None  # this and the next two: columns of the file's obs
-    perturbation: Text | None = None
-    context: Text | None = None
     control: Text | None = None  # value of `perturbation` that marks untreated cells; "control" if left out
     split: Literal["context", "perturbation", "both"] = "context"  # what no head learns from
     held_out: Entries = Field(default=[])  # left out in turn; empty for all
-    genes: Text | None = None  # column of the file's var with the gene names, if var_names are others
-    source: Text | None = None  # where the file comes from, told when it is missing
     at_most: Annotated[int, Field(ge=10)] | None = None
 
     @model_validator(mode="after")
