@@ -16,7 +16,7 @@ from helpers.plots.style import SAMPLING_COLOURS, figure, sequential, shared_leg
 
 N_SHOWN_TYPES = 9
 N_SHOWN_CELLS = 4000  # exact neighbours, and a UMAP within seconds
-MOST = 30  # rows, and columns, of a picture of counts
+MOST = 36  # rows, and columns, of a picture of counts
 
 
 @figure
