@@ -8,6 +8,7 @@ takes 4,000 cells alone. Making the cells is not counted. Needs 20 GB of disk (-
 import argparse
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -63,9 +64,13 @@ def design(name: str, path: Path) -> dict:
 
 
 def write_files(folder: Path, n_cells: int) -> None:
-    """The cells as h5ad files, gzipped as they are in practice."""
+    """The cells as h5ad files, gzipped as they are in practice; those of an earlier run are kept."""
+    if folder.exists():
+        return
     source, parts, n_waiting, n_files = Cells(n_cells), [], 0, 0
-    folder.mkdir(parents=True)
+    partial = folder.with_suffix(".part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
     for block in source.blocks():
         parts.append(block)
         n_waiting += block.shape[0]
@@ -76,8 +81,9 @@ def write_files(folder: Path, n_cells: int) -> None:
             adata = anndata.AnnData(
                 sp.csr_matrix(joined[:n]), obs=source.obs.iloc[rows], var=pd.DataFrame(index=source.genes)
             )
-            adata.write_h5ad(folder / f"{n_files:04}.h5ad", compression="gzip")
+            adata.write_h5ad(partial / f"{n_files:04}.h5ad", compression="gzip")
             parts, n_waiting, n_files = [joined[n:]], n_waiting - n, n_files + 1
+    partial.rename(folder)
 
 
 def run(stage: str, path: Path, results: Path, options: dict) -> tuple[float, float]:

@@ -83,6 +83,19 @@ def test_genes_are_matched_by_name_and_missing_ones_are_zero(added, small_cells,
     assert cells.uns["missing_genes"]["own"] == pytest.approx(4 / 60)
 
 
+@pytest.mark.parametrize("form", [sp.csr_matrix, sp.csc_matrix, sp.csr_matrix.toarray])
+def test_a_file_is_read_in_pieces_however_it_is_stored(added, own_cells, monkeypatch, form):
+    """Cells in the order of their names, not in the file's, some left out: the same whatever is read at once."""
+    mixed = own_cells[np.random.default_rng(0).permutation(90)].copy()
+    expected = read_source(added(own_cells, where={"plate": ["p1", "p3"]}))[240:]
+    mixed.X = form(sp.csr_matrix(mixed.X))
+    monkeypatch.setattr("helpers.corpus.row_blocks.MOST_CELLS", 7)
+    monkeypatch.setattr("helpers.corpus.external.MOST_CELLS", 13)
+    found = read_source(added(mixed, where={"plate": ["p1", "p3"]}))[240:]
+    assert list(found.obs_names) == list(expected.obs_names)
+    np.testing.assert_array_equal(found.X.toarray(), expected.X.toarray())
+
+
 def test_gene_names_may_stand_in_a_column_and_counts_in_raw(added, own_cells):
     expected = read_source(added()).X.toarray()
     own_cells.var["symbol"] = own_cells.var_names

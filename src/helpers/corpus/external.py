@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from helpers.corpus.checks import by_name, check_counts, check_genes, check_obs, match
 from helpers.corpus.copies import learnable, same_cells
 from helpers.corpus.labels import as_categories
+from helpers.corpus.row_blocks import open_matrix, row_blocks, sample
 from helpers.corpus.source import Source, Stacked
 from helpers.design import Design
 from helpers.design_parts import EvaluationSet, SpikeIns
@@ -21,7 +22,7 @@ from helpers.models.counts import MOST_MISSING
 from helpers.provenance import file_sha256, project_path
 
 OwnEntry = EvaluationSet | SpikeIns
-FEW = 100_000  # values that tell whether a file's X holds counts
+MOST_CELLS = 32_768  # brought into their order at once
 
 
 class Rows(Protocol):
@@ -74,11 +75,12 @@ class OwnFile:
     present: np.ndarray
 
     def blocks(self, start: int = 0) -> Iterator[sp.csr_array]:
-        """All cells from row `start` on in one piece."""
-        with _opened(self.name, self.entry) as file:
-            counts = _read_counts(file, self.rows[start:], self.entry, self.genes)
-            check_counts(counts, first=start)
-        yield counts
+        """Raw counts from row `start` on, (at most 32,768, n_genes) each; the file is read once for each of them."""
+        for first in range(start, len(self.rows), MOST_CELLS):
+            with _opened(self.name, self.entry) as file:
+                counts = _read_counts(file, self.rows[first : first + MOST_CELLS], self.entry, self.genes)
+                check_counts(counts, first=first)
+            yield counts
 
     def fingerprint(self) -> str:
         return file_sha256(project_path(self.entry.path))
@@ -195,8 +197,7 @@ def _counts_and_names(file, entry: OwnEntry) -> tuple[str, pd.Index]:
     """
     from anndata.io import read_elem
 
-    values = file["X"]["data"] if "data" in file["X"] else file["X"]
-    group = "raw/" if "raw" in file and (np.asarray(values[:FEW]) % 1).any() else ""
+    group = "raw/" if "raw" in file and (sample(open_matrix(file["X"])).data % 1).any() else ""
     var = read_elem(file[f"{group}var"])
     if entry.genes is not None and entry.genes not in var:
         raise ValueError(f"genes: {unknown('column of var', entry.genes, var.columns)}")
@@ -215,11 +216,20 @@ def _present(names: pd.Index, genes: pd.Index, columns: list[str]) -> np.ndarray
     return present
 
 
-def _read_counts(file, rows: np.ndarray, entry: OwnEntry, genes: pd.Index) -> sp.csr_matrix:
-    """Raw counts (n_cells, n_genes) of some rows of the file on the source's genes."""
-    from anndata.io import read_elem
-
+def _read_counts(file, rows: np.ndarray, entry: OwnEntry, genes: pd.Index) -> sp.csr_array:
+    """Raw counts (n_cells, n_genes) of some rows of the file, in their order, on the source's genes."""
     where, names = _counts_and_names(file, entry)
-    counts, kept = sp.csr_matrix(read_elem(file[where]), dtype=np.float32), np.flatnonzero(names.isin(genes))
+    kept = np.flatnonzero(names.isin(genes))
     places = (np.ones(len(kept), dtype=np.float32), (kept, genes.get_indexer(names[kept])))
-    return sp.csr_matrix(counts[rows] @ sp.csr_matrix(places, shape=(len(names), len(genes))))
+    on_genes = sp.csr_array(places, shape=(len(names), len(genes)))
+    order = np.argsort(rows)
+    first, stop, parts = rows[order[0]], rows[order[-1]] + 1, []
+    for block in row_blocks(open_matrix(file[where]), int(first)):
+        begin, end = np.searchsorted(rows, [first, first + block.shape[0]], sorter=order)
+        parts.append(block[rows[order[begin:end]] - first].astype(np.float32) @ on_genes)
+        first += block.shape[0]
+        if first >= stop:
+            break
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    return sp.csr_array(sp.vstack(parts, format="csr"))[back]
