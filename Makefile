@@ -57,7 +57,7 @@ study:
 	@python -m helpers.notebooks keep params/study.yaml
 
 test: env
-	@python -m pytest -n 2 --dist loadfile # the chain beside the unit tests
+	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder # in the order of conftest.py: chains first
 
 test-network: env
 	@python -m pytest -m network

@@ -19,6 +19,12 @@ from helpers.models.counts import log_cp10k, raw_counts
 PROJECT = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with chains first, so that no worker ends with a long one while the other waits."""
+    long = {item.path for item in items if item.get_closest_marker("chain")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 def copy_project(root: Path) -> Path:
     """Copy what the workflow needs into a folder, and return it."""
     for folder in ("src", "notebooks", "workflow", "params"):

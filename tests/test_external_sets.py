@@ -232,10 +232,13 @@ def test_cells_that_judge_must_not_be_spiked_in(spiked, small_design, own_cells,
         read_source(design)
 
 
-def test_a_missing_file_of_spike_ins_and_their_name_are_told(spiked, small_design):
+def test_a_missing_file_of_spike_ins_and_their_name_are_told(spiked, small_design, tmp_path, capsys):
     missing = {"path": "data/external/none.h5ad", "source": "python data/prepare.py replogle"}
+    design = spiked(spikeins=missing)
     with pytest.raises(ValueError, match=r"spikeins\.path = 'data/external/none\.h5ad', from python data/prepare"):
-        read_source_obs(spiked(spikeins=missing))
+        read_source_obs(design)
+    assert main([str(tmp_path / "design.yaml"), "--estimate"]) == 0
+    assert "Spike-ins are not at hand, so not checked" in capsys.readouterr().out
     taken = {"spikeins": {"where": {"dataset_id": ["two"]}, "seen": "study unseen"}}
     with pytest.raises(DesignError, match=r"evaluation_sets\.spikeins: the name means something else"):
         spiked(evaluation_sets=small_design["evaluation_sets"] | taken)

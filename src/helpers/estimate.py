@@ -142,16 +142,23 @@ def _resized(known: Extent, n_corpus: int | None, n_genes: int | None, design: D
 
 
 def _at_hand(design: Design, n_assumed: int) -> tuple[Extent, list[str]]:
-    """The extent of a design, some of whose evaluation sets have no file yet, and a remark on these."""
+    """The extent of a design, some of whose evaluation sets or spike-ins have no file yet, and remarks on these."""
     from helpers.corpus import open_source
 
     sets = design.evaluation_sets
     missing = [name for name, one in design.external.items() if not project_path(one.path).is_file()]
-    there = design.model_copy(update={"evaluation_sets": {key: one for key, one in sets.items() if key not in missing}})
+    parts = {"evaluation_sets": {key: one for key, one in sets.items() if key not in missing}}
+    remarks = []
+    if missing:
+        told = f"{n_assumed:,} cells are assumed for each (--judged): {', '.join(missing)}"
+        remarks += [f"Not at hand, so not checked; {told}"]
+    if design.spikeins and not project_path(design.spikeins.path).is_file():
+        parts["spikeins"] = None
+        remarks += ["Spike-ins are not at hand, so not checked: as many as their strategies ask for are assumed"]
+    there = design.model_copy(update=parts)
     known = extent(there, open_source(there))
     assumed = {name: min(n_assumed, sets[name].at_most or n_assumed) for name in missing}
-    remark = f"Not at hand, so not checked; {n_assumed:,} cells are assumed for each (--judged): {', '.join(missing)}"
-    return replace(known, judged={**known.judged, **assumed}), [remark] if missing else []
+    return replace(known, judged={**known.judged, **assumed}), remarks
 
 
 def _untouched(design: Design, n_cells: int, n_genes: int, n_assumed: int) -> tuple[Extent, list[str]]:
