@@ -79,8 +79,10 @@ def write(
             parts.append(sp.csr_array(block))
             n_waiting += block.shape[0]
         joined = sp.vstack(parts, format="csr")
-        _write_shard(folder, number, joined[:wanted], facts)
-        waiting = joined[wanted:]
+        del parts
+        shard, waiting = joined[:wanted], joined[wanted:]
+        del joined
+        _write_shard(folder, number, shard, facts)
     records = [json.loads(_beside(folder, number, "json").read_text()) for number in range(n_shards)]
     told = {"n_cells": n_cells, "n_genes": n_genes, "shard_cells": shard_cells, "shards": records}
     write_text(folder / COMPLETE, json.dumps(told, indent=1))
@@ -108,11 +110,13 @@ def _write_shard(folder: Path, number: int, counts: sp.csr_array, facts: Callabl
     record.unlink(missing_ok=True)
     for stale in (temporary, path):
         shutil.rmtree(stale, ignore_errors=True)
-    if facts is not None:
-        pd.DataFrame(facts(counts)).to_parquet(_beside(folder, number, "parquet"), index=False)
     n_cells, n_values = counts.shape[0], counts.nnz
+    if facts is not None:
+        pieces = (counts[start : start + AT_ONCE] for start in range(0, n_cells, AT_ONCE))
+        table = pd.concat([pd.DataFrame(facts(piece)) for piece in pieces], ignore_index=True)
+        table.to_parquet(_beside(folder, number, "parquet"), index=False)
     if counts.nnz == 0 or counts.data.max() <= np.iinfo(np.uint16).max:
-        counts = counts.astype(np.uint16)
+        counts = sp.csr_array((counts.data.astype(np.uint16), counts.indices, counts.indptr), shape=counts.shape)
     group = _zarr().open_group(temporary, mode="w", zarr_format=3)
     with warnings.catch_warnings():  # in a kernel tqdm, which annbatch imports, complains of missing widgets
         warnings.simplefilter("ignore")
