@@ -82,7 +82,7 @@ controls: env
 	@python -m helpers.run notebooks/80_controls.py results/controls/80_controls.ipynb $(if $(SMALL),-p repeats 8)
 
 bench: env
-	@failed=0; for topic in draws sketching vendi pca geneformer training evaluations scaling $(if $(SMALL),,bulk growth); do \
+	@failed=0; for topic in draws sketching vendi pca geneformer training evaluations scaling loading $(if $(SMALL),,bulk growth scale); do \
 		python -m benchmarks.$$topic $(if $(SMALL),--small) || failed=1; done; exit $$failed
 
 readings: env

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 TO_WHOLE = (3, -3, 1)  # gains of halves, quarters, eighths, summed: where their parabola in log depth meets the whole
 SPLITS = 5  # of each cell
 SAMPLE = 20_000  # cells of the corpus that are split, evenly spread
+PIECE = 1_024  # cells that are split at once
 
 
 def reference_losses(
@@ -89,9 +90,12 @@ def _gain(
 def _halves(counts: sp.csr_array, keys: np.ndarray, draw: int) -> tuple[sp.csr_array, sp.csr_array, np.ndarray]:
     """Two random halves of the counts of each cell for which both hold some, and the rows (n_kept,) of these cells."""
     one, other = counts.copy(), counts.copy()
-    gene = hashed(counts.indices.astype(np.uint64) + np.uint64(draw << 32))
-    one.data = _half_of(counts.data, hashed(np.repeat(keys, np.diff(counts.indptr)) + gene)).astype(np.float32)
-    other.data = counts.data - one.data
+    for start in range(0, counts.shape[0], PIECE):
+        ends = counts.indptr[start : start + PIECE + 1]
+        values, cells = slice(ends[0], ends[-1]), np.repeat(keys[start : start + PIECE], np.diff(ends))
+        gene = hashed(counts.indices[values].astype(np.uint64) + np.uint64(draw << 32))
+        one.data[values] = _half_of(counts.data[values], hashed(cells + gene))
+    other.data -= one.data
     kept = np.flatnonzero((one.sum(axis=1) > 0) & (other.sum(axis=1) > 0))
     parts = []
     for half in (one, other):
