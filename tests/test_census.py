@@ -396,7 +396,7 @@ def test_missing_labels_are_refused_only_where_they_decide(settings, cells, tmp_
 
 def test_the_fingerprint_stays_with_the_cells_and_changes_with_them(settings, cells, soma, tmp_path):
     plain = open_source(settings()).fingerprint()
-    copy = tmp_path / "copy"
+    copy = tmp_path / "a copy%20#1"
     shutil.copytree(soma, copy)
     assert open_source(settings(uri=str(copy)), block_cells=9, buffer_bytes=2**12).fingerprint() == plain
     assert open_source(settings(min_cells=RULES["min_cells"] - 1)).fingerprint() == plain, "the same cells"

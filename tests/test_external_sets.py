@@ -150,10 +150,23 @@ def test_missing_labels_are_refused_until_they_are_left_out(added, own_cells):
     assert len(read_source(added(where={"plate": ["p2", "p3"]}))) == 300
 
 
-def test_counts_of_a_file_are_checked(added, own_cells):
+def test_counts_of_a_file_are_checked(added, own_cells, monkeypatch):
     own_cells.X = own_cells.X.astype(np.float32)
     own_cells.X.data[:] = 0.5
-    with pytest.raises(ValueError, match=r"evaluation_sets\.own\.path = .*not integer.*\.raw or a layer"):
+    with pytest.raises(ValueError, match=r"evaluation_sets\.own\.path = .*X holds .*not integer.*no layer holds any"):
+        read_source_obs(added())
+    own_cells.layers["umis"] = sp.csr_matrix(np.full((90, 64), 2.0, dtype=np.float32))
+    with pytest.raises(ValueError, match=r"counts are in the layer 'umis': say layer: umis"):
+        read_source_obs(added())
+    assert set(read_source(added(layer="umis"))[240:].X.data) == {2.0}
+    with pytest.raises(ValueError, match=r"layer: unknown layer 'umi' .did you mean 'umis'"):
+        read_source_obs(added(layer="umi"))
+    monkeypatch.setattr("helpers.corpus.row_blocks.FEW_CELLS", 5)
+    counts = own_cells.layers.pop("umis").toarray()
+    counts[89, own_cells.var_names.get_loc("g3")] = -1
+    own_cells.X = sp.csr_matrix(counts)
+    read_source_obs(added())
+    with pytest.raises(ValueError, match=r"X holds 1 values that are negative, the first -1 in cell 'own_cell89'"):
         read_source(added())
     own_cells.X = sp.csr_matrix((90, 64), dtype=np.float32)
     with pytest.raises(ValueError, match=r"evaluation_sets\.own\.path = .*90 cells have no counts"):

@@ -7,7 +7,7 @@ import pytest
 from helpers.corpus import read_source_obs
 from helpers.design import DesignError, load_design
 from helpers.held_out import check_kept_apart, pool_roles
-from helpers.split import assign_roles, check_design
+from helpers.split import assign_roles, check_design, evaluation_table
 
 SIMULATED = {"seed": 3, "n_cells": 1_000, "n_genes": 60, "n_datasets": 5, "n_tissues": 2, "n_types": 4}
 
@@ -39,6 +39,26 @@ def test_whole_donors_are_held_out_in_the_shares_of_the_preset(design):
     pd.testing.assert_series_equal(assign_roles(obs, study), roles)
     other = study.model_copy(update={"seed": 2})
     assert (assign_roles(obs, other) != roles).any()
+
+
+def test_held_out_cells_are_those_of_the_pool_whatever_else_judges(design):
+    study = design({"preset": "sctab"})
+    pool = {"dataset_id": ["dataset1", "dataset2"]}
+    sets = {
+        "held_out": {"part": "evaluation", "seen": "in distribution"},
+        "other": {"where": {"dataset_id": ["dataset3"]}, "seen": "study unseen"},
+    }
+    values = study.model_dump(mode="json", exclude_unset=True)
+    corpus = values["corpus"] | {"pretraining": pool}
+    study = type(study).model_validate(values | {"corpus": corpus, "evaluation_sets": sets})
+    obs = read_source_obs(study)
+    roles = assign_roles(obs, study)
+    table = evaluation_table(obs, roles, study)
+    of_set = table.groupby("dataset")["position"].agg(lambda rows: set(obs["dataset_id"].iloc[rows]))
+    assert of_set["held_out"] <= {"dataset1", "dataset2"}
+    assert of_set["other"] == {"dataset3"}
+    held_out = table.loc[table["dataset"] == "held_out", "position"]
+    assert set(obs["donor_id"].iloc[held_out]).isdisjoint(obs.loc[roles == "corpus", "donor_id"])
 
 
 def test_donors_of_some_cells_are_held_out_with_all_their_cells(design):

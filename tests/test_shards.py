@@ -103,6 +103,16 @@ def test_each_epoch_has_each_position_once(share, block, buffer):
         np.testing.assert_array_equal(np.sort(epoch), positions)
 
 
+@pytest.mark.parametrize(("n_cells", "n_genes", "shard_cells"), [(1_600, 50, 800), (2_000, 400, 1_999)])
+def test_batches_of_shards_with_and_without_large_counts_have_their_own(n_cells, n_genes, shard_cells, tmp_path):
+    dense = np.random.default_rng(0).integers(1, 300, (n_cells, n_genes)).astype(np.float32)
+    dense[1, 0] = 70_000
+    shards.write(tmp_path, Blocks(sp.csr_array(dense)), dense.shape, shard_cells=shard_cells)
+    drawn = batches(Shards(tmp_path), np.arange(n_cells), 64, rng=np.random.default_rng(0))
+    for index, cells in itertools.islice(drawn, 40):
+        np.testing.assert_array_equal(cells.toarray(), dense[index])
+
+
 def test_batches_have_their_own_counts(written, counts):
     positions = np.arange(0, 230, 3)
     for index, cells in itertools.islice(batches(written, positions, 16, rng=np.random.default_rng(0)), 20):

@@ -139,6 +139,7 @@ class OwnCells(Strict):
     perturbation: Text | None = None
     context: Text | None = None
     genes: Text | None = None  # column of the file's var with the gene names, if var_names are others
+    layer: Text | None = None  # of the file, with the counts; if left out X, or raw where X holds none
     source: Text | None = None  # where the file comes from, told when it is missing
 
 
@@ -151,9 +152,9 @@ class SpikeIns(OwnCells):
 class EvaluationSet(OwnCells):
     """Cells that judge every model; `seen` says how much of them pretraining could know.
 
-    They are the corpus's cells that `where` names, with ``part: evaluation`` those of them that are held out, or those
-    of a file of their own (h5ad, raw counts) in `path`, all of them or those that `where` names. `at_most` so many are
-    drawn at random.
+    They are the corpus's cells that `where` names, with ``part: evaluation`` those of them that are held out of what
+    may be learned from, or those of a file of their own (h5ad, raw counts) in `path`, all of them or those that `where`
+    names. `at_most` so many are drawn at random.
     """
 
     path: Text | None = None
@@ -172,7 +173,7 @@ class EvaluationSet(OwnCells):
             )
         if self.path is None and self.where is None and self.part == "all":
             raise ValueError("where is missing: name cells of the corpus, or give the path of a file of their own")
-        for key in ("batch", "perturbation", "context", "genes", "source"):
+        for key in ("batch", "perturbation", "context", "genes", "layer", "source"):
             if self.path is None and getattr(self, key) is not None:
                 raise ValueError(f"{key} = {getattr(self, key)!r} is of a file: give its path, or leave {key} out")
         if self.context is not None and self.perturbation is None:

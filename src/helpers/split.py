@@ -60,9 +60,11 @@ def evaluation_mask(obs: pd.DataFrame, roles: pd.Series, design: Design, name: s
     entry = design.evaluation_sets[name]
     if entry.path is not None:
         return (obs["dataset_id"] == name).to_numpy()
-    chosen = match(obs, entry.where or {}, f"evaluation_sets.{name}.where", among=in_source(obs, design))
-    if entry.part == "evaluation":
-        chosen &= (roles == "evaluation").to_numpy()
+    source = in_source(obs, design)
+    chosen = match(obs, entry.where or {}, f"evaluation_sets.{name}.where", among=source)
+    if entry.part == "evaluation":  # of the pool: cells of other sets judge, too
+        pool = match(obs, design.corpus.pretraining, "corpus.pretraining", among=source)
+        chosen &= pool & (roles == "evaluation").to_numpy()
     overlap = int((chosen & roles.isin(["corpus", "validation", "spikein"]).to_numpy()).sum())
     if overlap and entry.seen != "transductive":
         raise DesignError(

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pandas as pd
@@ -169,9 +168,9 @@ def _told(settings: Census) -> str:
 
 def _state(uri: str) -> list[str]:
     """What is known of an array without reading it: of one on disk the names of all that was ever written to it."""
-    if urlsplit(uri).scheme != "file":
+    if not uri.startswith("file://"):
         return [uri]
-    folder = Path(unquote(urlsplit(uri).path))
+    folder = Path(uri.removeprefix("file://"))  # TileDB quotes nothing
     return sorted(path.name for part in ("__fragments", "__commits") for path in (folder / part).glob("*"))
 
 

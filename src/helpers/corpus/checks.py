@@ -10,21 +10,21 @@ from helpers.design import DesignError
 from helpers.subset.strata import complete
 
 
-def check_counts(X: sp.csr_matrix, *, first: int = 0) -> None:
-    """Raise ValueError unless the stored values of `X`, (n_cells, n_genes), are finite non-negative
-    integers, in each cell some; errors number the cells from `first` on.
+def check_counts(X: sp.csr_matrix, *, place: str = "X", names: Sequence[str] | None = None, first: int = 0) -> None:
+    """Raise ValueError unless the stored values of `X`, (n_cells, n_genes), are finite non-negative integers, in each
+    cell some; errors name the cells by `names` (n_cells,), or number them from `first` on.
     """
     try:
-        check_values(X, first=first)
+        check_values(X, place=place, names=names, first=first)
     except ValueError as error:
         raise ValueError(f"{error}; normalised data often keeps them in .raw or a layer") from error
-    check_filled(X, first=first)
+    check_filled(X, names=names, first=first)
 
 
-def check_values(X: sp.csr_matrix, *, place: str = "X", first: int = 0) -> None:
+def check_values(X: sp.csr_matrix, *, place: str = "X", names: Sequence[str] | None = None, first: int = 0) -> None:
     """Raise ValueError unless the stored values of `X`, (n_cells, n_genes), are finite non-negative integers.
 
-    The message says that they are those of `place`, and numbers cells from `first` on.
+    The message says that they are those of `place`; cells are as in `check_counts`.
     """
     offences = {
         "NaN or infinite": ~np.isfinite(X.data),
@@ -34,20 +34,23 @@ def check_values(X: sp.csr_matrix, *, place: str = "X", first: int = 0) -> None:
     for what, bad in offences.items():
         if bad.any():
             at = int(np.flatnonzero(bad)[0])
-            cell = first + int(np.searchsorted(X.indptr, at, side="right")) - 1
+            row = int(np.searchsorted(X.indptr, at, side="right")) - 1
             raise ValueError(
-                f"{place} holds {int(bad.sum()):,} values that are {what}, the first {X.data[at]:g} in cell {cell}: "
-                "raw counts (integers ≥ 0) are needed"
+                f"{place} holds {int(bad.sum()):,} values that are {what}, the first {X.data[at]:g} in cell "
+                f"{_named(row, names, first)}: raw counts (integers ≥ 0) are needed"
             )
 
 
-def check_filled(X: sp.csr_matrix, *, first: int = 0) -> None:
-    """Raise ValueError if a cell of `X`, (n_cells, n_genes), has no counts; cells are numbered from `first` on."""
+def check_filled(X: sp.csr_matrix, *, names: Sequence[str] | None = None, first: int = 0) -> None:
+    """Raise ValueError if a cell of `X`, (n_cells, n_genes), has no counts; cells are as in `check_counts`."""
     empty = np.flatnonzero(np.asarray(X.sum(axis=1)).ravel() == 0)
     if empty.size:
-        raise ValueError(
-            f"{empty.size:,} cells have no counts, the first is cell {first + empty[0]}: filter them out first"
-        )
+        told = f"{empty.size:,} cells have no counts, the first is cell {_named(int(empty[0]), names, first)}"
+        raise ValueError(f"{told}: filter them out first")
+
+
+def _named(row: int, names: Sequence[str] | None, first: int) -> str:
+    return str(first + row) if names is None else repr(names[row])
 
 
 def check_genes(genes: pd.Index) -> None:

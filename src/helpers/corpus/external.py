@@ -3,14 +3,16 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from helpers.corpus.checks import by_name, check_counts, check_genes, check_obs, match
+from helpers.corpus.checks import by_name, check_counts, check_genes, check_obs, check_values, match
 from helpers.corpus.copies import learnable, same_cells
+from helpers.corpus.h5ad_file import places_of_counts
 from helpers.corpus.labels import as_categories
 from helpers.corpus.row_blocks import open_matrix, row_blocks, sample
 from helpers.corpus.source import Source, Stacked
@@ -79,7 +81,8 @@ class OwnFile:
         for first in range(start, len(self.rows), MOST_CELLS):
             with _opened(self.name, self.entry) as file:
                 counts = _read_counts(file, self.rows[first : first + MOST_CELLS], self.entry, self.genes)
-                check_counts(counts, first=first)
+                where, _ = _counts_and_names(file, self.entry)
+                check_counts(counts, place=where, names=self.obs.index[first : first + MOST_CELLS])
             yield counts
 
     def fingerprint(self) -> str:
@@ -96,7 +99,8 @@ def open_sets(design: Design, source: Source) -> dict[str, OwnFile]:
         with _opened(name, entry) as file:
             obs, rows = _read_obs(file, name, entry, source.obs)
             where, names = _counts_and_names(file, entry)
-            present = _present(names, source.genes, list(file[where.replace("X", "var")].attrs["column-order"]))
+            _check_sample(file, where, project_path(entry.path))
+            present = _present(names, source.genes, list(file[_var(where)].attrs["column-order"]))
             sets[name] = OwnFile(name, entry, obs, rows, source.genes, present)
             check_genes(names[names.isin(source.genes)])
     return sets
@@ -191,17 +195,37 @@ def joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _counts_and_names(file, entry: OwnEntry) -> tuple[str, pd.Index]:
-    """Where counts are, X or ``raw/X``, and the names of their genes.
+    """Where counts are, X, ``raw/X`` or a layer, and the names of their genes.
 
     Where X is no counts, they are taken from `raw`, as in files of CELLxGENE.
     """
     from anndata.io import read_elem
 
-    group = "raw/" if "raw" in file and (sample(open_matrix(file["X"])).data % 1).any() else ""
-    var = read_elem(file[f"{group}var"])
+    if entry.layer is not None:
+        where = f"layers/{entry.layer}"
+        if where not in file:
+            raise ValueError(f"layer: {unknown('layer', entry.layer, file.get('layers', ()))}")
+    else:
+        where = "raw/X" if "raw" in file and (sample(open_matrix(file["X"])).data % 1).any() else "X"
+    var = read_elem(file[_var(where)])
     if entry.genes is not None and entry.genes not in var:
         raise ValueError(f"genes: {unknown('column of var', entry.genes, var.columns)}")
-    return f"{group}X", pd.Index((var.index if entry.genes is None else var[entry.genes]).astype(str))
+    return where, pd.Index((var.index if entry.genes is None else var[entry.genes]).astype(str))
+
+
+def _var(where: str) -> str:
+    """The table of the genes of a matrix in a file."""
+    return "raw/var" if where == "raw/X" else "var"
+
+
+def _check_sample(file, where: str, path: Path) -> None:
+    """Raise ValueError, with what else in the file holds counts, unless the first values of a matrix are counts."""
+    try:
+        check_values(sample(open_matrix(file[where])), place=where)
+    except ValueError as error:
+        layers = [place for place in places_of_counts(path) if place not in ("X", "raw")]
+        says = f"counts are in the layer {layers[0]!r}: say layer: {layers[0]}" if layers else "no layer holds any"
+        raise ValueError(f"{error}; {says}") from error
 
 
 def _present(names: pd.Index, genes: pd.Index, columns: list[str]) -> np.ndarray:

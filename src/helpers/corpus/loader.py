@@ -93,6 +93,21 @@ class PositionSampler(Sampler):
         return self.positions[np.argsort(np.repeat(rank, np.diff(first, append=len(block))), kind="stable")]
 
 
+class _Loader(Loader):
+    """annbatch's own, but for shards of which some hold counts beyond 16 bits.
+
+    Parts of unlike shards are joined by adding up their indptr, which in annbatch 0.3.1 has as few bits as the part
+    needs by itself.
+    """
+
+    def _allocate_per_dataset_outs(self, dataset_index_to_rows):
+        outs = super()._allocate_per_dataset_outs(dataset_index_to_rows)
+        for out in outs.values():
+            data, indices, indptr = out.elems
+            out.elems = (data, indices, np.empty(len(indptr), dtype=np.int64))
+        return outs
+
+
 def batches(
     shards: Shards, positions: np.ndarray, batch_size: int, *, rng: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, sp.csr_array]]:
@@ -100,6 +115,9 @@ def batches(
 
     Counts are CSR float32 (batch_size, n_genes). See PositionSampler for the order.
     """
-    loader = Loader(batch_sampler=PositionSampler(positions, batch_size, rng=rng), return_index=True)
-    for batch in loader.add_datasets(shards.datasets):
+    loader = _Loader(batch_sampler=PositionSampler(positions, batch_size, rng=rng), return_index=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Adding dataset with dtype")  # of unlike shards, which are rare
+        loader.add_datasets(shards.datasets)
+    for batch in loader:
         yield batch["index"], sp.csr_array(batch["X"], dtype=np.float32)
