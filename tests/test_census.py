@@ -535,7 +535,7 @@ def test_a_release_is_asked_for_in_its_public_bucket(ontology, monkeypatch):
         raise RuntimeError("S3: Error while listing\nHostname not found")
 
     monkeypatch.setattr(tiledbsoma, "open", refuse)
-    with pytest.raises(ValueError, match=r"release = '2023-05-15' cannot be opened: S3: Error while listing$"):
+    with pytest.raises(ValueError, match=r"release = '2023-05-15' cannot be opened: S3: Error while listing; "):
         open_source(Census(ontology=ontology, genes=None), buffer_bytes=2**20)
     with pytest.raises(ValueError, match="uri = 's3://mine/soma' cannot be opened"):
         open_source(Census(uri="s3://mine/soma", ontology=ontology, genes=None))

@@ -257,7 +257,7 @@ def test_values_that_are_no_counts_are_refused_and_what_holds_counts_is_named(st
     cells.layers["umis"] = STORED[stored](counts)
     cells.layers["nothing"] = sp.csr_matrix(counts.shape)
     path = write(cells, tmp_path / "cells.h5ad")
-    with pytest.raises(ValueError, match=told + r".*; layers\['umis'\] holds counts: say layer: umis$"):
+    with pytest.raises(ValueError, match=told + r".*; layers\['umis'\] holds counts: say layer: umis, for all files$"):
         open_source(H5adFiles(path=path, obs=OBS))
     with pytest.raises(ValueError, match=r"layers\['scaled'\] holds .* negative, .*\['umis'\] holds counts: say layer"):
         open_source(H5adFiles(path=path, obs=OBS, layer="scaled"))
@@ -273,7 +273,7 @@ def test_counts_in_raw_alone_are_named_and_a_wrong_layer_points_to_x(tmp_path):
     cells.raw = cells.copy()
     cells.X = sp.csr_matrix(np.log1p(cells.X.toarray()))
     path = write(cells, tmp_path / "cells.h5ad")
-    with pytest.raises(ValueError, match=r"not integer.*; raw holds counts: say layer: raw$"):
+    with pytest.raises(ValueError, match=r"not integer.*; raw holds counts: say layer: raw, for all files$"):
         open_source(H5adFiles(path=path, obs=OBS))
     assert places_of_counts(Path(path)) == ["raw"]
     other = make_cells()

@@ -14,7 +14,7 @@ from helpers.design import Design, load_design, n_cells
 from helpers.model_size import model_size
 from helpers.provenance import project_path
 from helpers.stages import Piece, pieces, runs_of, work_of
-from helpers.work import COPIES, GPU_PEAK, GPU_SHARE, WEIGHT_BYTES, Work, side_by_side, step_memory
+from helpers.work import COPIES, GPU_PEAK, GPU_SHARE, STORED_BYTES, WEIGHT_BYTES, Work, side_by_side, step_memory
 
 ASSUMED = 10_000  # cells of an evaluation set that is not at hand
 NONZEROS = 1_300 / 19_331  # share of the genes that a cell has, in a corpus that is not at hand: scTab's
@@ -36,8 +36,8 @@ NOTES = (
     "number; responses and slow parts by the conditions, cells and genes of the demo",
     "e  GPU hours are arithmetic, nothing was measured on one: FLOPs / ({peak:.0f} TFLOP/s × {share:.0%}), an NVIDIA "
     "A100 by its data sheet and a share that is assumed; but no shorter than one core needs to fill batches (measured)",
-    "f  disk: arithmetic, 8 bytes for each count that is not 0, 4 for each weight and each number of an embedding; "
-    "positions, scores and predictions as measured",
+    "f  disk: arithmetic, {stored} bytes for each count that is not 0, 4 for each weight and each number of an "
+    "embedding; positions, scores and predictions as measured",
     "g  memory: of a notebook as measured; on top, by arithmetic, {copies} copies of the cells at hand, as the "
     "notebooks hold them, and what a training needs beside",
 )
@@ -79,7 +79,7 @@ def estimate(design: Design, known: Extent) -> str:
         rows.append(row | _told(works[-1]) | {"how": " ".join(["a", *TIME_NOTES.get(stage, "").split(), "f g"])})
     total, costs = side_by_side(works), measured()
     numbers = {"points": sum("train" in row for row in costs.models), "off": costs.off("train"), "copies": COPIES}
-    numbers |= {"peak": GPU_PEAK / 1e12, "share": GPU_SHARE}
+    numbers |= {"peak": GPU_PEAK / 1e12, "share": GPU_SHARE, "stored": STORED_BYTES}
     lines = [
         f"In all {digits(total.seconds / 3600)} core hours; or {digits(total.gpu / 3600)} GPU hours, and "
         f"{digits((total.seconds - total.on_gpu) / 3600)} core hours beside them. {digits(total.disk / 1e9)} GB on "

@@ -146,7 +146,8 @@ def _experiment(settings: Census, buffer_bytes: int) -> Iterator["tiledbsoma.Exp
     except tiledbsoma.DoesNotExistError as error:
         raise ValueError(f"{_told(settings)}: no SOMA is there; name its path or URI, or another release") from error
     except (tiledbsoma.SOMAError, RuntimeError) as error:
-        raise ValueError(f"{_told(settings)} cannot be opened: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{_told(settings)} cannot be opened: {reason}; of a copy on disk say uri: FOLDER") from error
     with opened:
         if opened.soma_type == "SOMAExperiment":
             yield opened

@@ -154,7 +154,7 @@ def _opened(name: str, entry: OwnEntry) -> Iterator:
         with h5py.File(project_path(entry.path)) as file:
             yield file
     except (OSError, KeyError) as error:
-        raise ValueError(f"{told} is not a readable h5ad file: {error}") from error
+        raise ValueError(f"{told} is not a readable h5ad file: {error}; copy or make it anew") from error
     except ValueError as error:
         raise ValueError(f"{told}: {error}") from error
 

@@ -100,7 +100,7 @@ class H5adFile:
             _check_counts(block, _told(self._place), first)
         except ValueError as error:
             others = {name: at for name, at in _holding(file).items() if at != self._place}
-            says = {name: "leave layer out" if name == "X" else f"say layer: {name}" for name in others}
+            says = {name: "leave layer out" if name == "X" else f"say layer: {name}, for all files" for name in others}
             found = [f"{_told(others[name])} holds counts: {say}" for name, say in says.items()]
             raise ValueError("; ".join([str(error), *(found or ["nothing else in the file holds counts"])])) from error
 
@@ -127,7 +127,7 @@ def _opened(path: Path) -> Iterator:
     except DesignError as error:
         raise DesignError(f"{path.name}: {error}") from error
     except (OSError, KeyError, IndexError, RuntimeError) as error:
-        raise ValueError(f"{path.name} is not a readable h5ad file: {error}") from error
+        raise ValueError(f"{path.name} is not a readable h5ad file: {error}; copy or make it anew") from error
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from error
 

@@ -17,6 +17,7 @@ from helpers.design import Design
 from helpers.design_sources import SOURCE_SETTINGS
 from helpers.models.counts import cell_keys
 from helpers.provenance import digest
+from helpers.subset.strata import complete
 
 OBS_COLUMNS = ("dataset_id", "cell_type", "batch")
 
@@ -74,6 +75,9 @@ def open_source(design: Design) -> Source:
     external.check_files(design)
     source = _open(design)
     with _naming(source.told):
+        if (by := design.held_out.by) is not None:
+            mapped = f": say which of yours it is, obs: {{{by}: …}}" * (design.corpus.source == "h5ad")
+            complete(source.obs, by, f"which held_out needs{mapped}")
         check_obs(source.obs, _needed_columns(design))
         check_genes(source.genes)
     if not design.files:
@@ -139,8 +143,7 @@ def _needed_columns(design: Design) -> list[str]:
     """Columns that the source's own `obs` must have."""
     sets = [item for item in design.evaluation_sets.values() if item.path is None]
     wheres = [design.corpus.pretraining, design.held_out.where or {}, *(item.where or {} for item in sets)]
-    by = [] if design.held_out.by is None else [design.held_out.by]
-    columns = [*OBS_COLUMNS, *by, *(key for where in wheres for key in where), *(item.label for item in sets)]
+    columns = [*OBS_COLUMNS, *(key for where in wheres for key in where), *(item.label for item in sets)]
     if design.perturbation is not None:
         treated = [design.perturbation.where, *design.perturbation.held_out.values()]
         columns += [key for where in treated for key in where]

@@ -2,8 +2,8 @@
 
 A folder of shards holds ``00000.zarr``, ``00001.zarr``, … with the same number of cells each, the last one fewer; each
 is an AnnData without annotations whose X is CSR in zarr's sharded form, as annbatch writes and loads it. Beside each
-lie ``00000.parquet``, some facts of each of its cells, and ``00000.json`` with its numbers of cells and values, and the
-checksum of its files: a shard without it does not count. ``shards.json`` is written last and closes the folder.
+lie ``00000.parquet``, some facts of each of its cells, and ``00000.json`` with its numbers of cells and values, and
+checksums of both: a shard without it does not count. ``shards.json`` is written last and closes the folder.
 """
 
 import functools
@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from helpers.provenance import checksum
+from helpers.provenance import checksum, file_sha256
 from helpers.store import write_text
 
 SHARD_CELLS = 32_768
@@ -97,7 +97,10 @@ def _finished(folder: Path, shard_cells: int) -> int:
     number = 0
     while (record := _beside(folder, number, "json")).exists():
         told = json.loads(record.read_text())
+        facts = _beside(folder, number, "parquet")
         if told["n_cells"] != shard_cells or checksum(_beside(folder, number)) != told["sha256"]:
+            break
+        if "facts_sha256" in told and not (facts.exists() and file_sha256(facts) == told["facts_sha256"]):
             break
         number += 1
     return number
@@ -125,7 +128,10 @@ def _write_shard(folder: Path, number: int, counts: sp.csr_array, facts: Callabl
         warnings.filterwarnings("ignore", message="Consolidated metadata")  # which nobody but zarr-python has to read
         write_sharded(group, AnnData(counts), n_obs_per_chunk=CHUNK_CELLS, shard_size=n_cells)
     os.replace(temporary, path)
-    write_text(record, json.dumps({"n_cells": n_cells, "n_values": n_values, "sha256": checksum(path)}))
+    told = {"n_cells": n_cells, "n_values": n_values, "sha256": checksum(path)}
+    if facts is not None:
+        told["facts_sha256"] = file_sha256(_beside(folder, number, "parquet"))
+    write_text(record, json.dumps(told))
 
 
 @functools.cache

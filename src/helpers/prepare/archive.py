@@ -24,7 +24,8 @@ def member(path: Path, name: str) -> Iterator[IO[bytes]]:
             with tarfile.open(path) as archive:
                 yield archive.extractfile(_only(archive.getnames(), name, path))
     except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} is cut, or neither zip nor tar: {error}") from error
+        told = str(error).partition("\n")[0]
+        raise ValueError(f"{path} is cut, or neither zip nor tar: {told}; download it anew") from error
 
 
 def _only(names: list[str], name: str, path: Path) -> str:

@@ -25,7 +25,7 @@ def opened(path: Path) -> Iterator:
         with h5py.File(path) as file:
             yield file
     except (OSError, KeyError) as error:
-        raise ValueError(f"{path} is not a readable h5ad file: {error}") from error
+        raise ValueError(f"{path} is not a readable h5ad file: {error}; download it anew") from error
 
 
 def counts_in(file) -> str:
