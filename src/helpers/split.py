@@ -86,7 +86,7 @@ def evaluation_table(obs: pd.DataFrame, roles: pd.Series, design: Design) -> pd.
         positions = np.flatnonzero(evaluation_mask(obs, roles, design, name))
         if entry.at_most is not None and len(positions) > entry.at_most:
             positions = np.sort(design.rng("at_most", name).choice(positions, entry.at_most, replace=False))
-        labels = obs[entry.label if entry.path is None else "cell_type"].astype(str).to_numpy()[positions]
+        labels = obs[entry.label if entry.path is None else "cell_type"].iloc[positions].astype(str).to_numpy()
         columns = {
             "dataset": name,
             "position": positions,

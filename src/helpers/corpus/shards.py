@@ -22,7 +22,7 @@ import scipy.sparse as sp
 from helpers.provenance import checksum, file_sha256
 from helpers.store import write_text
 
-SHARD_CELLS = 32_768
+SHARD_CELLS = 16_384
 CHUNK_CELLS = 64  # cells that are decompressed together
 NEAR = 4 * CHUNK_CELLS  # cells that lie closer are read at once, with those between them,
 AT_ONCE = 4_096  # but at most so many

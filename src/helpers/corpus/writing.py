@@ -9,9 +9,9 @@ import scipy.sparse as sp
 
 from helpers.corpus import external, shards
 from helpers.corpus.opened import cell_facts, missing_genes
-from helpers.corpus.reading import COUNTS, GENES, MANIFEST, OBS, open_folder
+from helpers.corpus.reading import COUNTS, GENES, MANIFEST, OBS
 from helpers.corpus.source import Source
-from helpers.corpus.stored import StoredCells
+from helpers.corpus.stored import StoredCells, StoredCounts
 from helpers.design import Design
 from helpers.models.counts import cell_keys
 
@@ -32,10 +32,11 @@ def write(folder: Path, design: Design, source: Source) -> StoredCells:
     written = shards.Shards(folder / COUNTS)
     external.check_unlearned(design, source, written, written.facts["key"].to_numpy())
     own = cell_facts(sp.csr_array((0, len(source.genes))))
-    source.obs.assign(**written.facts[list(own)].set_index(source.obs.index)).to_parquet(folder / OBS)
+    obs = source.obs.assign(**{name: written.facts[name].to_numpy() for name in own})
+    obs.to_parquet(folder / OBS)
     pd.DataFrame({"gene": source.genes.astype(str)}).to_parquet(folder / GENES, index=False)
     told = {"source": design.corpus.source, "source_sha256": source.fingerprint()}
     told |= {"n_cells": shape[0], "n_genes": shape[1], "n_values": written.n_values}
     told |= {"missing_genes": missing_genes(source)}  # share in each file of an evaluation set
     (folder / MANIFEST).write_text(json.dumps(told, indent=1))
-    return open_folder(folder)
+    return StoredCells(StoredCounts(written, np.arange(len(obs))), obs, pd.DataFrame(index=source.genes))
