@@ -9,7 +9,7 @@
 # make readings   refresh the tracked reading copies (notebooks/executed/, figures/) from results/demo/
 # make figures    draw the figures again from the results alone
 # make controls   planted laws and planted nothing through the code of the analysis, about twenty minutes; SMALL=1: one
-# make bench      speed and quality beside the peers, cost in bulk, about 50 minutes; SMALL=1: without bulk, in about two
+# make bench      speed and quality beside the peers, cost in bulk and at scale, about two hours, 20 GB; SMALL=1: without these two, in about three minutes
 # make lab        open JupyterLab with pairing on
 # make pairs      write notebooks/*.ipynb from notebooks/*.py
 # make lock       resolve requirements.lock anew from pyproject.toml

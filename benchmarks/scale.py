@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.scale [--small]``: 222,000 cells as sparse as scTab's, 19,331 genes, through every stage from the
 corpus to the held-out loss, with PCA and one epoch of scVI; then corpus, split, subset and PCA of 2.2 million. --small
-takes 4,000 cells alone. Making the cells is not counted. Needs 20 GB of disk (--folder), and three hours for all.
+takes 4,000 cells alone. Making the cells is not counted. Needs 20 GB of disk (--folder), and an hour for all.
 """
 
 import argparse
