@@ -139,7 +139,7 @@ def test_a_training_costs_its_views_and_validations(design):
     assert told.gpu == pytest.approx((views + validated) * fed)
     steps = 2 * (math.ceil(5000 / 64) + math.ceil(10_000 / 64))
     assert told.disk == pytest.approx(100e3 + 4 * 4 * size.parameters + 20 * steps)
-    assert told.memory == pytest.approx(200e6 + 3 * 1000 * 100 * 8 + 1000 * 200 + step_memory("ssl", size, costs))
+    assert told.memory == pytest.approx(200e6 + 3 * 1000 * 100 * 8 + 1000 * 280 + step_memory("ssl", size, costs))
 
 
 def test_an_untrained_model_is_not_trained(design):

@@ -30,7 +30,8 @@ STORED_BYTES = 1.7  # of one on disk, compressed: 1.55 of cells like scTab's (be
 WEIGHT_BYTES = 20  # weight, gradient, two moments of Adam, best weight so far; float32
 STEP_BYTES = 20  # of a training's history on disk
 COPIES = 3  # of the cells that a stage holds at once: as read, on the models' genes, as the model takes them
-OBS_BYTES = 200  # of a cell's labels in memory
+OBS_BYTES = 280  # of a cell's labels in memory, and
+CHECKED_BYTES = 400  # more of them where they are checked (benchmarks.scale)
 NOTEBOOK_BYTES = 100e3
 MLP_LR = 1e-3  # at which heads of the response were measured, and at a tenth of it, which takes many more epochs
 UNKNOWN = {"parameters": 5_000_000, "n_latent": 64}  # of a family that is not the project's own
@@ -118,10 +119,10 @@ class _Asked:
 
     def read(self) -> Work:
         disk = self.cells * self.extent.nonzeros * STORED_BYTES
-        return Work(self.corpus_seconds("read", self.cells), disk=disk, memory=self.corpus_memory(self.cells))
+        return Work(self.corpus_seconds("read", self.cells), disk=disk, memory=self.checked_memory())
 
     def split(self) -> Work:
-        return Work(self.corpus_seconds("split", self.cells), memory=self.corpus_memory(self.cells))
+        return Work(self.corpus_seconds("split", self.cells), memory=self.checked_memory())
 
     def draw(self) -> Work:
         cells, draws = self.extent.corpus, len(self.runs)
@@ -249,6 +250,10 @@ class _Asked:
         """As `copies`, of cells that stay on disk if they are many, but for a shard of them."""
         values = min(self.held(cells), VALUE_BYTES * max(HELD, SHARD_CELLS * self.extent.nonzeros))
         return COPIES * values + cells * OBS_BYTES
+
+    def checked_memory(self) -> float:
+        """As `corpus_memory`, of all cells, with what checking their labels takes."""
+        return self.corpus_memory(self.cells) + self.cells * CHECKED_BYTES
 
     def corpus_seconds(self, what: str, cells: int) -> float:
         return cells * self.costs.corpus[what] * self.extent.nonzeros / self.costs.corpus["nonzeros"]
