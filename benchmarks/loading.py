@@ -1,6 +1,6 @@
 """Shuffled minibatches from disk, beside AnnData in memory and on disk, and beside reading the same store in order.
 
-``python -m benchmarks.loading [--small]``: 222,000 cells as sparse as scTab's, 19,331 genes; --small 20,000. Each
+``python -m benchmarks.loading [--small]``: 222,000 cells as sparse as scTab's, 19,331 genes; --small 8,000. Each
 candidate has a process of its own with one thread, and gives batches of 1,024 cells for a while. Rates are elapsed
 time: on a busy machine only their ratios mean something.
 """
@@ -109,7 +109,7 @@ def of_anndata(path: Path, seconds: float, backed: bool) -> float:
 
 def main(small: bool) -> int:
     """Measure and report; 1 if a claim fails."""
-    n_cells, seconds, rows = 20_000 if small else 222_000, 2 if small else 20, []
+    n_cells, seconds, rows = 8_000 if small else 222_000, 1 if small else 20, []
     with tempfile.TemporaryDirectory() as folder:
         store, path = Path(folder) / "store", Path(folder) / "cells.h5ad"
         writing = alone(write_store, store, n_cells)
