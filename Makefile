@@ -9,7 +9,7 @@
 # make readings   refresh the tracked reading copies (notebooks/executed/, figures/) from results/demo/
 # make figures    draw the figures again from the results alone
 # make controls   planted laws and planted nothing through the code of the analysis, about twenty minutes; SMALL=1: one
-# make bench      speed and quality beside the peers, cost in bulk and at scale, about two hours, 20 GB; SMALL=1: without these two, in about three minutes
+# make bench      speed and quality beside the peers, cost in bulk and at scale, about two hours, 20 GB of disk; SMALL=1: without these, in about four minutes; TOPICS=…: some
 # make lab        open JupyterLab with pairing on
 # make pairs      write notebooks/*.ipynb from notebooks/*.py
 # make lock       resolve requirements.lock anew from pyproject.toml
@@ -18,6 +18,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 DESIGN ?= params/demo.yaml
 PROFILE ?= default
+TOPICS ?= draws sketching vendi pca geneformer training evaluations scaling loading $(if $(SMALL),,bulk growth scale)
 UV := uv==0.13.9
 BIN := .venv/bin
 LOCKED := .venv/.locked
@@ -82,7 +83,7 @@ controls: env
 	@python -m helpers.run notebooks/80_controls.py results/controls/80_controls.ipynb $(if $(SMALL),-p repeats 8)
 
 bench: env
-	@failed=0; for topic in draws sketching vendi pca geneformer training evaluations scaling loading $(if $(SMALL),,bulk growth scale); do \
+	@failed=0; for topic in $(TOPICS); do \
 		python -m benchmarks.$$topic $(if $(SMALL),--small) || failed=1; done; exit $$failed
 
 readings: env
