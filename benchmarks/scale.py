@@ -119,14 +119,16 @@ def measure(folder: Path, n_cells: int, chain: tuple) -> list[dict]:
 
 
 def extrapolated(rows: list[dict]) -> list[dict]:
-    """What all of scTab would take, told by the straight line through two numbers of cells, for stages and the disk."""
-    few, many = sorted({row["cells"] for row in rows})
+    """What all of scTab would take, on the straight line through the fewest and the most cells: stages, and disk."""
+    few, *_, many = sorted({row["cells"] for row in rows})
     told = []
     for large in (row for row in rows if row["cells"] == many):
         key = {name: large[name] for name in ("stage", "family") if name in large}
         small = next(row for row in rows if row["cells"] == few and key.items() <= row.items())
         row = {"cells": FULL, **key}
-        for name in {"seconds", "peak_gb", "gb"} & large.keys():
+        for name in ("seconds", "peak_gb", "gb"):
+            if name not in large:
+                continue
             slope = max(0.0, (large[name] - small[name]) / (many - few))
             row[name] = large[name] + slope * (FULL - many)
         if "seconds" in row:

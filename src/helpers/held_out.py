@@ -10,14 +10,19 @@ from helpers.design import Design, DesignError
 LEARNED, HELD_OUT = "corpus", ("validation", "evaluation")
 
 
+def in_pool(obs: pd.DataFrame, design: Design) -> np.ndarray:
+    """Which cells are of the pretraining pool, (n_cells,) bool."""
+    return match(obs, design.corpus.pretraining, "corpus.pretraining", among=in_source(obs, design))
+
+
 def pool_roles(obs: pd.DataFrame, design: Design) -> pd.Series:
     """Role of each cell of the pool, (n_cells,): corpus, validation or evaluation; ``unused`` for all others.
 
     Raises DesignError for entries that no cell has, and for shares that hold out no value of `by`, or leave none.
     """
-    rule, source = design.held_out, in_source(obs, design)
-    pool = match(obs, design.corpus.pretraining, "corpus.pretraining", among=source)
-    held = pool if rule.where is None else pool & match(obs, rule.where, "held_out.where", among=source)
+    rule, pool = design.held_out, in_pool(obs, design)
+    named = pool if rule.where is None else match(obs, rule.where, "held_out.where", among=in_source(obs, design))
+    held = pool & named
     if not held.any():
         raise DesignError("held_out.where names no cell of corpus.pretraining: nothing would be held out")
     roles = pd.Series("unused", index=obs.index)
@@ -56,8 +61,7 @@ def check_kept_apart(obs: pd.DataFrame, roles: np.ndarray, learned: np.ndarray, 
     rule = design.held_out
     if rule.by is None:
         return
-    pool = match(obs, design.corpus.pretraining, "corpus.pretraining", among=in_source(obs, design))
-    judging = set(obs.loc[pool & np.isin(roles, HELD_OUT), rule.by].dropna())
+    judging = set(obs.loc[in_pool(obs, design) & np.isin(roles, HELD_OUT), rule.by].dropna())
     if both := sorted(map(str, judging.intersection(obs[rule.by].iloc[learned].dropna()))):
         raise ValueError(
             f"{len(both)} values of {rule.by!r} are held out and learned from, such as {both[0]!r}: run "

@@ -12,7 +12,7 @@ from helpers.corpus.source import PIECE
 from helpers.corpus.stored import StoredCells
 from helpers.design import Design, DesignError, n_cells
 from helpers.design_runs import SPIKEINS
-from helpers.held_out import pool_roles
+from helpers.held_out import in_pool, pool_roles
 from helpers.joined import transfer_cells
 from helpers.judged import check_copies, check_judged
 from helpers.responses import ResponseCells, response_cells
@@ -60,11 +60,9 @@ def evaluation_mask(obs: pd.DataFrame, roles: pd.Series, design: Design, name: s
     entry = design.evaluation_sets[name]
     if entry.path is not None:
         return (obs["dataset_id"] == name).to_numpy()
-    source = in_source(obs, design)
-    chosen = match(obs, entry.where or {}, f"evaluation_sets.{name}.where", among=source)
+    chosen = match(obs, entry.where or {}, f"evaluation_sets.{name}.where", among=in_source(obs, design))
     if entry.part == "evaluation":  # of the pool: cells of other sets judge, too
-        pool = match(obs, design.corpus.pretraining, "corpus.pretraining", among=source)
-        chosen &= pool & (roles == "evaluation").to_numpy()
+        chosen &= in_pool(obs, design) & (roles == "evaluation").to_numpy()
     overlap = int((chosen & roles.isin(["corpus", "validation", "spikein"]).to_numpy()).sum())
     if overlap and entry.seen != "transductive":
         raise DesignError(

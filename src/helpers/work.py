@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 GPU_PEAK = 312e12  # FLOPs a second: NVIDIA A100, dense bfloat16, by its data sheet
 GPU_SHARE = 0.1  # of the peak that training of small networks is taken to reach
 VALUE_BYTES = 8  # of a count that is not 0: float32, and the number of its gene
-STORED_BYTES = 1.7  # of one on disk, compressed: 1.55 of cells like scTab's (benchmarks.loading), 1.85 of the demo's
+STORED_BYTES = 1.7  # of one on disk, compressed: 1.22 of cells like scTab's (benchmarks.loading), 1.85 of the demo's
 WEIGHT_BYTES = 20  # weight, gradient, two moments of Adam, best weight so far; float32
 STEP_BYTES = 20  # of a training's history on disk
 COPIES = 3  # of the cells that a stage holds at once: as read, on the models' genes, as the model takes them

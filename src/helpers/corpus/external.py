@@ -65,25 +65,33 @@ def fingerprints(design: Design) -> dict[str, dict]:
 class OwnFile:
     """The cells of a set with a file of its own, on the genes of the corpus; a `source.Source`.
 
-    `rows` (n_cells,) are those of the file, by name of the cells; `present` (n_genes,) tells the genes that the file
-    has; the others count as 0.
+    `rows` (n_cells,) are those of the file, by name of the cells; `place` is where its counts lie, of the genes
+    `names`. `present` (n_genes,) tells the genes of the corpus that the file has; the others count as 0.
     """
 
     name: str
     entry: OwnEntry
     obs: pd.DataFrame
     rows: np.ndarray
+    place: str
+    names: pd.Index
     genes: pd.Index
     present: np.ndarray
 
     def blocks(self, start: int = 0) -> Iterator[sp.csr_array]:
         """Raw counts from row `start` on, (at most 32,768, n_genes) each; the file is read once for each of them."""
         for first in range(start, len(self.rows), MOST_CELLS):
+            part = slice(first, first + MOST_CELLS)
             with _opened(self.name, self.entry) as file:
-                counts = _read_counts(file, self.rows[first : first + MOST_CELLS], self.entry, self.genes)
-                where, _ = _counts_and_names(file, self.entry)
-                check_counts(counts, place=where, names=self.obs.index[first : first + MOST_CELLS])
+                counts = _read_rows(file[self.place], self.rows[part]) @ self._on_genes()
+                check_counts(counts, place=self.place, names=self.obs.index[part])
             yield counts
+
+    def _on_genes(self) -> sp.csr_array:
+        """What brings counts of the file's genes to the corpus's, (n_names, n_genes)."""
+        kept = np.flatnonzero(self.names.isin(self.genes))
+        places = (np.ones(len(kept), dtype=np.float32), (kept, self.genes.get_indexer(self.names[kept])))
+        return sp.csr_array(places, shape=(len(self.names), len(self.genes)))
 
     def fingerprint(self) -> str:
         return file_sha256(project_path(self.entry.path))
@@ -101,7 +109,7 @@ def open_sets(design: Design, source: Source) -> dict[str, OwnFile]:
             where, names = _counts_and_names(file, entry)
             _check_sample(file, where, project_path(entry.path))
             present = _present(names, source.genes, list(file[_var(where)].attrs["column-order"]))
-            sets[name] = OwnFile(name, entry, obs, rows, source.genes, present)
+            sets[name] = OwnFile(name, entry, obs, rows, where, names, source.genes, present)
             check_genes(names[names.isin(source.genes)])
     return sets
 
@@ -240,20 +248,14 @@ def _present(names: pd.Index, genes: pd.Index, columns: list[str]) -> np.ndarray
     return present
 
 
-def _read_counts(file, rows: np.ndarray, entry: OwnEntry, genes: pd.Index) -> sp.csr_array:
-    """Raw counts (n_cells, n_genes) of some rows of the file, in their order, on the source's genes."""
-    where, names = _counts_and_names(file, entry)
-    kept = np.flatnonzero(names.isin(genes))
-    places = (np.ones(len(kept), dtype=np.float32), (kept, genes.get_indexer(names[kept])))
-    on_genes = sp.csr_array(places, shape=(len(names), len(genes)))
+def _read_rows(element, rows: np.ndarray) -> sp.csr_array:
+    """Some rows of a matrix in a file, (n_rows, n_names) float32, in their order."""
     order = np.argsort(rows)
-    first, stop, parts = rows[order[0]], rows[order[-1]] + 1, []
-    for block in row_blocks(open_matrix(file[where]), int(first)):
+    first, stop, parts = int(rows[order[0]]), rows[order[-1]] + 1, []
+    for block in row_blocks(open_matrix(element), first):
         begin, end = np.searchsorted(rows, [first, first + block.shape[0]], sorter=order)
-        parts.append(block[rows[order[begin:end]] - first].astype(np.float32) @ on_genes)
+        parts.append(block[rows[order[begin:end]] - first].astype(np.float32))
         first += block.shape[0]
         if first >= stop:
             break
-    back = np.empty_like(order)
-    back[order] = np.arange(len(order))
-    return sp.csr_array(sp.vstack(parts, format="csr"))[back]
+    return sp.vstack(parts, format="csr")[np.argsort(order)]
