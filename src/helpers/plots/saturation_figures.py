@@ -136,7 +136,7 @@ def gains(points: pd.DataFrame, sizes: pd.DataFrame, *, metric: str, n_test: pd.
     """
     models = list(dict.fromkeys(zip(points["family"], points["width"], strict=True)))
     samplings, names = list(dict.fromkeys(points["sampling"])), list(dict.fromkeys(points["dataset"]))
-    size = (1.6 + 2.9 * len(models), 1.3 + 0.32 * max(2, len(names)))
+    size = (max(5.6, 1.6 + 2.9 * len(models)), 1.3 + 0.32 * max(2, len(names)))  # room for the words
     fig, panels = plt.subplots(1, len(models), figsize=size, sharey=True, squeeze=False)
     for axes, (family, width) in zip(panels[0], models, strict=True):
         own = points[(points["family"] == family) & (points["width"] == width)]
