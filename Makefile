@@ -58,7 +58,7 @@ study:
 	@python -m helpers.notebooks keep params/study.yaml
 
 test: env
-	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder # in the order of conftest.py: chains first
+	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 # in the order of conftest.py: chains first; a worker that dies ends it
 
 test-network: env
 	@python -m pytest -m network

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 BUCKET = "s3://cellxgene-census-public-us-west-2/"
 RELEASE = BUCKET + "cell-census/{}/soma/"
 PUBLIC = {"vfs.s3.region": "us-west-2", "vfs.s3.no_sign_request": "true"}
-# One thread, as everywhere: with one per core tiledbsoma 2.3.0 died twice in some 100,000 reads of small blocks.
-LOCAL = {"sm.compute_concurrency_level": "1", "sm.io_concurrency_level": "1"}
+# TileDB 2.30 merges the order of tiles beforehand, in a task that may outlive what it uses: the process dies, now and then
+# (mended in its pull request 5723). Without this step tiles are merged as they are read, to the same cells.
+MERGE_AS_READ = {"sm.query.sparse_global_order.preprocess_tile_merge": "0"}
+LOCAL = {"sm.compute_concurrency_level": "1", "sm.io_concurrency_level": "1"}  # one thread, as everywhere
 MEASUREMENT, LAYER = "RNA", "raw"
 BLOCK_CELLS = 2_048
 BUFFER_BYTES = 32 * 2**20
@@ -138,7 +140,7 @@ def _experiment(settings: Census, buffer_bytes: int) -> Iterator["tiledbsoma.Exp
 
     uri = settings.uri or RELEASE.format(settings.release)
     uri = uri if "://" in uri else str(project_path(uri))
-    config = {"soma.init_buffer_bytes": str(buffer_bytes)}
+    config = {"soma.init_buffer_bytes": str(buffer_bytes)} | MERGE_AS_READ
     config |= PUBLIC if uri.startswith(BUCKET) else LOCAL if "://" not in uri or uri.startswith("file:") else {}
     context = tiledbsoma.SOMATileDBContext(tiledb_config=config)
     try:
