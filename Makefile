@@ -99,5 +99,5 @@ pairs: env
 	@python -m helpers.notebooks pair
 
 lock:
-	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.12 --generate-hashes --no-header \
+	@uv pip compile pyproject.toml --extra dev --extra site --universal --python-version 3.12 --generate-hashes --no-header \
 		--no-emit-index-url --no-emit-find-links --no-annotate --quiet --output-file requirements.lock

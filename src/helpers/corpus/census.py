@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 BUCKET = "s3://cellxgene-census-public-us-west-2/"
 RELEASE = BUCKET + "cell-census/{}/soma/"
 PUBLIC = {"vfs.s3.region": "us-west-2", "vfs.s3.no_sign_request": "true"}
-# TileDB 2.30 merges the order of tiles beforehand, in a task that may outlive what it uses: the process dies, now and then
-# (mended in its pull request 5723). Without this step tiles are merged as they are read, to the same cells.
+# TileDB 2.30 orders tiles beforehand, in tasks that may outlive what they use: the process dies now and then (mended
+# in its pull request 5723). Without this step tiles are merged as they are read, to the same cells.
 MERGE_AS_READ = {"sm.query.sparse_global_order.preprocess_tile_merge": "0"}
 LOCAL = {"sm.compute_concurrency_level": "1", "sm.io_concurrency_level": "1"}  # one thread, as everywhere
 MEASUREMENT, LAYER = "RNA", "raw"
