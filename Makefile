@@ -18,7 +18,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 DESIGN ?= params/demo.yaml
 PROFILE ?= default
-TOPICS ?= draws sketching vendi pca geneformer training evaluations scaling loading $(if $(SMALL),,bulk growth scale)
+TOPICS ?= draws sketching vendi pca geneformer training evaluations scaling loading $(if $(SMALL),,reproducibility bulk growth scale)
 UV := uv==0.13.9
 BIN := .venv/bin
 LOCKED := .venv/.locked

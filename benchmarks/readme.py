@@ -1,4 +1,4 @@
-"""The README's tables, printed from results: ``python -m benchmarks.readme [DESIGN…]``.
+"""The tables of README and docs, printed from results: ``python -m benchmarks.readme [DESIGN…]``.
 
 Designs are demo, axes, axes_simulated, families and scaling; without names, all whose results are there. ``study``
 reads the tables that are kept in study/.
