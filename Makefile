@@ -10,7 +10,7 @@
 # make figures    draw the figures again from the results alone
 # make controls   planted laws and planted nothing through the code of the analysis, about twenty minutes; SMALL=1: one
 # make bench      speed and quality beside the peers, cost in bulk and at scale, about two hours, 20 GB of disk; SMALL=1: without these, in about four minutes; TOPICS=…: some
-# make lab        open JupyterLab with pairing on
+# make lab        open JupyterLab in notebooks/ with pairing on; OPTIONS="--no-browser --port 8889": more words for it
 # make pairs      write notebooks/*.ipynb from notebooks/*.py
 # make lock       resolve requirements.lock anew from pyproject.toml
 SHELL := bash
@@ -93,7 +93,8 @@ figures: env
 	@python -m helpers.run notebooks/90_figures.py results/$(NAME)/notebooks/90_figures.ipynb -p design $(DESIGN) -p results results/$(NAME)
 
 lab: env
-	@jupyter lab --LabApp.default_url=/lab/tree/notebooks
+	@JUPYTER_PATH=$(CURDIR)/.venv/share/jupyter$${JUPYTER_PATH:+:$$JUPYTER_PATH} \
+		jupyter lab --LabApp.default_url=/lab/tree/notebooks --LabApp.app_settings_dir=$(CURDIR)/workflow/lab $(OPTIONS)
 
 pairs: env
 	@python -m helpers.notebooks pair

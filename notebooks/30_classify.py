@@ -45,7 +45,7 @@ cells, sets = corpus.read_evaluation_cells(artifacts, gene_space=False)
 
 # %% [markdown]
 # ## Who teaches whom
-
+#
 # Across studies, those cells whose type both have.
 
 

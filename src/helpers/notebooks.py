@@ -1,9 +1,10 @@
 """Keep the notebooks in step: each .py with its .ipynb, the tracked reading copies with what they were made from.
 
-``python -m helpers.notebooks pair`` writes the .ipynb of every .py, ``check`` says which pairs differ, ``readings
-params/demo.yaml`` copies executed notebooks and figures of a finished design, and the controls of the analysis, to
-``notebooks/executed/`` and ``figures/``. ``keep params/study.yaml`` copies figures, tables and the notebooks that hold
-all results of a finished design, with the provenance of each notebook, to a folder of the design's name.
+``python -m helpers.notebooks pair`` writes the .ipynb of every .py, ``check`` says which pairs differ, ``clear`` takes
+out of every .ipynb what a session in Jupyter left there. ``readings params/demo.yaml`` copies executed notebooks and
+figures of a finished design, and the controls of the analysis, to ``notebooks/executed/`` and ``figures/``. ``keep
+params/study.yaml`` copies figures, tables and the notebooks that hold all results of a finished design, with the
+provenance of each notebook, to a folder of the design's name.
 """
 
 import argparse
@@ -28,6 +29,7 @@ CONTROLS = Path("results", "controls", "80_controls.ipynb")  # belongs to no des
 KEPT = ("[569]*.ipynb", "15_diversity.ipynb")  # notebooks of all results, and what the subsets hold
 TABLES = ("*.parquet", "scaling/*.parquet")
 NOT_RESULTS = {"split.parquet", "genes.parquet", "evaluation_sets.parquet"}
+OF_A_SESSION = "holds outputs or metadata of a session"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
@@ -37,7 +39,7 @@ def sources() -> list[Path]:
 
 
 def differences() -> list[str]:
-    """What is wrong with the pairs, a line each; empty if every .ipynb has the cells of its .py and no outputs."""
+    """What is wrong with the pairs, a line each; empty if every .ipynb is what `pair` writes of its .py."""
     wrong = []
     for source in sources():
         pair = source.with_suffix(".ipynb")
@@ -45,8 +47,8 @@ def differences() -> list[str]:
             wrong.append(f"{pair.name} is missing")
         elif notebook_hash(pair) != notebook_hash(source):
             wrong.append(f"{pair.name} has other cells than {source.name}")
-        elif any(cell.get("outputs") or cell.get("execution_count") for cell in read_notebook(pair).cells):
-            wrong.append(f"{pair.name} holds outputs")
+        elif pair.read_text() != _without_outputs(source):
+            wrong.append(f"{pair.name} {OF_A_SESSION}")
     lone = {path.stem for path in (find_project() / "notebooks").glob("[0-9]*.ipynb")} - {
         path.stem for path in sources()
     }
@@ -55,18 +57,30 @@ def differences() -> list[str]:
 
 def pair() -> list[Path]:
     """Write the .ipynb of every .py whose pair differs; the .py is the source. Returns what was written."""
-    written = []
-    differing = {line.split()[0] for line in differences()}
-    for source in sources():
-        path = source.with_suffix(".ipynb")
-        if path.name in differing:
-            notebook = read_notebook(source)
-            notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL})
-            for number, cell in enumerate(notebook.cells):
-                cell["id"] = f"cell-{number:02d}"  # stable, so that a diff shows cells and not ids
-            write_text(path, nbformat.writes(notebook) + "\n")
-            written.append(path)
+    return _write({line.split()[0] for line in differences()})
+
+
+def clear() -> list[Path]:
+    """Take outputs and metadata of a session out of every .ipynb that has the cells of its .py; others, in which
+    something may have been written that the .py lacks, stay as they are. Returns what was written.
+    """
+    return _write({line.split()[0] for line in differences() if line.endswith(OF_A_SESSION)})
+
+
+def _write(names: set[str]) -> list[Path]:
+    written = [source.with_suffix(".ipynb") for source in sources() if f"{source.stem}.ipynb" in names]
+    for path in written:
+        write_text(path, _without_outputs(path.with_suffix(".py")))
     return written
+
+
+def _without_outputs(source: Path) -> str:
+    """Text of the .ipynb with the cells of a .py and nothing else."""
+    notebook = read_notebook(source)
+    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL})
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number:02d}"  # stable, so that a diff shows cells and not ids
+    return nbformat.writes(notebook) + "\n"
 
 
 def update_readings(design: Path) -> list[Path]:
@@ -155,13 +169,16 @@ def main(arguments: list[str] | None = None) -> int:
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("pair", help="write the .ipynb of every .py")
     actions.add_parser("check", help="say which pairs differ")
+    actions.add_parser("clear", help="take out of every .ipynb what a session in Jupyter left there")
     for action, told in (("readings", "refresh the tracked reading copies"), ("keep", "keep a design's results")):
         actions.add_parser(action, help=told).add_argument("design", type=Path)
     options = parser.parse_args(arguments)
+    if options.action in ("pair", "clear"):
+        written = pair() if options.action == "pair" else clear()
+        sys.stdout.writelines(f"wrote {path.name}\n" for path in written)
     if options.action == "pair":
-        sys.stdout.writelines(f"wrote {path.name}\n" for path in pair())
         return 0
-    if options.action == "check":
+    if options.action in ("check", "clear"):
         wrong = differences()
         sys.stderr.writelines(f"{line}: run 'python -m helpers.notebooks pair'\n" for line in wrong)
         return int(bool(wrong))
