@@ -80,7 +80,7 @@ test-cluster: env
 	@PYTHONPATH=tests$${PYTHONPATH:+:$$PYTHONPATH} python -m cluster $(if $(SMALL),--small)
 
 controls: env
-	@python -m helpers.run notebooks/80_controls.py results/controls/80_controls.ipynb $(if $(SMALL),-p repeats 8)
+	@python -m helpers.run notebooks/80_controls.py results/controls/80_controls.ipynb $(if $(SMALL),,-p repeats 200)
 
 bench: env
 	@failed=0; for topic in $(TOPICS); do \

@@ -19,7 +19,7 @@
 
 # %% tags=["parameters"]
 results: str = "results/controls"  # folder for the tables, relative to the project
-repeats: int = 200  # tables for each planted truth
+repeats: int = 8  # tables for each planted truth; make controls uses 200
 
 # %%
 import numpy as np
@@ -128,7 +128,7 @@ from helpers.evaluate.classification import knn_predict
 shuffled = planted.shuffled_sizes(repeats, rng)
 half = np.arange(test.n_obs) < test.n_obs // 2
 found = []
-for _ in track(range(repeats // 4), "permutations"):
+for _ in track(range(max(repeats // 4, 1)), "permutations"):
     labels = rng.permutation(test.obs["cell_type"].to_numpy())
     errors = [
         {"n_cells": size, "loss": np.mean(knn_predict(values[half], labels[half], values[~half]) != labels[~half])}
