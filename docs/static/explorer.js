@@ -3,9 +3,9 @@
 (() => {
   const FACETS = ["family", "sampling", "task", "dataset", "metric"];
   const COLUMNS = [
-    ["family", "family"], ["width", "width"], ["sampling", "sampling"], ["percentage", "%"], ["n_cells", "cells"],
-    ["seed", "seed"], ["task", "task"], ["dataset", "dataset"], ["metric", "metric"], ["value", "value"],
-    ["null", "null"], ["ceiling", "ceiling"], ["seen", "cells were seen"], ["run_id", "run"],
+    ["family", "family"], ["sampling", "sampling"], ["n_cells", "cells"], ["dataset", "dataset"], ["metric", "metric"],
+    ["value", "value"], ["seed", "seed"], ["percentage", "%"], ["null", "null"], ["ceiling", "ceiling"],
+    ["task", "task"], ["seen", "cells were seen"], ["width", "width"], ["run_id", "run"],
   ];
   const NUMBERS = new Set(["width", "percentage", "n_cells", "seed", "value", "null", "ceiling"]);
   const $ = (id) => document.getElementById(id);
@@ -99,7 +99,7 @@
       serverSide: true, ajax: page, searching: false, pageLength: 25, lengthMenu: [10, 25, 50, 100], autoWidth: false,
       order: sort ? [[COLUMNS.findIndex(([name]) => name === sort.column), sort.direction]] : [],
       columns: COLUMNS.map(([name, words]) => ({ data: name, title: words, className: NUMBERS.has(name) ? "dt-right" : "", render: jQuery.fn.dataTable.render.text() })),
-      layout: { topStart: null, topEnd: null, bottomStart: "info", bottomEnd: { features: ["pageLength", { paging: { buttons: 5 } }] } },
+      layout: { topStart: null, topEnd: null, bottomStart: "info", bottomEnd: { paging: { buttons: 5 } }, bottom2Start: "pageLength" },
       drawCallback: rowsDrawn,
     }));
   }

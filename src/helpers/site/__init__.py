@@ -1,7 +1,8 @@
-"""A static site of a study's results: executed notebooks as pages, figures, an explorer of all scores, provenance, API.
+"""A static site of a study's results: executed notebooks, figures, an explorer of all scores, provenance, API.
 
-``make site`` builds ``results/<design>/site/index.html`` from what ``make demo`` has left; it opens from the file system
-and asks nothing of any network. `build` takes the collections to show, so that a part of them makes a small site.
+``make site`` builds ``results/<design>/site/index.html`` from what ``make demo`` has left; it opens from the file
+system and asks nothing of any network. `build` takes the collections to show, so that a part of them makes a small
+site.
 """
 
 import io

@@ -45,7 +45,7 @@ class Collection:
         """Verdicts on the held-out loss over numbers of random cells, a row for each model and set; None without."""
         if self.laws is None:
             return None
-        table = pd.read_csv(self.laws) if self.laws.suffix == ".csv" else pd.read_parquet(self.laws)
+        table = pd.read_parquet(self.laws)
         chosen = {"axis": "n_cells", "sampling": "random", "metric": "heldout_loss"}
         for column, value in chosen.items():
             table = table[table[column] == value]
@@ -87,5 +87,5 @@ def stamps(notebooks: tuple[Path, ...]) -> dict[str, dict]:
 
 
 def _in_words(name: str) -> str:
-    words = name.replace("_", " ").replace(" f1", " F1")
+    words = name.replace("_", " ").replace(" f1", " F1").replace("heldout", "held-out")
     return words[:1].upper() + words[1:]

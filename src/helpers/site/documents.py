@@ -74,7 +74,8 @@ def _target(path: str, collections: Sequence[Collection], source: Path) -> str |
     if path.endswith(".ipynb"):  # a page, or nothing: a copy would become a page too
         folder, name = PurePosixPath(path).parent.as_posix(), PurePosixPath(path).stem
         shown = [one for one in collections if folder in (READINGS, f"{one.name}/notebooks")]
-        return next((f"{one.name}/{name}.ipynb" for one in shown if name in {page.stem for page in one.notebooks}), None)
+        having = [one for one in shown if name in {notebook.stem for notebook in one.notebooks}]
+        return f"{having[0].name}/{name}.ipynb" if having else None
     if (project / path).is_file():
         copy = source / path
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What the site adds to Sphinx: formulas without a network, and words for pictures that have none."""
+"""What the site adds to Sphinx: formulas without a network, words for pictures that have none, summaries as written."""
 
 from collections import Counter
 
@@ -10,10 +10,17 @@ MOST = 200  # characters of a text that stands for a picture
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register both."""
+    """Register them."""
     app.add_html_math_renderer("mathml", (_inline_formula, None), (_formula, None))
     app.connect("doctree-read", _describe_pictures)
+    app.connect("autodoc-process-docstring", _keep_summary, priority=400)  # before napoleon's
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _keep_summary(app: Sphinx, what: str, name: str, of: object, options: object, lines: list[str]) -> None:
+    """Napoleon takes what stands before a colon in a property's summary for its type; not if the first line is empty."""
+    if what in ("property", "attribute"):
+        lines.insert(0, "")
 
 
 def _inline_formula(translator, node: nodes.math) -> None:

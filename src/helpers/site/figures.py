@@ -1,4 +1,4 @@
-"""The figures of a collection on one page: each with its caption, its notebook, its numbers and what it was drawn from."""
+"""The figures of a collection on one page: each with its caption, its notebook and its numbers."""
 
 import re
 import shutil

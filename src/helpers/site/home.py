@@ -39,23 +39,22 @@ def write(
         "verdicts": [told for one in collections if (told := _verdicts(one, tables.get(one.name), stages[one.name]))],
         "caveat": _caveat(first),
     }
-    write_page(
-        source / "index.md", "home", first=first, collections=collections, figures=figures, documents=documents, **values
-    )
+    write_page(source / "index.md", "home", first=first, collections=collections, documents=documents, **values)
 
 
 def _lead(table: pd.DataFrame | None) -> str:
     """What this is, in three sentences."""
-    about = "Subsets of a corpus are drawn, a family of models learns from each, and every model is judged on cells that it never saw."
+    about = "Models learn from subsets of a corpus, and each is judged on cells that it never saw."
     if table is None:
         return about
     trained = table[table["percentage"] > 0]
     families = [FAMILY_NAMES.get(name, name) for name in sorted(trained["family"].unique())]
     cells = trained["n_cells"]
     return (
-        f"{about} Here {trained['run_id'].nunique():,} models ({', '.join(families)}) learned from {cells.min():,.0f} to "
-        f"{cells.max():,.0f} cells, drawn in {trained['strategy'].nunique()} ways, and have {len(table):,} scores, each "
-        "beside its floor and its ceiling. Everything is an executed notebook that can be run again, on your own atlas too."
+        f"{about} Here {trained['run_id'].nunique():,} models ({', '.join(families)}) learned from "
+        f"{cells.min():,.0f} to {cells.max():,.0f} cells, drawn in {trained['strategy'].nunique()} ways, and have "
+        f"{len(table):,} scores, each beside its floor and its ceiling. Everything is an executed notebook that can be "
+        "run again, on your own atlas too."
     )
 
 
@@ -82,19 +81,20 @@ def _verdicts(collection: Collection, table: pd.DataFrame | None, stages: Sequen
     laws = collection.verdicts()
     if laws is None or laws.empty:
         return None
+    budgets = laws.groupby(["model", "width"])["budget"].transform("nunique")
     rows: dict[str, dict] = {}
-    for law in laws.to_dict("records"):
+    for law, n_budgets in zip(laws.to_dict("records"), budgets, strict=True):
         width = "" if law["width"] == 1 else f", {law['width']:g}×"
-        budget = f", {law['budget']}" if laws["budget"].nunique() > 1 and len(set(laws["model"])) < len(rows) else ""
+        budget = f", {law['budget']}" if n_budgets > 1 else ""
         family = FAMILY_NAMES.get(law["model"], law["model"]) + width + budget
         rows.setdefault(family, {})[law["dataset"]] = _cell(collection, law)
     seen = {} if table is None else dict(zip(table["dataset"], table["seen"], strict=True))
     pages = {stage.name: stage.page for stage in stages}
     notebook = pages.get("61_scaling_laws", "notebooks")
-    sizes, runs = laws["n_sizes"].max(), laws["n_runs"].max()
+    cells = f"{laws['smallest'].min():,.0f} to {laws['largest'].max():,.0f} cells"
     return {
         "title": collection.title,
-        "range": f"{laws['smallest'].min():,.0f} to {laws['largest'].max():,.0f} cells, {sizes} sizes, {runs} models a curve",
+        "range": f"{cells}, {laws['n_sizes'].max()} sizes, {laws['n_runs'].max()} models a curve",
         "notebook": f"{collection.name}/{notebook}.html",
         "sets": sorted(laws["dataset"].unique(), key=lambda name: list(seen).index(name) if name in seen else 0),
         "seen": seen,
@@ -117,5 +117,7 @@ def _caveat(collection: Collection) -> str:
     largest = laws["largest"].max()
     about = f"Every verdict holds for up to {largest:,.0f} cells of this corpus, on these test sets, and for no more."
     if largest < ATLAS / 100:
-        about += f" {largest:,.0f} cells answer nothing about 22 million: what a corpus this small shows is that the method works."
-    return f"{about} Labels come from clusterings, which favours PCA. Losses compare models of one family, never families."
+        about += (
+            f" {largest:,.0f} cells answer nothing about 22 million: a corpus this small shows that the method works."
+        )
+    return f"{about} Labels come from clusterings, which favours PCA. Losses compare models of one family alone."

@@ -24,7 +24,7 @@ def _told(collection: Collection, stages: Sequence[Stage]) -> dict:
     common = {}
     for key, name in COMMON.items():
         values = list(dict.fromkeys(_in_words(stamp.get(key)) for stamp in stamps.values()))
-        common[name] = values[0] if len(values) == 1 else f"{len(values)} different ones, see the details of each notebook"
+        common[name] = values[0] if len(values) == 1 else f"{len(values)} different ones, see the details of each"
     revisions = list(dict.fromkeys(stamp["git_revision"] for stamp in stamps.values()))
     common["revisions of the code"] = ", ".join(revision or "none" for revision in revisions)
     changed = sum(bool(stamp["git_dirty"]) for stamp in stamps.values())
@@ -42,8 +42,7 @@ def _told(collection: Collection, stages: Sequence[Stage]) -> dict:
 
 def _row(name: str, stamp: Mapping, page: str | None, common: Mapping[str, str]) -> dict:
     """A notebook of the table; its details are its parameters, the hash of its source, and what others do not share."""
-    own = {key: value for key, value in stamp.get("parameters", {}).items()}
-    details = [f"{key}: {_in_words(value)}" for key, value in own.items()]
+    details = [f"{key}: {_in_words(value)}" for key, value in stamp.get("parameters", {}).items()]
     details.append(f"SHA-256 of the source: {stamp.get('source_sha256', 'not known')}")
     for key, told in COMMON.items():
         if common[told] != (value := _in_words(stamp.get(key))):

@@ -11,10 +11,9 @@ EXPORTS = re.compile(r"export\s*\{([^{}]*)\}\s*;?")
 
 
 def copy_libraries(to: Path) -> None:
-    """Write ``datatables.js``, ``datatables.css`` and ``plotly.min.js`` to a folder."""
-    bundle = files("itables") / "html"
-    (to / "datatables.js").write_text(classic(bundle.joinpath("dt_bundle.js").read_text(encoding="utf-8")))
-    (to / "datatables.css").write_text(bundle.joinpath("dt_bundle.css").read_text(encoding="utf-8"))
+    """Write ``datatables.js`` and ``plotly.min.js`` to a folder."""
+    bundle = files("itables") / "html" / "dt_bundle.js"
+    (to / "datatables.js").write_text(classic(bundle.read_text(encoding="utf-8")), encoding="utf-8")
     shutil.copy(str(files("plotly") / "package_data" / "plotly.min.js"), to)
 
 
