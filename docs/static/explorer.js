@@ -111,7 +111,7 @@
       tr.tabIndex = tr === kept ? 0 : -1;
       mark(tr);
     }
-    if (pinned === null && drawn.length) show(Number(drawn[0].dataset.row));
+    if (pinned === null && drawn.length) show(Number(drawn[0].dataset.row), idle); // the table stands first
   }
 
   function mark(tr) {
@@ -123,7 +123,8 @@
 
   // curve -----------------------------------------------------------------------------------------------------------
   let drawing = null;
-  function show(row) {
+  const idle = window.requestIdleCallback ?? ((then) => setTimeout(then, 200));
+  function show(row, when = requestAnimationFrame) {
     if (row === shown) return;
     shown = row;
     document.querySelectorAll("#scores tbody tr[data-row]").forEach(mark);
@@ -131,8 +132,8 @@
     $("curve-title").textContent = cellscale.curve.title(told);
     $("curve-words").textContent = cellscale.curve.words(told);
     showMetric(table.metrics.get(told.about.metric));
-    cancelAnimationFrame(drawing);
-    drawing = requestAnimationFrame(() => cellscale.curve.draw($("curve"), told));
+    drawing = told;
+    when(() => { if (drawing === told) cellscale.curve.draw($("curve"), told); }); // not what has been left meanwhile
   }
 
   function showMetric({ name, about, low, high, best, source }) {

@@ -60,23 +60,18 @@ def build(collections: Sequence[Collection], out: Path, *, api: bool = True, job
 def _run_sphinx(docs: Path, staged: Path, jobs: int) -> None:
     """Turn the staged pages into html; every warning is an error."""
     from sphinx.application import Sphinx  # takes a second to import, with all that it needs
+    from sphinx.errors import SphinxError
     from sphinx.util.docutils import docutils_namespace, patch_docutils
 
     source, warnings = staged / "source", io.StringIO()
     settings = {"html_extra_path": [str(staged / "extra")], "html_static_path": [str(source / "static")]}
-    with patch_docutils(docs), docutils_namespace():
-        app = Sphinx(
-            source,
-            docs,
-            staged / "html",
-            staged / "doctrees",
-            "html",
-            confoverrides=settings,
-            status=None,
-            warning=warnings,
-            warningiserror=True,
-            parallel=jobs,
-        )
-        app.build()
+    places = (source, docs, staged / "html", staged / "doctrees")
+    options = {"status": None, "warning": warnings, "warningiserror": True, "parallel": jobs}
+    try:
+        with patch_docutils(docs), docutils_namespace():
+            app = Sphinx(*places, "html", confoverrides=settings, **options)
+            app.build()
+    except SphinxError as error:
+        raise SiteError(f"the pages could not be made: {error}") from error
     if app.statuscode:
         raise SiteError(f"the pages could not be made:\n{warnings.getvalue().strip()}")

@@ -18,7 +18,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
 
 def _keep_summary(app: Sphinx, what: str, name: str, of: object, options: object, lines: list[str]) -> None:
-    """Napoleon takes what stands before a colon in a property's summary for its type; not if the first line is empty."""
+    """Napoleon takes words before a colon in a property's summary for its type, unless the first line is empty."""
     if what in ("property", "attribute"):
         lines.insert(0, "")
 
