@@ -25,6 +25,7 @@ html_theme = "furo"
 html_title = "cellscale"
 html_css_files = ["site.css"]
 html_js_files = [("site.js", {"defer": "defer"})]
+html_show_search_summary = False  # would fetch pages, which browsers refuse from the file system
 html_show_sourcelink = False
 html_copy_source = False
 html_show_sphinx = False

@@ -73,9 +73,19 @@ cellscale.curve = (() => {
     return drawn;
   }
 
+  // Sizes with room for a label on the logarithmic axis: the ends, and what stands apart from those before.
+  function labelled(sizes) {
+    if (sizes.length < 3) return sizes;
+    const [first, last] = [sizes[0], sizes.at(-1)];
+    const room = (a, b) => Math.log(b.cells / a.cells) >= 0.2 * Math.log(last.cells / first.cells);
+    const shown = [first];
+    for (const size of sizes.slice(1, -1)) if (room(shown.at(-1), size) && room(size, last)) shown.push(size);
+    return [...shown, last];
+  }
+
   function layout({ sizes, about }, ink) {
     const axis = { gridcolor: ink.grid, linecolor: ink.muted, zeroline: false, tickfont: { size: 11 }, automargin: true };
-    const shown = sizes.filter((size, i) => i === 0 || i === sizes.length - 1 || sizes.length < 6 || i % 2 === 0);
+    const shown = labelled(sizes);
     return {
       height: 340, margin: { l: 50, r: 10, t: 10, b: 60 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: ink.text, size: 12, family: getComputedStyle(document.body).fontFamily },

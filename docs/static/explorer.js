@@ -8,6 +8,7 @@
     ["task", "task"], ["seen", "cells were seen"], ["width", "width"], ["run_id", "run"],
   ];
   const NUMBERS = new Set(["width", "percentage", "n_cells", "seed", "value", "null", "ceiling"]);
+  const SCORES = new Set(["value", "null", "ceiling"]);
   const $ = (id) => document.getElementById(id);
   const folder = document.querySelector(".explorer").dataset.folder;
   const filters = Object.fromEntries(FACETS.map((name) => [name, new Set()]));
@@ -74,7 +75,8 @@
     const value = table.at(row, name);
     if (value === null || Number.isNaN(value)) return "–";
     if (name === "n_cells") return value.toLocaleString("en");
-    if (NUMBERS.has(name)) return cellscale.curve.format(value);
+    if (SCORES.has(name)) return value.toPrecision(4);
+    if (NUMBERS.has(name)) return String(value);
     return name === "run_id" ? value : value.replaceAll("_", " ");
   }
 
@@ -136,10 +138,10 @@
     when(() => { if (drawing === told) cellscale.curve.draw($("curve"), told); }); // not what has been left meanwhile
   }
 
-  function showMetric({ name, about, low, high, best, source }) {
-    const entry = (word, value) => `<div><dt>${word}</dt><dd></dd></div>`;
+  function showMetric({ about, low, high, best, source }) {
+    const entry = (word) => `<div><dt>${word}</dt><dd></dd></div>`;
     if (about === undefined) return $("metric").replaceChildren();
-    const told = { [name]: about, range: `${low ?? "–"} to ${high ?? "–"}`, best: best ?? "neither end", source };
+    const told = { meaning: about, range: `${low ?? "–"} to ${high ?? "–"}`, best: best ?? "neither end", source };
     if (best === "−∞") told.best = "the lower the better";
     $("metric").innerHTML = `<dl>${Object.keys(told).map(entry).join("")}</dl>`;
     $("metric").querySelectorAll("dd").forEach((dd, i) => { dd.textContent = Object.values(told)[i]; });
@@ -201,6 +203,12 @@
       update();
       redraw();
     });
+    $("facets").addEventListener("toggle", ({ target }) => { // what opens stays inside the page
+      const choices = target.querySelector("fieldset");
+      choices.style.insetInlineStart = "";
+      const beyond = choices.getBoundingClientRect().right - document.documentElement.clientWidth + 8;
+      if (target.open && beyond > 0) choices.style.insetInlineStart = `${-beyond}px`;
+    }, true);
     document.addEventListener("click", ({ target }) => {
       for (const box of document.querySelectorAll(".facet[open]")) if (!box.contains(target)) box.open = false;
     });

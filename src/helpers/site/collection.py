@@ -9,6 +9,8 @@ import pandas as pd
 from helpers.notebooks import CONTROLS, PROVENANCE
 from helpers.provenance import find_project, read_notebook
 
+RECORD = ".record.json"  # beside an artifact, of the store
+
 
 class SiteError(ValueError):
     """A site that cannot be built."""
@@ -19,7 +21,7 @@ class Collection:
     """Notebooks, figures and tables of one design.
 
     `name` is the folder of the site, `title` stands over it. `results` is the tidy table, `laws` that of the verdicts,
-    `records` the folder whose artifacts have records of where they come from; each may be missing.
+    `stamps` how each notebook was made, `records` where artifacts come from; each may be missing.
     """
 
     name: str
@@ -28,15 +30,15 @@ class Collection:
     figures: Path | None = None
     results: Path | None = None
     laws: Path | None = None
-    records: Path | None = None
     stamps: dict[str, dict] = field(default_factory=dict)
+    records: dict[str, dict] = field(default_factory=dict)
 
     def captions(self) -> dict[str, dict[str, str]]:
         """Title, caption, notebook and data of each figure by its name, in order; in words where nothing is told."""
         if self.figures is None:
             return {}
         file = self.figures / "captions.json"
-        told = json.loads(file.read_text()) if file.exists() else {}
+        told = _read(file) if file.exists() else {}
         names = sorted(path.stem for path in self.figures.glob("*.svg"))
         ordered = [name for name in told if name in names] + [name for name in names if name not in told]
         return {name: {"title": _in_words(name), "caption": ""} | told.get(name, {}) for name in ordered}
@@ -61,13 +63,16 @@ def finished(results: Path, design: str) -> Collection:
     notebooks = tuple(path for path in sorted((results / "notebooks").glob("*.ipynb")) if ".failed" not in path.name)
     title = f"The {results.name.replace('_', ' ')}"
     tables = {"results": results / "results.parquet", "laws": results / "scaling" / "laws.parquet"}
-    more = {"figures": results / "figures", "records": results, "stamps": stamps(notebooks)}
+    records = {file.name[1 : -len(RECORD)]: _read(file) for file in sorted(results.glob(f".*{RECORD}"))}
+    more = {"figures": results / "figures", "records": records, "stamps": stamps(notebooks)}
     return Collection(results.name, title, notebooks, **tables, **more)
 
 
 def kept(folder: Path) -> Collection:
     """The kept copy of a design's results, as ``python -m helpers.notebooks keep`` writes it."""
-    told = {"stamps": json.loads((folder / PROVENANCE).read_text()), "figures": folder / "figures"}
+    records = folder / "tables" / "records.json"
+    told = {"stamps": _read(folder / PROVENANCE), "figures": folder / "figures"}
+    told |= {"records": _read(records)} if records.exists() else {}
     tables = {"results": folder / "tables" / "results.parquet", "laws": folder / "tables" / "scaling_laws.parquet"}
     notebooks = tuple(sorted((folder / "notebooks").glob("*.ipynb")))
     return Collection(folder.name, f"The {folder.name}", notebooks, **tables, **told)
@@ -84,6 +89,10 @@ def controls() -> Collection:
 def stamps(notebooks: tuple[Path, ...]) -> dict[str, dict]:
     """What the executed notebooks say of how they were made, by the name of each."""
     return {path.stem: dict(read_notebook(path).metadata.get("cellscale", {})) for path in notebooks}
+
+
+def _read(file: Path) -> dict:
+    return json.loads(file.read_text())
 
 
 def _in_words(name: str) -> str:

@@ -15,6 +15,7 @@ from helpers.site.templates import write_page
 
 DRAWN_BY = "90_figures"
 MOST = 4  # values of a column that a link to the explorer names
+ON_SCREEN = 1.6  # pixels of a point: figures are made for print, where they are read from near
 VIEW_BOX = re.compile(r'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"')
 
 
@@ -54,9 +55,9 @@ def _figure(collection: Collection, name: str, about: Mapping[str, str], pages: 
     files = f"files/{collection.name}/figures"
     picture, numbers = collection.figures / f"{name}.svg", collection.figures / "source_data" / f"{name}.csv"
     links = {}
-    stage = Path(about.get("notebook", DRAWN_BY)).stem
-    if stage in pages:
-        links[f"{pages[stage]}.html"] = f"Notebook {stage}"
+    explained = [stage for stage in (about.get("notebook", DRAWN_BY), DRAWN_BY) if stage in pages]
+    if explained:
+        links[f"{pages[explained[0]]}.html"] = f"Notebook {explained[0]}"
     if numbers.exists():
         links[f"../{files}/source_data/{name}.csv"] = "Numbers (.csv)"
         if collection.results is not None and (chosen := _chosen(numbers)):
@@ -76,7 +77,7 @@ def _chosen(numbers: Path) -> dict[str, str]:
 
 
 def _size(picture: Path) -> str:
-    """Width and height of an svg, so that a page does not jump when it is loaded."""
+    """Width and height of an svg on a page, so that it does not jump when it is loaded."""
     with picture.open(encoding="utf-8") as handle:
         found = VIEW_BOX.search(handle.read(2000))
-    return f'width="{float(found[1]):.0f}" height="{float(found[2]):.0f}"' if found else ""
+    return f'width="{ON_SCREEN * float(found[1]):.0f}" height="{ON_SCREEN * float(found[2]):.0f}"' if found else ""

@@ -120,4 +120,4 @@ def _caveat(collection: Collection) -> str:
         about += (
             f" {largest:,.0f} cells answer nothing about 22 million: a corpus this small shows that the method works."
         )
-    return f"{about} Labels come from clusterings, which favours PCA. Losses compare models of one family alone."
+    return f"{about} Labels that come from clusterings favour PCA. Losses compare models of one family alone."

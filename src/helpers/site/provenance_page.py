@@ -1,6 +1,5 @@
 """How every executed notebook of the site was made, and the checksums of what it left."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,7 +8,6 @@ from helpers.site.notebook_pages import Stage
 from helpers.site.templates import number, write_page
 
 COMMON = {"cpu": "processor", "platform": "platform", "python": "Python", "packages": "packages"}
-RECORD = ".record.json"
 
 
 def write(collections: Sequence[Collection], source: Path, stages: Mapping[str, Sequence[Stage]]) -> None:
@@ -36,7 +34,7 @@ def _told(collection: Collection, stages: Sequence[Stage]) -> dict:
         "common": common,
         "sums": f", {number(hours, '.1f')} processor hours in all",
         "rows": [_row(name, stamp, pages.get(name), common) for name, stamp in stamps.items()],
-        "artifacts": _artifacts(collection.records),
+        "artifacts": [{"name": name, **record} for name, record in collection.records.items()],
     }
 
 
@@ -59,14 +57,6 @@ def _row(name: str, stamp: Mapping, page: str | None, common: Mapping[str, str])
         "revision": stamp["git_revision"][:7] or "none",
         "details": "\n".join(details),
     }
-
-
-def _artifacts(folder: Path | None) -> list[dict]:
-    """Records of the artifacts that lie in a results folder itself."""
-    if folder is None:
-        return []
-    files = sorted(folder.glob(f".*{RECORD}"))
-    return [{"name": file.name[1 : -len(RECORD)]} | json.loads(file.read_text()) for file in files]
 
 
 def _in_words(value: object) -> str:
