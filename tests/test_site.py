@@ -1,5 +1,6 @@
 """The site in a real browser, opened from the file system: it is whole, right, quick, and can be read by all."""
 
+import base64
 import os
 import re
 import shutil
@@ -8,14 +9,18 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import PROJECT
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from helpers.analysis.results import with_sampling
-from helpers.site import Collection, SiteError, build, vendor
+from helpers.provenance import read_notebook
+from helpers.reading import FINDING_PLACE
+from helpers.site import Collection, SiteError, build, documents, explorer, notebook_pages, vendor
 from helpers.site.__main__ import main
 from helpers.site.collection import finished, kept, stamps
 
@@ -160,7 +165,8 @@ def test_every_picture_is_told_in_words(parsed, site):
     assert not [name for page in parsed.values() for name in page.without_words]
     notebook = (site / "demo" / "60_saturation.html").read_text()
     told = re.findall(r'<img alt="([^"]*)"', notebook)
-    assert any(re.match(r"By the published rule(, picture 1 of \d+)?\. \w", words) for words in told)
+    where = r"By the published rule(, picture 1 of \d+)?, in “60 · Where does learning saturate, [^”]*”\. \w"
+    assert any(re.match(where, words) for words in told)
 
 
 def test_a_figure_leads_to_its_notebook_its_numbers_and_the_explorer(parsed, site):
@@ -180,6 +186,71 @@ def test_home_shows_the_verdicts_of_the_tables(site):
         assert f"{row.exponent:.2f} ({row.low:.2f} to {row.high:.2f})" in text
     assert text.count('class="verdict ') == 10 + 25
     assert "5,655 cells answer nothing about 22 million" in text
+
+
+def test_provenance_tells_how_each_notebook_was_made(site):
+    text = (site / "provenance.html").read_text()
+    stamp = read_notebook(PROJECT / "notebooks" / "executed" / f"{DEMO[1]}.ipynb").metadata["cellscale"]
+    row = re.search(rf'<tr id="demo-{DEMO[1]}">.*?</tr>', text, re.DOTALL)[0]
+    for told in (stamp["git_revision"][:7], stamp["source_sha256"], "family: pca", f'href="demo/{DEMO[1]}.html"'):
+        assert told in row
+    assert text.count('<tr id="study-') == len(kept(PROJECT / "study").stamps)
+    assert f"torch {stamp['packages']['torch']}" in text
+
+
+def test_a_notebook_says_what_it_found_and_folds_its_code():
+    cells = [new_markdown_cell("# 60 · Where?\n\n**Finding.** At 1 %.\n\n**Method.** Two rules.")]
+    cells += [new_code_cell("a = 1\nb = 2"), new_code_cell("x = 3", metadata={"tags": ["injected-parameters"]})]
+    notebook = new_notebook(cells=cells)
+    page = notebook_pages.describe("60_saturation--pca--cell_type", notebook)
+    assert (page.stage, page.about, page.question) == ("60_saturation", "pca, cell type", "60 · Where?")
+    assert page.finding == "At 1 %."
+    notebook_pages.prepare(notebook, page, "<div>bar</div>")
+    assert notebook.cells[0].source.startswith(
+        "# 60 · Where? (pca, cell type)\n\n<div>bar</div>\n\n:::{admonition} Finding"
+    )
+    assert notebook.cells[0].source.endswith("At 1 %.\n:::\n\n**Method.** Two rules.\n")
+    assert notebook.cells[1].metadata["tags"] == ["hide-input"]
+    assert notebook.cells[1].metadata["mystnb"]["code_prompt_show"] == "Code, 2 lines"
+    assert notebook.cells[2].metadata["tags"] == ["injected-parameters"]
+
+
+def test_a_notebook_that_was_not_finished_has_no_finding():
+    text = f"# 60 · Where?\n\n**Finding.** {FINDING_PLACE}\n\n**Method.** Two rules."
+    assert notebook_pages.describe("60_saturation", new_notebook(cells=[new_markdown_cell(text)])).finding == ""
+
+
+def test_links_of_documents_lead_to_pages_and_copies(tmp_path):
+    notebooks = tuple(PROJECT / "notebooks" / "executed" / f"{name}.ipynb" for name in DEMO)
+    shown = [Collection("demo", "The demo", notebooks)]
+
+    def relinked(text: str, name: str = "README.md") -> str:
+        return documents.relinked(text, PurePosixPath(name), shown, tmp_path)
+
+    assert relinked("[a](docs/scale.md#measured)") == "[a](docs/scale.md#measured)"
+    assert relinked("[a](../README.md)", "data/README.md") == "[a](../readme.md)"
+    assert relinked("[all](notebooks/executed)") == "[all](demo/notebooks.md)"
+    assert relinked("[60](notebooks/executed/60_saturation.ipynb)") == "[60](demo/60_saturation.ipynb)"
+    assert relinked("[`d`](params/demo.yaml)") == "[`d`](params/demo.yaml)"
+    assert (tmp_path / "params" / "demo.yaml").read_text() == (PROJECT / "params" / "demo.yaml").read_text()
+    assert relinked("[not shown](notebooks/executed/90_figures.ipynb), [none](nowhere)") == "not shown, none"
+    same = "[a](https://doi.org/10.1) [b](#two-commands)"
+    assert relinked(same) == same
+
+
+def test_the_table_of_the_explorer_keeps_every_number(study):
+    told = explorer.encode(study.head(3000).assign(metric=lambda rows: rows["metric"].replace("micro_f1", "my_own")))
+    columns = {
+        name: np.frombuffer(base64.b64decode(packed["data"]), f"<{packed['type'][0]}{packed['type'][1]}")
+        for name, packed in told["columns"].items()
+    }
+    assert columns["value"].tolist() == study["value"].head(3000).tolist()
+    assert [told["ceilings"][code] for code in columns["ceiling"]] == study["ceiling"].head(3000).tolist()
+    assert [told["runs"]["run_id"][code] for code in columns["runs"]] == study["run_id"].head(3000).tolist()
+    assert [told["sets"]["dataset"][code] for code in columns["sets"]] == study["dataset"].head(3000).tolist()
+    metrics = {metric["name"]: metric for metric in told["metrics"]}
+    assert metrics["my_own"] == {"name": "my_own"}
+    assert (metrics["macro_f1"]["low"], metrics["macro_f1"]["high"], metrics["macro_f1"]["best"]) == (0, 1, 1)
 
 
 # how it behaves
@@ -436,8 +507,9 @@ def test_a_design_that_was_not_run_says_what_to_do(tmp_path, write_design, demo,
 
 
 def test_a_name_that_the_site_needs_itself_is_refused(tmp_path):
-    with pytest.raises(SiteError, match="name = 'api': the site has a folder of that name"):
-        build([Collection("api", "Mine", ())], tmp_path / "site")
+    for names in (["api"], ["controls", "controls"]):
+        with pytest.raises(SiteError, match=f"name = '{names[0]}': the site has a folder of that name"):
+            build([Collection(name, "Mine", ()) for name in names], tmp_path / "site")
 
 
 def test_a_module_becomes_a_script_only_if_it_is_understood():

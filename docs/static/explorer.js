@@ -33,13 +33,19 @@
   }
 
   // filters ---------------------------------------------------------------------------------------------------------
+  function made(tag, properties = {}, ...children) {
+    const node = Object.assign(document.createElement(tag), properties);
+    node.append(...children);
+    return node;
+  }
+
   function makeFacets() {
     $("facets").replaceChildren(...FACETS.map((facet) => {
-      const box = document.createElement("details");
-      box.className = "facet";
+      const choices = table.distinct(facet).map((value) => made("label", {},
+        made("input", { type: "checkbox", value }), made("span", { textContent: String(value).replaceAll("_", " ") }), made("small")));
+      const summary = made("summary", {}, made("span", { className: "facet-name", textContent: facet }), " ", made("span", { className: "facet-chosen" }));
+      const box = made("details", { className: "facet" }, summary, made("fieldset", {}, made("legend", { className: "hidden-words", textContent: facet }), ...choices));
       box.dataset.facet = facet;
-      const choices = table.distinct(facet).map((value) => `<label><input type="checkbox" value="${value}"><span>${value.replaceAll("_", " ")}</span> <small></small></label>`);
-      box.innerHTML = `<summary><span class="facet-name">${facet}</span> <span class="facet-chosen"></span></summary><fieldset><legend class="hidden-words">${facet}</legend>${choices.join("")}</fieldset>`;
       return box;
     }));
   }
@@ -139,12 +145,13 @@
   }
 
   function showMetric({ about, low, high, best, source }) {
-    const entry = (word) => `<div><dt>${word}</dt><dd></dd></div>`;
-    if (about === undefined) return $("metric").replaceChildren();
-    const told = { meaning: about, range: `${low ?? "–"} to ${high ?? "–"}`, best: best ?? "neither end", source };
-    if (best === "−∞") told.best = "the lower the better";
-    $("metric").innerHTML = `<dl>${Object.keys(told).map(entry).join("")}</dl>`;
-    $("metric").querySelectorAll("dd").forEach((dd, i) => { dd.textContent = Object.values(told)[i]; });
+    if (about === undefined) {
+      $("metric").replaceChildren();
+      return;
+    }
+    const told = { meaning: about, range: `${low ?? "–"} to ${high ?? "–"}`, best: best === "−∞" ? "the lower the better" : best ?? "neither end", source };
+    const entries = Object.entries(told).map(([word, value]) => made("div", {}, made("dt", { textContent: word }), made("dd", { textContent: value })));
+    $("metric").replaceChildren(made("dl", {}, ...entries));
   }
 
   function pin(row) {

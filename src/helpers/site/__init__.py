@@ -21,7 +21,7 @@ __all__ = ["Collection", "SiteError", "build"]
 RESERVED = {"api", "data", "docs", "files", "static"}  # folders of the site
 
 
-def build(collections: Sequence[Collection], out: Path, *, api: bool = True, jobs: int | None = None) -> Path:
+def build(collections: Sequence[Collection], out: Path, *, jobs: int | None = None) -> Path:
     """Build the site of some collections, the first of which is the home page's, and return its ``index.html``.
 
     Parameters
@@ -30,8 +30,6 @@ def build(collections: Sequence[Collection], out: Path, *, api: bool = True, job
         What to show; their names are folders of the site.
     out
         Folder of the site. What lies there is replaced, as a whole, once the new one is built.
-    api
-        Whether the docstrings of the public contracts become pages.
     jobs
         Processes of Sphinx; by default one for each processor, two at most.
 
@@ -41,15 +39,18 @@ def build(collections: Sequence[Collection], out: Path, *, api: bool = True, job
         A collection has the name of another folder of the site; or Sphinx warned of something, such as a link to
         nowhere, or failed.
     """
-    if taken := RESERVED & {one.name for one in collections}:
-        raise SiteError(f"name = {taken.pop()!r}: the site has a folder of that name; give the design another one")
+    taken = set(RESERVED)
+    for one in collections:
+        if one.name in taken:
+            raise SiteError(f"name = {one.name!r}: the site has a folder of that name; give the design another one")
+        taken.add(one.name)
     staged = out.with_name(f"{out.name}.tmp")
     discard(staged)
     source, files, docs = staged / "source", staged / "extra" / "files", find_project() / "docs"
     files.mkdir(parents=True)
     shutil.copytree(docs / "static", source / "static")
     vendor.copy_libraries(source / "static")
-    pages.write(collections, source, files, api=api)
+    pages.write(collections, source, files)
     _run_sphinx(docs, staged, jobs or min(2, os.cpu_count() or 1))
     discard(out)
     (staged / "html").replace(out)

@@ -20,8 +20,8 @@ LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 OTHER = re.compile(r"^([a-z]+:|#)")  # an address of its own, or a place on the same page
 
 
-def write(collections: Sequence[Collection], source: Path, *, api: bool) -> list[tuple[str, str]]:
-    """Write those documents that the project has, and return title and page of each."""
+def write(collections: Sequence[Collection], source: Path) -> list[tuple[str, str]]:
+    """Write those documents that the project has, and the pages of the API; return title and page of each."""
     project, told = find_project(), []
     for title, name in DOCUMENTS.items():
         file = project / name
@@ -31,10 +31,8 @@ def write(collections: Sequence[Collection], source: Path, *, api: bool) -> list
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(relinked(file.read_text(), PurePosixPath(name), collections, source))
             told.append((title, page))
-    if api:
-        shutil.copytree(project / "docs" / "api", source / "api")
-        told.append(("API", "api/index"))
-    return told
+    shutil.copytree(project / "docs" / "api", source / "api")
+    return [*told, ("API", "api/index")]
 
 
 def page_of(name: str) -> str:

@@ -18,9 +18,10 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
 
 def _keep_summary(app: Sphinx, what: str, name: str, of: object, options: object, lines: list[str]) -> None:
-    """Napoleon takes words before a colon in a property's summary for its type, unless the first line is empty."""
-    if what in ("property", "attribute"):
-        lines.insert(0, "")
+    """Napoleon takes words before a colon in a property's summary for its type, unless the line ends there."""
+    head, colon, rest = lines[0].partition(": ") if lines else ("", "", "")
+    if colon and what in ("property", "attribute"):
+        lines[:1] = [f"{head}:", rest]
 
 
 def _inline_formula(translator, node: nodes.math) -> None:
@@ -34,7 +35,10 @@ def _formula(translator, node: nodes.math_block) -> None:
 
 
 def _describe_pictures(app: Sphinx, doctree: nodes.document) -> None:
-    """Give pictures without an alternative text the nearest heading, their number under it, and what it says first."""
+    """Give pictures without an alternative text the nearest heading, their number under it, the page's title and what
+    the section says first.
+    """
+    page = next((title.astext() for title in doctree.findall(nodes.title)), "")
     pictures = [picture for picture in doctree.findall(nodes.image) if not picture.get("alt")]
     under = [_section(picture) for picture in pictures]
     of, done = Counter(map(id, under)), Counter()
@@ -42,7 +46,8 @@ def _describe_pictures(app: Sphinx, doctree: nodes.document) -> None:
         done[id(section)] += 1
         heading, text = _words(section, nodes.title), _words(section, nodes.paragraph)
         which = f", picture {done[id(section)]} of {of[id(section)]}" if of[id(section)] > 1 else ""
-        picture["alt"] = f"{heading or 'Picture'}{which}. {_shortened(text)}".strip()
+        where = f", in “{page}”" if heading != page else ""
+        picture["alt"] = f"{heading or 'Picture'}{which}{where}. {_shortened(text)}".strip()
 
 
 def _section(node: nodes.Node) -> nodes.Node:

@@ -87,7 +87,7 @@ def prepare(notebook, page: Page, bar: str) -> None:
             _fold(cell)
     first = notebook.cells[0]
     rest = FOUND.sub(lambda found: f"{_box(found[1])}\n\n", TITLE.sub("", first.source), count=1)
-    title = f"# {page.question}" + (f": {page.about}" if page.about else "")
+    title = f"# {page.question}" + (f" ({page.about})" if page.about else "")
     first.source = f"{title}\n\n{bar}\n\n{rest.strip()}\n"
 
 
@@ -112,7 +112,9 @@ def _bar(collection: Collection, page: Page, *, has_source: bool) -> str:
     if has_source:
         links[f"../files/source/{page.stage}.py"] = "Source (.py)"
     made = [name for name, told in collection.captions().items() if told.get("notebook", "") == page.stage]
-    if made or (collection.figures is not None and page.stage == "90_figures"):
+    if made:
+        links[f"figures.html#{made[0]}"] = "Its figures"
+    elif collection.figures is not None and page.stage == "90_figures":
         links["figures.html"] = "Its figures"
     if stamp:
         links[f"../provenance.html#{collection.name}-{page.name}"] = "Provenance"

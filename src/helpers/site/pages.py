@@ -8,7 +8,7 @@ from helpers.site.collection import Collection
 from helpers.site.templates import write_page
 
 
-def write(collections: Sequence[Collection], source: Path, files: Path, *, api: bool) -> None:
+def write(collections: Sequence[Collection], source: Path, files: Path) -> None:
     """Write every page below `source`, and what they link to below `files`."""
     stages = {one.name: notebook_pages.write(one, source, files) for one in collections}
     drawn = {one.name: figures.write(one, source, files, stages[one.name]) for one in collections}
@@ -19,5 +19,5 @@ def write(collections: Sequence[Collection], source: Path, files: Path, *, api: 
     with_table = [one for one in collections if one.results is not None]
     write_page(source / "explorer.md", "explorer", collections=with_table)
     provenance_page.write(collections, source, stages)
-    told = documents.write(collections, source, api=api)
+    told = documents.write(collections, source)
     home.write(collections, source, stages=stages, figures=drawn, documents=told)
