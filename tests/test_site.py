@@ -24,7 +24,7 @@ from helpers.site import Collection, SiteError, build, documents, explorer, note
 from helpers.site.__main__ import main
 from helpers.site.collection import finished, kept, stamps
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BROWSERS = ("google-chrome", "google-chrome-stable", "chromium", "chromium-browser")
 DEMO = ("00_corpus", "20_pretrain--pca--random", "20_pretrain--pca--untrained", "60_saturation", "61_scaling_laws")
 KINDS = (
     "index",

@@ -12,6 +12,7 @@ DOCUMENTS = {  # title in the sidebar -> file of the project
     "README": "README.md",
     "The cells": "data/README.md",
     "How far it reaches": "docs/scale.md",
+    "This site": "docs/site.md",
     "Changes": "CHANGELOG.md",
     "Contributing": "CONTRIBUTING.md",
 }
