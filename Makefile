@@ -10,6 +10,7 @@
 # make figures    draw the figures again from the results alone
 # make controls   planted laws and planted nothing through the code of the analysis, about twenty minutes; SMALL=1: one
 # make bench      speed and quality beside the peers, cost in bulk and at scale, about two hours, 20 GB of disk; SMALL=1: without these, in about four minutes; TOPICS=…: some
+# make site       results, notebooks, figures and API of a finished demo as a static site: results/demo/site/index.html
 # make lab        open JupyterLab in notebooks/ with pairing on; OPTIONS="--no-browser --port 8889": more words for it
 # make pairs      write notebooks/*.ipynb from notebooks/*.py
 # make lock       resolve requirements.lock anew from pyproject.toml
@@ -30,7 +31,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # No name of the results folder is asked for: a design's results lie under its name.
 NAME = $(shell sed -n 's/^name: *["'\'']*\([a-z0-9_]*\).*/\1/p' $(DESIGN) 2>/dev/null)
 
-.PHONY: help env demo test study test-network test-peers test-lost test-cluster controls bench readings figures lab pairs lock
+.PHONY: help env demo test study test-network test-peers test-lost test-cluster controls bench readings figures site lab pairs lock
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -91,6 +92,9 @@ readings: env
 
 figures: env
 	@python -m helpers.run notebooks/90_figures.py results/$(NAME)/notebooks/90_figures.ipynb -p design $(DESIGN) -p results results/$(NAME)
+
+site: env
+	@python -m helpers.site $(DESIGN)
 
 lab: env
 	@JUPYTER_PATH=$(CURDIR)/.venv/share/jupyter$${JUPYTER_PATH:+:$$JUPYTER_PATH} \

@@ -1,0 +1,87 @@
+"""The table of the explorer: the tidy results as columns that a page reads from the file system.
+
+A script tag is all that a page opened from the file system may load, so the table is a script. Runs, sets and metrics
+are told once; a row is a run, a set, a metric and three numbers, each column an array of bytes in base64. Numbers keep
+all their digits.
+"""
+
+import base64
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from helpers.analysis.results import with_sampling
+from helpers.evaluate.registry import metric
+from helpers.site.collection import Collection
+
+RUN = ["run_id", "family", "width", "sampling", "percentage", "n_cells", "seed"]
+SET = ["task", "dataset", "seen"]
+LIMITS = ["null", "ceiling"]
+
+
+def write_table(collection: Collection, folder: Path) -> None:
+    """Write ``results.js`` and a copy of the table itself; nothing for a collection without a table."""
+    if collection.results is None:
+        return
+    table = encode(pd.read_parquet(collection.results))
+    text = json.dumps(table, separators=(",", ":"), allow_nan=False)
+    (folder / "results.js").write_text(f"cellscale.receive({json.dumps(collection.name)},{text});\n")
+    (folder / "results.parquet").write_bytes(collection.results.read_bytes())
+
+
+def encode(results: pd.DataFrame) -> dict:
+    """The tidy table as plain values: ``runs`` and ``sets`` (columns of the distinct ones), ``metrics`` (names and what
+    they mean), ``columns`` (arrays of bytes, one entry per row) and ``n``.
+    """
+    table = with_sampling(results)
+    table = table.assign(seed=table["subset_seed"].fillna(table["init_seed"]))
+    columns, told = {}, {}
+    for name, keys in (("runs", RUN), ("sets", SET)):
+        codes, distinct = _distinct(table, keys)
+        columns[name], told[name] = _packed(codes), {key: _plain(distinct[key]) for key in keys}
+    codes, names = pd.factorize(table["metric"])
+    columns["metric"] = _packed(codes)
+    for key in LIMITS:
+        limits, distinct = pd.factorize(table[key], use_na_sentinel=False)
+        columns[key], told[f"{key}s"] = _packed(limits), _plain(pd.Series(distinct))
+    columns["value"] = _bytes(table["value"].to_numpy("<f8"), "f8")
+    return {"n": len(table), "columns": columns, "metrics": [_meaning(name) for name in names], **told}
+
+
+def _distinct(table: pd.DataFrame, keys: list[str]) -> tuple[np.ndarray, pd.DataFrame]:
+    """Number of each row's combination of some columns, and the combinations."""
+    codes = table.groupby(keys, dropna=False, sort=False).ngroup()
+    return codes.to_numpy(), table.loc[~codes.duplicated(), keys]
+
+
+def _packed(codes: np.ndarray) -> dict:
+    size = next(size for size in (1, 2, 4) if len(codes) == 0 or codes.max() < 256**size)
+    return _bytes(codes.astype(f"<u{size}"), f"u{size}")
+
+
+def _bytes(values: np.ndarray, kind: str) -> dict:
+    return {"type": kind, "data": base64.b64encode(values.tobytes()).decode()}
+
+
+def _plain(values: pd.Series) -> list:
+    return [None if pd.isna(value) else value for value in values.tolist()]
+
+
+def _meaning(name: str) -> dict[str, object]:
+    """What a metric means; a metric of the user's own has its name alone."""
+    try:
+        known = metric(name)
+    except ValueError:
+        return {"name": name}
+    limits = {key: _limit(getattr(known, key)) for key in ("low", "high", "best")}
+    return {"name": name, "about": known.description, "source": known.citation, **limits}
+
+
+def _limit(value: float) -> float | str | None:
+    """A number for JSON: infinity as a word, None where there is none."""
+    if math.isnan(value):
+        return None
+    return round(float(value), 6) if math.isfinite(value) else ("∞" if value > 0 else "−∞")

@@ -1,0 +1,123 @@
+"""The home page: the question, the headline figure, findings, verdicts, and what none of it can say."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pandas as pd
+
+from helpers.plots.style import FAMILY_NAMES
+from helpers.site.collection import Collection
+from helpers.site.figures import Figure
+from helpers.site.notebook_pages import Stage
+from helpers.site.templates import write_page
+
+QUESTION = "Does more, or more diverse, pretraining data make single-cell models better, and how would I know?"
+HEADLINE = "heldout_loss"
+MOST_BYTES = 500_000  # of the headline figure as svg; a heavier one is shown as png
+ANSWERS = ("60_saturation", "61_scaling_laws", "62_diversity_effect")
+ATLAS = 22_189_056  # cells of the study's corpus
+
+
+def write(
+    collections: Sequence[Collection],
+    source: Path,
+    *,
+    stages: Mapping[str, Sequence[Stage]],
+    figures: Mapping[str, Sequence[Figure]],
+    documents: Sequence[tuple[str, str]],
+) -> None:
+    """Write the home page, whose headline and findings are those of the first collection."""
+    first = collections[0]
+    tables = {one.name: pd.read_parquet(one.results) for one in collections if one.results is not None}
+    values = {
+        "question": QUESTION,
+        "lead": _lead(tables.get(first.name)),
+        "n_scores": sum(map(len, tables.values())),
+        "headline": _headline(first, figures[first.name]),
+        "findings": list(_findings(first, stages[first.name])),
+        "verdicts": [told for one in collections if (told := _verdicts(one, tables.get(one.name), stages[one.name]))],
+        "caveat": _caveat(first),
+    }
+    write_page(source / "index.md", "home", first=first, collections=collections, documents=documents, **values)
+
+
+def _lead(table: pd.DataFrame | None) -> str:
+    """What this is, in three sentences."""
+    about = "Models learn from subsets of a corpus, and each is judged on cells that it never saw."
+    if table is None:
+        return about
+    trained = table[table["percentage"] > 0]
+    families = [FAMILY_NAMES.get(name, name) for name in sorted(trained["family"].unique())]
+    cells = trained["n_cells"]
+    return (
+        f"{about} Here {trained['run_id'].nunique():,} models ({', '.join(families)}) learned from "
+        f"{cells.min():,.0f} to {cells.max():,.0f} cells, drawn in {trained['strategy'].nunique()} ways, and have "
+        f"{len(table):,} scores, each beside its floor and its ceiling. Everything is an executed notebook that can be "
+        "run again, on your own atlas too."
+    )
+
+
+def _headline(collection: Collection, figures: Sequence[Figure]) -> dict | None:
+    found = next((figure for figure in figures if figure.name == HEADLINE), None)
+    if found is None:
+        return None
+    svg = collection.figures / f"{HEADLINE}.svg"
+    light = svg.stat().st_size <= MOST_BYTES or not svg.with_suffix(".png").exists()
+    shown = {key: getattr(found, key) for key in ("name", "title", "caption", "files", "alt", "size")}
+    return shown | {"kind": "svg" if light else "png"}
+
+
+def _findings(collection: Collection, stages: Sequence[Stage]):
+    for stage in stages:
+        if stage.name in ANSWERS and stage.pages[0].finding:
+            page = f"{collection.name}/{stage.page}.{'ipynb' if len(stage.pages) == 1 else 'md'}"
+            question = stage.question.partition(" · ")[2] or stage.question
+            yield {"question": question, "page": page, "text": stage.pages[0].finding}
+
+
+def _verdicts(collection: Collection, table: pd.DataFrame | None, stages: Sequence[Stage]) -> dict | None:
+    """The table of verdicts of a collection, as rows by family and cells by set; None where none was found."""
+    laws = collection.verdicts()
+    if laws is None or laws.empty:
+        return None
+    budgets = laws.groupby(["model", "width"])["budget"].transform("nunique")
+    rows: dict[str, dict] = {}
+    for law, n_budgets in zip(laws.to_dict("records"), budgets, strict=True):
+        width = "" if law["width"] == 1 else f", {law['width']:g}×"
+        budget = f", {law['budget']}" if n_budgets > 1 else ""
+        family = FAMILY_NAMES.get(law["model"], law["model"]) + width + budget
+        rows.setdefault(family, {})[law["dataset"]] = _cell(collection, law)
+    seen = {} if table is None else dict(zip(table["dataset"], table["seen"], strict=True))
+    pages = {stage.name: stage.page for stage in stages}
+    notebook = pages.get("61_scaling_laws", "notebooks")
+    cells = f"{laws['smallest'].min():,.0f} to {laws['largest'].max():,.0f} cells"
+    return {
+        "title": collection.title,
+        "range": f"{cells}, {laws['n_sizes'].max()} sizes, {laws['n_runs'].max()} models a curve",
+        "notebook": f"{collection.name}/{notebook}.html",
+        "sets": sorted(laws["dataset"].unique(), key=lambda name: list(seen).index(name) if name in seen else 0),
+        "seen": seen,
+        "rows": rows,
+    }
+
+
+def _cell(collection: Collection, law: Mapping[str, object]) -> dict:
+    chosen = {"results": collection.name, "family": law["model"], "sampling": "random", "task": "heldout_loss"}
+    link = f"explorer.html#{urlencode(chosen | {'dataset': law['dataset']})}"
+    told = {"verdict": law["verdict"], "kind": str(law["verdict"]).replace(" ", "-"), "reason": law["reason"]}
+    exponent = f"{law['exponent']:.2f} ({law['low']:.2f} to {law['high']:.2f})" if pd.notna(law["exponent"]) else ""
+    return told | {"link": link, "exponent": exponent}
+
+
+def _caveat(collection: Collection) -> str:
+    laws = collection.verdicts()
+    if laws is None or laws.empty:
+        return "A score holds for the corpus and the cells that it was measured on, and for no more."
+    largest = laws["largest"].max()
+    about = f"Every verdict holds for up to {largest:,.0f} cells of this corpus, on these test sets, and for no more."
+    if largest < ATLAS / 100:
+        about += (
+            f" {largest:,.0f} cells answer nothing about 22 million: a corpus this small shows that the method works."
+        )
+    return f"{about} Labels that come from clusterings favour PCA. Losses compare models of one family alone."

@@ -1,0 +1,519 @@
+"""The site in a real browser, opened from the file system: it is whole, right, quick, and can be read by all."""
+
+import base64
+import os
+import re
+import shutil
+import urllib.parse
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import PROJECT
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from helpers.analysis.results import with_sampling
+from helpers.provenance import read_notebook
+from helpers.reading import FINDING_PLACE
+from helpers.site import Collection, SiteError, build, documents, explorer, notebook_pages, vendor
+from helpers.site.__main__ import main
+from helpers.site.collection import finished, kept, stamps
+
+BROWSERS = ("google-chrome", "google-chrome-stable", "chromium", "chromium-browser")
+DEMO = ("00_corpus", "20_pretrain--pca--random", "20_pretrain--pca--untrained", "60_saturation", "61_scaling_laws")
+KINDS = (
+    "index",
+    "explorer",
+    "provenance",
+    "readme",
+    "api/models",
+    "demo/figures",
+    "demo/notebooks",
+    "demo/60_saturation",
+)
+STUDY = PROJECT / "study" / "tables" / "results.parquet"
+LAWS = STUDY.with_name("scaling_laws.parquet")
+READY = "document.body.dataset.explorer === 'ready'"
+COUNT = "document.getElementById('count').textContent"
+
+
+def reduced_demo(folder: Path) -> Collection:
+    """A part of the demo as it is kept: reading copies and figures, with a part of the study's tables."""
+    notebooks = tuple(PROJECT / "notebooks" / "executed" / f"{name}.ipynb" for name in DEMO)
+    results = pd.read_parquet(STUDY).query("task in ['classification', 'heldout_loss'] and family in ['pca', 'scvi']")
+    tables = {"results": results, "laws": pd.read_parquet(LAWS).query("model in ['pca', 'scvi']")}
+    for name, table in tables.items():
+        table.to_parquet(folder / f"{name}.parquet")
+    paths = {name: folder / f"{name}.parquet" for name in tables}
+    return Collection("demo", "The demo", notebooks, figures=PROJECT / "figures", stamps=stamps(notebooks), **paths)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    study = kept(PROJECT / "study")
+    study = replace(study, notebooks=tuple(path for path in study.notebooks if path.stem == "61_scaling_laws"))
+    with warnings.catch_warnings(action="ignore"):  # Sphinx's own extensions use what Sphinx deprecates
+        return build([reduced_demo(folder), study], folder / "site", jobs=1).parent
+
+
+@pytest.fixture(scope="session")
+def browser():
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if found is None:
+        if "CI" in os.environ:
+            pytest.fail(f"no browser on the PATH; one of {', '.join(BROWSERS)} is needed")
+        pytest.skip(f"needs a browser on the PATH: {', '.join(BROWSERS)}")
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the extra dev")
+    options = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with playwright.sync_playwright() as running:
+        started = running.chromium.launch(executable_path=found, args=options)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def visit(browser, site):
+    """Open a page of the site; what goes wrong on it, and what it asks for, is kept with it."""
+    contexts = []
+
+    def open_page(name: str, *, place: str = "", width: int = 1280, scheme: str = "light"):
+        contexts.append(browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme))
+        page = contexts[-1].new_page()
+        page.wrong, page.asked = [], []
+        page.on("console", lambda told: page.wrong.append(told.text) if told.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: page.wrong.append(str(error)))
+        page.on("requestfailed", lambda request: page.wrong.extend(failure(request)))
+        page.on("request", lambda request: page.asked.append(request.url))
+        page.goto((site / f"{name}.html").as_uri() + place)
+        if name == "explorer":
+            page.wait_for_function(READY)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def failure(request) -> list[str]:
+    """What a request failed by, unless the page was left before."""
+    return [] if request.failure == "net::ERR_ABORTED" else [f"{request.url}: {request.failure}"]
+
+
+@pytest.fixture(scope="module")
+def study() -> pd.DataFrame:
+    return with_sampling(pd.read_parquet(STUDY))
+
+
+# what is written
+
+
+class Parsed(HTMLParser):
+    """Addresses, places and pictures of a page."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.places: set[str] = set()
+        self.without_words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        told = dict(attrs)
+        self.places |= {told[key] for key in ("id", "name") if told.get(key)}
+        if tag in ("a", "use") and told.get("href"):
+            self.links.append(told["href"])
+        if tag in ("img", "script", "link") and (address := told.get("src") or told.get("href")):
+            self.loaded.append(address)
+        if tag == "img" and not (told.get("alt") or "").strip():
+            self.without_words.append(told["src"])
+
+
+@pytest.fixture(scope="module")
+def parsed(site) -> dict[Path, Parsed]:
+    return {path: Parsed(path.read_text()) for path in sorted(site.rglob("*.html"))}
+
+
+def test_every_link_leads_to_a_page_a_file_or_a_place(parsed, site):
+    broken = []
+    for path, page in parsed.items():
+        for address in [*page.links, *page.loaded]:
+            link = urllib.parse.urlsplit(address)
+            if link.scheme or link.netloc:
+                continue
+            target = (path.parent / urllib.parse.unquote(link.path)).resolve() if link.path else path
+            place, is_page = urllib.parse.unquote(link.fragment), target.suffix == ".html"
+            if not target.is_file():
+                broken.append(f"{path.relative_to(site)}: {address}")
+            elif place and is_page and not place.startswith("results=") and place not in parsed[target].places:
+                broken.append(f"{path.relative_to(site)}: no place {address}")
+    assert not broken
+    assert sum(len(page.links) for page in parsed.values()) > 1000
+
+
+def test_nothing_is_loaded_from_a_network(parsed):
+    assert not [one for page in parsed.values() for one in page.loaded if re.match(r"([a-z]+:)?//", one)]
+
+
+def test_every_picture_is_told_in_words(parsed, site):
+    assert not [name for page in parsed.values() for name in page.without_words]
+    notebook = (site / "demo" / "60_saturation.html").read_text()
+    told = re.findall(r'<img alt="([^"]*)"', notebook)
+    where = r"By the published rule(, picture 1 of \d+)?, in “60 · Where does learning saturate, [^”]*”\. \w"
+    assert any(re.match(where, words) for words in told)
+
+
+def test_a_figure_leads_to_its_notebook_its_numbers_and_the_explorer(parsed, site):
+    links = parsed[site / "study" / "figures.html"].links
+    assert "../files/study/figures/source_data/heldout_loss.csv" in links
+    assert "../explorer.html#results=study&task=heldout_loss&metric=heldout_loss" in links
+    assert "61_scaling_laws.html" in parsed[site / "study" / "notebooks.html"].links
+
+
+def test_home_shows_the_verdicts_of_the_tables(site):
+    text = (site / "index.html").read_text()
+    laws = pd.read_parquet(LAWS)
+    law = laws.query("axis == 'n_cells' and sampling == 'random' and metric == 'heldout_loss' and model == 'pca'")
+    exponents = law.dropna(subset="exponent")
+    assert len(exponents) > 2
+    for row in exponents.itertuples():
+        assert f"{row.exponent:.2f} ({row.low:.2f} to {row.high:.2f})" in text
+    assert text.count('class="verdict ') == 10 + 25
+    assert "5,655 cells answer nothing about 22 million" in text
+
+
+def test_provenance_tells_how_each_notebook_was_made(site):
+    text = (site / "provenance.html").read_text()
+    stamp = read_notebook(PROJECT / "notebooks" / "executed" / f"{DEMO[1]}.ipynb").metadata["cellscale"]
+    row = re.search(rf'<tr id="demo-{DEMO[1]}">.*?</tr>', text, re.DOTALL)[0]
+    for told in (stamp["git_revision"][:7], stamp["source_sha256"], "family: pca", f'href="demo/{DEMO[1]}.html"'):
+        assert told in row
+    assert text.count('<tr id="study-') == len(kept(PROJECT / "study").stamps)
+    assert f"torch {stamp['packages']['torch']}" in text
+
+
+def test_a_notebook_says_what_it_found_and_folds_its_code():
+    cells = [new_markdown_cell("# 60 · Where?\n\n**Finding.** At 1 %.\n\n**Method.** Two rules.")]
+    cells += [new_code_cell("a = 1\nb = 2"), new_code_cell("x = 3", metadata={"tags": ["injected-parameters"]})]
+    notebook = new_notebook(cells=cells)
+    page = notebook_pages.describe("60_saturation--pca--cell_type", notebook)
+    assert (page.stage, page.about, page.question) == ("60_saturation", "pca, cell type", "60 · Where?")
+    assert page.finding == "At 1 %."
+    notebook_pages.prepare(notebook, page, "<div>bar</div>")
+    assert notebook.cells[0].source.startswith(
+        "# 60 · Where? (pca, cell type)\n\n<div>bar</div>\n\n:::{admonition} Finding"
+    )
+    assert notebook.cells[0].source.endswith("At 1 %.\n:::\n\n**Method.** Two rules.\n")
+    assert notebook.cells[1].metadata["tags"] == ["hide-input"]
+    assert notebook.cells[1].metadata["mystnb"]["code_prompt_show"] == "Code, 2 lines"
+    assert notebook.cells[2].metadata["tags"] == ["injected-parameters"]
+
+
+def test_a_notebook_that_was_not_finished_has_no_finding():
+    text = f"# 60 · Where?\n\n**Finding.** {FINDING_PLACE}\n\n**Method.** Two rules."
+    assert notebook_pages.describe("60_saturation", new_notebook(cells=[new_markdown_cell(text)])).finding == ""
+
+
+def test_links_of_documents_lead_to_pages_and_copies(tmp_path):
+    notebooks = tuple(PROJECT / "notebooks" / "executed" / f"{name}.ipynb" for name in DEMO)
+    shown = [Collection("demo", "The demo", notebooks)]
+
+    def relinked(text: str, name: str = "README.md") -> str:
+        return documents.relinked(text, PurePosixPath(name), shown, tmp_path)
+
+    assert relinked("[a](docs/scale.md#measured)") == "[a](docs/scale.md#measured)"
+    assert relinked("[a](../README.md)", "data/README.md") == "[a](../readme.md)"
+    assert relinked("[all](notebooks/executed)") == "[all](demo/notebooks.md)"
+    assert relinked("[60](notebooks/executed/60_saturation.ipynb)") == "[60](demo/60_saturation.ipynb)"
+    assert relinked("[`d`](params/demo.yaml)") == "[`d`](params/demo.yaml)"
+    assert (tmp_path / "params" / "demo.yaml").read_text() == (PROJECT / "params" / "demo.yaml").read_text()
+    assert relinked("[not shown](notebooks/executed/90_figures.ipynb), [none](nowhere)") == "not shown, none"
+    same = "[a](https://doi.org/10.1) [b](#two-commands)"
+    assert relinked(same) == same
+
+
+def test_the_table_of_the_explorer_keeps_every_number(study):
+    told = explorer.encode(study.head(3000).assign(metric=lambda rows: rows["metric"].replace("micro_f1", "my_own")))
+    columns = {
+        name: np.frombuffer(base64.b64decode(packed["data"]), f"<{packed['type'][0]}{packed['type'][1]}")
+        for name, packed in told["columns"].items()
+    }
+    assert columns["value"].tolist() == study["value"].head(3000).tolist()
+    assert [told["ceilings"][code] for code in columns["ceiling"]] == study["ceiling"].head(3000).tolist()
+    assert [told["runs"]["run_id"][code] for code in columns["runs"]] == study["run_id"].head(3000).tolist()
+    assert [told["sets"]["dataset"][code] for code in columns["sets"]] == study["dataset"].head(3000).tolist()
+    metrics = {metric["name"]: metric for metric in told["metrics"]}
+    assert metrics["my_own"] == {"name": "my_own"}
+    assert (metrics["macro_f1"]["low"], metrics["macro_f1"]["high"], metrics["macro_f1"]["best"]) == (0, 1, 1)
+
+
+# how it behaves
+
+
+def test_every_page_loads_without_complaint_and_fits_a_narrow_screen(visit, parsed, site):
+    wide = "Math.max(...[document.documentElement, ...document.querySelectorAll('.content')].map(e => e.scrollWidth))"
+    page, too_wide = visit("index", width=360), {}
+    for path in parsed:
+        page.goto(path.as_uri())
+        if path.name == "explorer.html":
+            page.wait_for_function(READY)
+        if (width := page.evaluate(wide)) > 360:
+            too_wide[str(path.relative_to(site))] = width
+        assert not page.wrong, path.relative_to(site)
+    assert not too_wide
+    assert all(address.startswith(("file:", "data:", "blob:")) for address in page.asked)
+
+
+def test_home_is_light_and_stands_within_a_second(visit):
+    page = visit("index")
+    page.wait_for_load_state("load")
+    files = {Path(urllib.parse.unquote(urllib.parse.urlsplit(address).path)) for address in page.asked}
+    assert sum(file.stat().st_size for file in files) <= 1_000_000
+    assert page.evaluate("performance.getEntriesByType('navigation')[0].domInteractive") <= 1000
+
+
+CONTRASTS = """() => {
+  const parts = (colour) => { const [r, g, b, a = 1] = colour.match(/[\\d.]+/g).map(Number);
+    return { c: [r, g, b], a }; };
+  const light = (c) => c.map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+  const over = (top, under) => top.c.map((v, i) => v * top.a + under[i] * (1 - top.a));
+  const ground = (node) => {
+    const own = node ? parts(getComputedStyle(node).backgroundColor) : { c: [255, 255, 255], a: 1 };
+    return own.a === 1 ? own.c : over(own, ground(node.parentElement));
+  };
+  const found = [];
+  for (const node of document.querySelectorAll("body *")) {
+    const text = [...node.childNodes].filter(one => one.nodeType === 3).map(one => one.data.trim()).join("");
+    const seen = node.checkVisibility({ opacityProperty: true, visibilityProperty: true });
+    if (!text || !seen || node.closest("svg, select, :disabled, .disabled")) continue;
+    const back = ground(node), front = over(parts(getComputedStyle(node).color), back);
+    const [a, b] = [light(front), light(back)].sort((x, y) => y - x);
+    const ratio = (a + .05) / (b + .05);
+    if (ratio < 4.5) found.push(`${node.tagName}.${node.className}: ${text.slice(0, 40)} ${ratio.toFixed(2)}`);
+  }
+  return [...new Set(found)];
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(visit, site, scheme):
+    page = visit("index", scheme=scheme)
+    for name in KINDS:
+        page.goto((site / f"{name}.html").as_uri())
+        if name == "explorer":
+            page.wait_for_function(READY)
+        assert page.evaluate(CONTRASTS) == [], name
+
+
+def test_dark_mode_follows_the_system_and_the_switch(visit):
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light, dark = (visit("index", scheme=scheme) for scheme in ("light", "dark"))
+    white, black = light.evaluate(ground), dark.evaluate(ground)
+    assert white == "rgb(255, 255, 255)"
+    assert black != white
+    for _ in range(3):  # automatic, light, dark, in some order
+        light.locator(".theme-toggle-content .theme-toggle").click()
+        if light.evaluate("document.body.dataset.theme") == "dark":
+            assert light.evaluate(ground) == black
+            return
+    pytest.fail("the switch never reached the dark")
+
+
+def test_search_finds_pages_without_a_server(visit, site):
+    page = visit("search")
+    page.goto((site / "search.html").as_uri() + "?q=saturation")
+    page.wait_for_selector("#search-results li a")
+    assert not page.wrong
+
+
+def test_code_is_folded_and_opens_by_keyboard(visit):
+    page = visit("demo/60_saturation")
+    is_open = "[...document.querySelectorAll('details.hide')].map(part => part.open)"
+    assert not any(page.evaluate(is_open))
+    page.locator("button.show-code").focus()
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.matches('details.hide > summary')"):
+            break
+    page.keyboard.press("Enter")
+    assert page.evaluate(is_open).count(True) == 1
+    page.locator("button.show-code").focus()
+    page.keyboard.press("Enter")
+    assert all(page.evaluate(is_open))
+    assert page.locator("button.show-code").get_attribute("aria-pressed") == "true"
+
+
+# the explorer
+
+
+def choose(page, facet: str, *values: str) -> None:
+    """Tick the boxes of a filter."""
+    box = page.locator(f"details[data-facet={facet}]")
+    box.locator("summary").click()
+    for value in values:
+        box.locator(f"input[value='{value}']").check()
+    box.locator("summary").click()
+
+
+def downloaded(page) -> pd.DataFrame:
+    with page.expect_download() as waiting:
+        page.locator("#download").click()
+    return pd.read_csv(waiting.value.path(), float_precision="round_trip")
+
+
+def column(page, name: str) -> Iterator[str]:
+    heads = page.locator("#scores thead th").all_inner_texts()
+    place = [head.split()[0] for head in heads].index(name) + 1
+    return page.locator(f"#scores tbody td:nth-child({place})").all_inner_texts()
+
+
+def test_explorer_filters_and_sorts_as_pandas_does(visit, study):
+    page = visit("explorer", place="#results=study")
+    assert f"{len(study):,} of {len(study):,} scores" in page.evaluate(COUNT)
+    choose(page, "family", "pca", "ssl")
+    choose(page, "metric", "macro_f1")
+    choose(page, "dataset", "pbmc3k")
+    expected = study.query("family in ['pca', 'ssl'] and metric == 'macro_f1' and dataset == 'pbmc3k'")
+    assert f"{len(expected):,} of {len(study):,} scores" in page.evaluate(COUNT)
+    assert page.locator("#count").get_attribute("aria-live") == "polite"
+
+    page.locator("#scores thead th").filter(has_text="value").click()
+    page.wait_for_function("location.hash.includes('sort=value:asc')")
+    ascending = expected.sort_values("value", kind="stable")
+    found = downloaded(page)
+    assert found["run_id"].tolist() == ascending["run_id"].tolist()
+    assert found["value"].tolist() == ascending["value"].tolist()
+    assert found["null"].tolist() == ascending["null"].tolist()
+    assert column(page, "value") == [f"{value:#.4g}" for value in ascending["value"].head(25)]
+
+    page.locator("#scores thead th").filter(has_text="value").click()
+    page.wait_for_function("location.hash.includes('sort=value:desc')")
+    assert downloaded(page)["value"].tolist() == ascending["value"].tolist()[::-1]
+
+
+def test_missing_numbers_stand_last_in_either_direction(visit, study):
+    for direction in ("asc", "desc"):
+        page = visit("explorer", place=f"#results=study&task=classification&sort=n_cells:{direction}")
+        found = downloaded(page)["n_cells"]
+        expected = study.query("task == 'classification'")["n_cells"].sort_values(ascending=direction == "asc")
+        pd.testing.assert_series_equal(found, expected.reset_index(drop=True))
+        assert found.isna().iloc[-1]
+
+
+def test_choices_say_how_many_scores_they_would_show(visit, study):
+    page = visit("explorer", place="#results=study&task=integration&metric=nmi")
+    page.locator("details[data-facet=family] summary").click()
+    told = page.locator("details[data-facet=family] label:visible").all_inner_texts()
+    rows = study.query("task == 'integration' and metric == 'nmi'")
+    counts = {text.split("\n")[0].strip(): text.split()[-1] for text in told}
+    assert counts["pca"] == f"{(rows['family'] == 'pca').sum():,}"
+    assert "majority" not in counts  # has no such score
+
+
+def test_a_row_shows_its_curve_under_the_pointer_and_the_keyboard(visit, study):
+    page = visit("explorer", place="#results=study&family=pca,scvi&metric=macro_f1&task=classification&dataset=pbmc3k")
+    rows = page.locator("#scores tbody tr")
+    rows.nth(3).hover()
+    page.wait_for_selector("#curve .main-svg")
+    assert page.locator("#curve-title").inner_text() == "pca, random: macro_f1 on pbmc3k"
+    drawn = page.evaluate(
+        "Object.fromEntries(document.getElementById('curve').data.map(one => [one.name, [...one.y]]))"
+    )
+    curve = study.query(
+        "family == 'pca' and sampling == 'random' and metric == 'macro_f1' and task == 'classification' "
+        "and dataset == 'pbmc3k' and n_cells > 0"
+    )
+    means = curve.groupby("n_cells")["value"].mean()
+    assert drawn["mean"] == pytest.approx(means.tolist())
+    assert sorted(drawn["seeds"]) == pytest.approx(sorted(curve["value"]))
+    assert drawn["null"][0] == pytest.approx(curve["null"].iloc[0])
+    assert drawn["ceiling"][0] == pytest.approx(curve["ceiling"].iloc[0])
+    assert f"{means.iloc[0]:.4g}" in page.locator("#curve-words").inner_text()
+    assert "macro F1 over types" in page.locator("#metric").inner_text()
+
+    page.mouse.move(0, 0)
+    page.locator("#scores tbody tr[tabindex='0']").focus()
+    page.keyboard.press("End")
+    last = page.locator("#curve-title").inner_text()
+    assert page.evaluate("document.activeElement === document.querySelector('#scores tbody').lastElementChild")
+    page.keyboard.press("Enter")
+    assert page.locator("#scores tr[aria-current]").count() == 1
+    rows.nth(0).hover()
+    assert page.locator("#curve-title").inner_text() == last
+
+
+def test_the_address_keeps_the_filters(visit):
+    page = visit("explorer", place="#results=study")
+    choose(page, "family", "geneformer")
+    choose(page, "metric", "heldout_loss")
+    page.locator("#scores thead th").filter(has_text="cells").first.click()
+    page.wait_for_function("location.hash.includes('sort=')")
+    address, count, first = page.url.partition("#")[2], page.evaluate(COUNT), column(page, "value")
+    again = visit("explorer", place=f"#{address}")
+    assert again.evaluate(COUNT) == count
+    assert column(again, "value") == first
+    assert again.locator("input[value=geneformer]").is_checked()
+    again.locator("#reset").click()
+    assert "107,028 of 107,028" in again.evaluate(COUNT)
+
+
+def test_collections_are_chosen_by_name(visit):
+    page = visit("explorer")
+    assert page.locator("#collection").input_value() == "demo"
+    before = page.evaluate(COUNT)
+    page.locator("#collection").select_option("study")
+    page.wait_for_function(f"{COUNT} !== '{before}'")
+    assert "107,028" in page.evaluate(COUNT)
+
+
+def test_a_hundred_thousand_rows_stay_fluid(visit, study):
+    page = visit("explorer", place="#results=study")
+    steps = page.evaluate(
+        """async () => {
+          const table = await cellscale.load("files", "study");
+          const none = new Set(), taken = [];
+          for (const [family, column] of [["pca", null], ["ssl", "value"], ["ssl", "metric"], ["scvi", "value"]]) {
+            const start = performance.now();
+            const sort = column && { column, direction: "desc" };
+            table.select({ family: new Set([family]), task: none, metric: none }, sort);
+            taken.push(performance.now() - start);
+          }
+          return taken;
+        }"""
+    )
+    assert len(study) > 100_000
+    assert max(steps) < 1500, steps  # generous: benchmarks.site tells what it takes
+
+
+# what cannot be built
+
+
+def test_a_design_that_was_not_run_says_what_to_do(tmp_path, write_design, demo, capsys, monkeypatch):
+    with pytest.raises(
+        SiteError, match=r"no notebooks, figures, results\.parquet, scaling/laws\.parquet there: run make "
+    ):
+        finished(tmp_path, "params/mine.yaml")
+    assert main([str(write_design(demo | {"name": "never_run"}))]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: never_run: no notebooks")
+    assert told.count("\n") == 1
+
+
+def test_a_name_that_the_site_needs_itself_is_refused(tmp_path):
+    for names in (["api"], ["controls", "controls"]):
+        with pytest.raises(SiteError, match=f"name = '{names[0]}': the site has a folder of that name"):
+            build([Collection(name, "Mine", ()) for name in names], tmp_path / "site")
+
+
+def test_a_module_becomes_a_script_only_if_it_is_understood():
+    assert 'window.itables={"Table":a,"b":b};' in vendor.classic("var a=1,b=2;export{a as Table,b};")
+    for module in ("var a=1;", "export{a};export{b};", "import x from './y.js';\nexport{a};"):
+        with pytest.raises(SiteError, match="another form"):
+            vendor.classic(module)
