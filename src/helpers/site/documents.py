@@ -1,4 +1,4 @@
-"""The project's own documents as pages: README, how far it reaches, changes, how to contribute, the API."""
+"""The project's own documents as pages: README, docs/, changes, how to contribute, the API."""
 
 import re
 import shutil
@@ -10,8 +10,15 @@ from helpers.site.collection import Collection
 
 DOCUMENTS = {  # title in the sidebar -> file of the project
     "README": "README.md",
-    "The cells": "data/README.md",
+    "The demo": "docs/demo.md",
+    "The whole study": "docs/study.md",
+    "Ways of sampling": "docs/sampling.md",
+    "Model families": "docs/families.md",
+    "Evaluations": "docs/evaluations.md",
+    "Does it scale?": "docs/scaling.md",
     "How far it reaches": "docs/scale.md",
+    "Running it": "docs/running.md",
+    "The cells": "data/README.md",
     "This site": "docs/site.md",
     "Changes": "CHANGELOG.md",
     "Contributing": "CONTRIBUTING.md",
@@ -67,6 +74,8 @@ def _target(path: str, collections: Sequence[Collection], source: Path) -> str |
         return f"{page_of(path)}.md"
     if path == "data":
         return f"{page_of('data/README.md')}.md"
+    if path == "figures" and collections[0].figures:
+        return f"{collections[0].name}/figures.md"
     for one in collections:
         if path in (one.name, READINGS):
             return f"{one.name}/notebooks.md"

@@ -106,7 +106,8 @@ def _cell(collection: Collection, law: Mapping[str, object]) -> dict:
     chosen = {"results": collection.name, "family": law["model"], "sampling": "random", "task": "heldout_loss"}
     link = f"explorer.html#{urlencode(chosen | {'dataset': law['dataset']})}"
     told = {"verdict": law["verdict"], "kind": str(law["verdict"]).replace(" ", "-"), "reason": law["reason"]}
-    exponent = f"{law['exponent']:.2f} ({law['low']:.2f} to {law['high']:.2f})" if pd.notna(law["exponent"]) else ""
+    is_law = law["verdict"] == "power law"
+    exponent = f"{law['exponent']:.2f} ({law['low']:.2f} to {law['high']:.2f})" if is_law else ""
     return told | {"link": link, "exponent": exponent}
 
 
