@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import anndata
@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import yaml
+from playwright.sync_api import Browser, sync_playwright
 
 from helpers.models.counts import log_cp10k, raw_counts
 
@@ -169,3 +170,19 @@ def real_cells() -> tuple[anndata.AnnData, anndata.AnnData]:
     spread = expression.multiply(expression).mean(axis=0) - np.square(expression.mean(axis=0))
     genes = np.sort(np.argsort(-spread)[:500])
     return kang[:, genes].copy(), everything[everything.obs["batch"] == "pbmc3k", genes].copy()
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.fixture(scope="module")  # not longer: while it is open, nothing else may run an event loop in this process
+def browser() -> Iterator[Browser]:
+    """The system's browser, without a window; no download of Playwright's own."""
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if found is None and "CI" not in os.environ:
+        pytest.skip(f"needs a browser: none of {', '.join(BROWSERS)} is installed")
+    assert found, f"CI has no browser: none of {', '.join(BROWSERS)} is installed"
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+        yield started
+        started.close()

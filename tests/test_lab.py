@@ -18,7 +18,7 @@ import papermill
 import pytest
 import yaml
 from conftest import PROJECT, copy_project
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Page
 
 from helpers import notebooks
 from helpers.provenance import notebook_hash
@@ -99,22 +99,6 @@ def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
         except OSError:
             time.sleep(0.2)
     raise AssertionError(f"JupyterLab did not start:\n{log.read_text()}")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    path = next(filter(None, map(shutil.which, names)), None)
-    options = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        try:
-            started = playwright.chromium.launch(executable_path=path, args=options)
-        except Error as error:
-            if "CI" in os.environ:
-                raise
-            pytest.skip(f"no browser: none of {', '.join(names)} is installed, nor Playwright's ({error.message[:80]})")
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
