@@ -33,6 +33,7 @@ from helpers.analysis.collect import (
     result_rows,
     told_missing,
 )
+from helpers.analysis.judged_sets import with_test_sets
 from helpers.reading import finding
 
 study, artifacts = store.open_store(design, results, stage="50_collect")
@@ -48,8 +49,9 @@ if not all(file.fresh for file in files):
     runs = describe_runs(study, artifacts)
     for file, of_parts in zip(files, (False, True), strict=True):
         rows = result_rows(runs, artifacts, present, parts=of_parts), baseline_rows(artifacts, present, parts=of_parts)
+        rows = pd.concat(rows, ignore_index=True)
         with file.write() as path:
-            pd.concat(rows, ignore_index=True).to_parquet(path, index=False)
+            (rows if of_parts else with_test_sets(rows, study, artifacts)).to_parquet(path, index=False)
 table = pd.read_parquet(artifacts.read("results.parquet"))
 parts = pd.read_parquet(artifacts.read("parts.parquet"))
 

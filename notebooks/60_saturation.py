@@ -98,19 +98,16 @@ points, sizes = (pd.read_parquet(artifacts.read(one.relative)) for one in (file,
 # has nearly the same mean response (see the null in 33_perturb), this rule can tell nothing by its correlation.
 
 # %% tags=["show"]
-from helpers.analysis.collect import loss_units, missing_note, n_judged
+from helpers.analysis.judged_sets import loss_units, missing_note, n_test
 from helpers.plots import saturation_figures, study_figures
 from helpers.reading import between, finding
 
-sets = pd.read_parquet(artifacts.read("evaluation_sets.parquet"))
-n_test = {"heldout_loss": sets.groupby("dataset").size()}
-n_test["perturbation"] = runs.groupby("dataset")["n_conditions"].max().dropna().astype(int)
-n_test |= {task: n_judged(task, artifacts) for task in set(runs["task"]) - set(n_test)}
+n_of_sets = n_test(table)
 published, by_error = points[points["rule"] == "published"], points[points["rule"] == "error"]
 for (task, metric), points_of in published.groupby(["task", "metric"], sort=False):
     if metric == judged[task][0]:
         runs_of = runs[(runs["task"] == task) & (runs["metric"] == metric)]
-        display(saturation_figures.saturation_heatmap(points_of, runs_of, n_test=n_test[task]))
+        display(saturation_figures.saturation_heatmap(points_of, runs_of, n_test=n_of_sets[task]))
 
 # %% [markdown]
 # ## By the error rule
@@ -125,7 +122,7 @@ headlines = [
 ]
 for task, metric, points_of in headlines:
     sizes_of = sizes[(sizes["task"] == task) & (sizes["metric"] == metric) & (sizes["q"] == 0.95)]
-    display(saturation_figures.probability_heatmap(points_of, sizes_of, metric=metric, q=0.95, n_test=n_test[task]))
+    display(saturation_figures.probability_heatmap(points_of, sizes_of, metric=metric, q=0.95, n_test=n_of_sets[task]))
 
 # %% [markdown]
 # ## Both rules side by side
@@ -172,7 +169,7 @@ HTML(apart.to_html(formatters={"published": "{:g}".format, "gain_per_doubling": 
 # %% tags=["show"]
 for task, metric, points_of in headlines:
     sizes_of = sizes[(sizes["task"] == task) & (sizes["metric"] == metric)]
-    display(saturation_figures.gains(points_of, sizes_of, metric=metric, n_test=n_test[task]))
+    display(saturation_figures.gains(points_of, sizes_of, metric=metric, n_test=n_of_sets[task]))
 
 # %% [markdown]
 # ## Where there is no point or no interval
@@ -203,9 +200,9 @@ pd.DataFrame(text)
 # ## The same runs by their held-out loss
 
 # %% tags=["show"]
-units = loss_units(study, artifacts)
+units = loss_units(table)
 if (table["metric"] == "heldout_loss").any():
-    display(study_figures.heldout_loss(table, units=units, n_test=n_test["heldout_loss"]))
+    display(study_figures.heldout_loss(table, units=units, n_test=n_of_sets["heldout_loss"]))
 
 # %% tags=["show"]
 headline = study.evaluations.heldout_loss.headline
@@ -223,5 +220,5 @@ finding(
     f"within the range. The two rules disagree on {both['disagree'].sum()} of {both['judged_twice'].sum()} curves of "
     f"all scores. The held-out loss on {headline} ({sampling}) falls from the smallest to the largest size by: "
     f"{falls or 'not known'}; {n_seeds} seeds make wide intervals, and a small corpus says nothing about 22 million "
-    f"cells.{missing_note(study, artifacts)}"
+    f"cells.{missing_note(study, table)}"
 )

@@ -112,7 +112,7 @@ for (model, dataset), part in tables["profiles"].groupby(["model", "dataset"]):
     display(plots.compute_frontier(part, best, title=told))
 
 # %% tags=["show"]
-from helpers.analysis.collect import missing_note
+from helpers.analysis.judged_sets import missing_note
 from helpers.reading import finding
 
 random = losses[losses["sampling"] == "random"]
@@ -126,5 +126,5 @@ else:
         f"{len(scores)} curves of downstream scores {(scores == 'power law').sum()} follow a power law, "
         f"{(scores == 'saturated').sum()} saturate and {(scores == 'not identifiable').sum()} tell nothing of the "
         f"kind. All of it holds for up to {over_cells['largest'].max():,.0f} cells, and for no more."
-        f"{missing_note(study, artifacts)}"
+        f"{missing_note(study, results_table)}"
     )

@@ -45,7 +45,7 @@ def forest(effects: pd.DataFrame, *, xlabel: str, same_scale: bool = False) -> F
     fig, panels = plt.subplots(
         len(models),
         len(metrics),
-        figsize=(0.6 + 2.1 * len(metrics), 1.0 + row * len(models)),
+        figsize=(min(style.FULL, max(style.COLUMN, 1.2 + 1.8 * len(metrics))), 1.0 + row * len(models)),
         sharex=same_scale,
         squeeze=False,
     )
@@ -66,8 +66,9 @@ def _draw_effects(axes: Axes, part: pd.DataFrame, sets: list[str], terms: list[s
         rows = part[part["term"] == term]
         at = rows["dataset"].map({name: place for place, name in enumerate(sets)}).to_numpy(float)
         at = at + 0.7 * ((number + 0.5) / len(terms) - 0.5)
-        again, place = divmod(number, len(style.SAMPLING_COLOURS))
-        colour, marker = style.SAMPLING_COLOURS[place], "os^D"[again % 4]
+        strategies = term in style.SAMPLING_COLOURS
+        colour = style.sampling_colour(term, terms) if strategies else style.COLOURS[number % len(style.COLOURS)]
+        marker = style.strategy_marker(term)[0] if strategies else "os^D"[number // len(style.COLOURS) % 4]
         axes.hlines(at, rows["low"], rows["high"], color=colour, lw=1.2)
         faces = np.where(rows["p_holm"] < 0.05, colour, "white")
         label = TERM_NAMES.get(term, term.replace("_", " "))
@@ -121,10 +122,10 @@ def monotone_fits(
         axes.plot(x, y, color="black", lw=1.2)
         if pd.notna(end["estimate"]):
             axes.axvspan(x[0], x[0] + end["estimate"] * (x[-1] - x[0]), color=FLAT_COLOUR, lw=0, zorder=0)
-        told = "\n".join(textwrap.wrap(f"{end['verdict']} (n = {end['n']}, {end['n_seeds']} seeds)", 44))
+        told = "\n".join(textwrap.wrap(f"{end['verdict']} (n = {end['n']}, {end['n_seeds']} seeds)", 38))
         axes.set_title(f"{axes.get_title()}\n{told}")
     name = TERM_NAMES.get(sampling, sampling)
-    fig.suptitle(f"Line: monotone fit of {name} cells; shaded: its end that gains under one SD of seeds", size=8)
+    style.head(fig, f"Line: monotone fit of {name} cells; shaded: its end that gains under one SD of seeds")
     return fig
 
 
