@@ -34,7 +34,7 @@ from helpers.analysis.collect import (
     told_missing,
 )
 from helpers.analysis.judged_sets import with_test_sets
-from helpers.reading import finding
+from helpers.reading import finding, note
 
 study, artifacts = store.open_store(design, results, stage="50_collect")
 present = {path: owner for path, owner in expected_tables(study, artifacts).items() if artifacts.has(path)}
@@ -80,11 +80,20 @@ hardest = of_types[of_types["percentage"] == of_types["percentage"].max()].group
 hardest = hardest[["n_test", "value", "null", "ceiling"]].mean().sort_values("value").head(8).reset_index()
 hardest.style.format(precision=2).hide().set_caption("Types with the lowest F1, mean of the runs of the largest size")
 
+# %% [markdown]
+# ## What it cost
+# Each model's speed, in training and, loading and writing included, in embedding.
+
+# %% tags=["show"]
+from helpers.plots.cost_figures import speed
+
+speed(trained.drop_duplicates("run_id")) if len(trained) else None
+
 # %% tags=["show"]
 if len(missing):
-    print("Not there:", told_missing(missing), sep="\n")
+    note("Not there:", told_missing(missing).splitlines())
 if given_up:
-    print("Given up:", given_up, sep="\n")
+    note("Given up:", given_up.splitlines())
 runs_there = trained["run_id"].nunique()
 n_given_up = table.loc[table["status"] == "failed", "run_id"].nunique()
 n_baselines = table.loc[table["strategy"] == "none", "family"].nunique()

@@ -29,7 +29,7 @@ import pandas as pd
 from helpers import store
 from helpers.analysis.paired import paired_draws
 from helpers.analysis.results import with_sampling
-from helpers.analysis.saturation import saturation_points, size_probabilities, size_samplings
+from helpers.analysis.saturation import no_points, saturation_points, size_probabilities, size_samplings
 from helpers.analysis.two_rules import CURVE, side_by_side
 
 study, artifacts = store.open_store(design, results, stage="60_saturation")
@@ -84,9 +84,11 @@ if not (file.fresh and sizes_file.fresh):
     drawn = [
         paired_draws(artifacts, runs, task=task, metrics=judged[task], rng=study.rng("saturation", "cells", task))
         for task in by_cells
+        if len(runs)
     ]
     found = [judge(metric, pd.concat(drawn, axis=1)) for metric in metrics]
-    told, shares = (pd.concat([part for tables in found for part in tables[place]]) for place in (0, 1))
+    tables = [[part for of_metric in found for part in of_metric[place]] for place in (0, 1)]
+    told, shares = map(pd.concat, tables) if found else no_points()
     with file.write() as path, sizes_file.write() as sizes_path:
         told.astype({"n_seeds": "Int64", "at_edge": "boolean"}).to_parquet(path, index=False)
         shares.to_parquet(sizes_path, index=False)
@@ -100,7 +102,7 @@ points, sizes = (pd.read_parquet(artifacts.read(one.relative)) for one in (file,
 # %% tags=["show"]
 from helpers.analysis.judged_sets import loss_units, missing_note, n_test
 from helpers.plots import saturation_figures, study_figures
-from helpers.reading import between, finding
+from helpers.reading import between, finding, note
 
 n_of_sets = n_test(table)
 published, by_error = points[points["rule"] == "published"], points[points["rule"] == "error"]
@@ -176,9 +178,10 @@ for task, metric, points_of in headlines:
 
 # %% tags=["show"]
 reasons = by_error[by_error["reason"] != ""].groupby([*CURVE, "reason"], sort=False)["q"].apply(list)
-display(reasons.rename("q").reset_index().style.format({"width": "{:g}"}).hide()) if len(reasons) else print(
-    "Every curve has both."
-)
+if len(reasons):
+    display(reasons.rename("q").reset_index().style.format({"width": "{:g}"}).hide())
+else:
+    note("Every curve has both." if len(points) else "No sampling has two sizes, so that there is no curve.")
 
 # %% [markdown]
 # ## In numbers
@@ -213,12 +216,14 @@ falls = ", ".join(f"{name} {100 * (1 - row.iloc[-1] / row.iloc[0]):.1f} %" for n
 rules = (published, by_error[by_error["q"] == 0.95])
 micro = [part.query("task == 'classification' and metric == 'micro_f1'") for part in rules]
 at_once, early = (int((part["percentage"] == min(study.percentages)).sum()) for part in micro)
-edge, n_seeds = int(micro[1]["at_edge"].sum()), between(by_error["n_seeds"].dropna(), "d")
-finding(
+edge, n_seeds = int(micro[1]["at_edge"].sum()), between(by_error["n_seeds"].dropna(), "g")
+told = (
     f"By the published rule {at_once} of {len(micro[0])} curves (micro F1) saturate at the smallest size, "
     f"{min(study.percentages):g} % of the corpus; on the error scale (q = 0.95) {early} do, {edge} have not saturated "
     f"within the range. The two rules disagree on {both['disagree'].sum()} of {both['judged_twice'].sum()} curves of "
     f"all scores. The held-out loss on {headline} ({sampling}) falls from the smallest to the largest size by: "
     f"{falls or 'not known'}; {n_seeds} seeds make wide intervals, and a small corpus says nothing about 22 million "
-    f"cells.{missing_note(study, table)}"
+    "cells."
 )
+none = "No sampling of this design has two sizes: there is no curve, and so no saturation point."
+finding(f"{told if len(points) else none}{missing_note(study, table)}")

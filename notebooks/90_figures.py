@@ -197,7 +197,7 @@ for name, best in frontier.groupby("model", sort=False):
 # %%
 if len(trained):
     speeds = trained.drop_duplicates("run_id")
-    source = speeds[["run_id", "family", "width", "n_cells", *cost_figures.SPEEDS, "device"]]
+    source = speeds.filter(["run_id", "family", "width", "n_cells", *cost_figures.SPEEDS, "device"])
     runs = speeds.drop(columns="dataset")
     display(gallery.add("speed", cost_figures.speed(speeds), source, runs=runs))
 

@@ -22,7 +22,7 @@ from helpers import status
 from helpers.design import load_design
 from helpers.provenance import find_project, notebook_hash, read_notebook
 from helpers.stages import pieces
-from helpers.store import claim, discard, read_record, write_record, write_text
+from helpers.store import claim, discard, read_record, record_path, write_text
 
 MAX_BYTES = 1_000_000
 PROVENANCE = "provenance.json"
@@ -137,7 +137,7 @@ def restore(design: Path) -> bool:
             (results / artifact).mkdir()
             for path in tables.glob(f"{artifact}_*"):
                 shutil.copy(path, results / artifact / path.name.removeprefix(f"{artifact}_"))
-        write_record(results / artifact, record)
+        write_text(record_path(results / artifact), json.dumps(record))
     return True
 
 

@@ -109,10 +109,6 @@ class Store:
         """Whether an artifact with a record is there; content is checked when it is read."""
         return read_record(self.path(relative)) is not None and self.path(relative).exists()
 
-    def seconds(self, relative: str) -> float:
-        """How long an artifact took to make, at least a millisecond."""
-        return max(self._record(relative)["seconds"], 1e-3)
-
     def _record(self, relative: str) -> dict:
         record = read_record(self.path(relative))
         if record is None or not self.path(relative).exists():
@@ -163,7 +159,7 @@ class Artifact:
             record = {"key": self.key, "sha256": sha256, "stage": self.store.stage, "seconds": seconds}
             discard(self.path)
             temporary.rename(self.path)
-            write_record(self.path, record)
+            write_text(record_path(self.path), json.dumps(record))
             self.store._verified.add(self.relative)
         except BaseException as error:
             if not resume or isinstance(error, ValueError):
@@ -184,7 +180,7 @@ def open_store(
 
 def check_owner(design: Design, root: Path) -> None:
     """Raise ForeignResultsError if `root` holds another design's results, StoreError if it holds no results."""
-    owner, recorded = root / "design.json", _record_path(root / "corpus").exists()
+    owner, recorded = root / "design.json", record_path(root / "corpus").exists()
     if owner.exists():
         try:
             name = json.loads(owner.read_text())["name"]
@@ -277,7 +273,7 @@ def write_text(path: Path, text: str) -> None:
 
 def discard(path: Path) -> None:
     """Remove an artifact, its record first, so that a half-removed one never counts as valid."""
-    _record_path(path).unlink(missing_ok=True)
+    record_path(path).unlink(missing_ok=True)
     _remove(path)
 
 
@@ -288,19 +284,15 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _record_path(path: Path) -> Path:
+def record_path(path: Path) -> Path:
+    """Where the record of an artifact lies."""
     return path.parent / f".{path.name}.record.json"
-
-
-def write_record(path: Path, record: Mapping) -> None:
-    """Write the record of an artifact that lies there."""
-    write_text(_record_path(path), json.dumps(record))
 
 
 def read_record(path: Path) -> dict | None:
     """Record of an artifact: key, sha256, stage, seconds; None where there is none."""
     try:
-        record = json.loads(_record_path(path).read_text())
+        record = json.loads(record_path(path).read_text())
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         return None  # none, or harmed: the artifact then counts as absent and is rebuilt
     return record if isinstance(record, dict) and {"key", "sha256", "stage", "seconds"} <= record.keys() else None

@@ -12,7 +12,7 @@ from helpers.design import NO_STRATEGY, UNTRAINED, Design, Run
 from helpers.design_evaluations import TASKS
 from helpers.evaluate.baselines import BASELINES, FLOORS, REFERENCES
 from helpers.evaluate.registry import PARTS, WAYS
-from helpers.store import Store, embedding_path, evaluation_path, model_path
+from helpers.store import Store, embedding_path, evaluation_path, model_path, read_record
 
 OTHER_WAYS = f"^({'|'.join(WAYS)})"  # of reaching a score: its floor and reference are the same
 
@@ -73,7 +73,9 @@ def describe_runs(design: Design, store: Store) -> pd.DataFrame:
 def _speed(run: Run, store: Store, n_embedded: int) -> dict[str, float]:
     """Cells that a run embeds in a second, its model's loading and the embedding's writing among it."""
     path = embedding_path(run)
-    return {"embedded_per_second": n_embedded / store.seconds(path)} if store.has(path) else {}
+    if not store.has(path):
+        return {}
+    return {"embedded_per_second": n_embedded / max(read_record(store.path(path))["seconds"], 1e-3)}
 
 
 def _card(run: Run, store: Store) -> dict:

@@ -75,7 +75,8 @@ def scores_by_size(scores: pd.DataFrame, *, metrics: Sequence[str], unit: str) -
             axes.plot(
                 [order.index(run) for run in part["run"]], part["value"], "o", ms=2.5, mew=0, alpha=0.5, color=colour
             )
-            axes.plot(range(len(order)), means, "-o", ms=3.5, color=colour, label=name)
+            line = "-o" if isinstance(order[-1], float) else "o"  # baselines have no order
+            axes.plot(range(len(order)), means, line, ms=3.5, color=colour, label=name)
         _limits(axes, scores[scores["metric"] == metric], dict(zip(names, cycle(COLOURS), strict=False)))
         axes.set(title=metric.replace("_", " "))
         sized = [f"{run:g} %" if isinstance(run, float) else run for run in order]
