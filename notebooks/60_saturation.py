@@ -204,7 +204,7 @@ pd.DataFrame(text)
 
 # %% tags=["show"]
 units = loss_units(table)
-if (table["metric"] == "heldout_loss").any():
+if size_samplings(table[table["metric"] == "heldout_loss"]):
     display(study_figures.heldout_loss(table, units=units, n_test=n_of_sets["heldout_loss"]))
 
 # %% tags=["show"]
@@ -216,7 +216,8 @@ falls = ", ".join(f"{name} {100 * (1 - row.iloc[-1] / row.iloc[0]):.1f} %" for n
 rules = (published, by_error[by_error["q"] == 0.95])
 micro = [part.query("task == 'classification' and metric == 'micro_f1'") for part in rules]
 at_once, early = (int((part["percentage"] == min(study.percentages)).sum()) for part in micro)
-edge, n_seeds = int(micro[1]["at_edge"].sum()), between(by_error["n_seeds"].dropna(), "g")
+edge = int(micro[1]["at_edge"].sum())
+n_seeds = between(by_error["n_seeds"].dropna(), "g") if len(points) else "no"
 told = (
     f"By the published rule {at_once} of {len(micro[0])} curves (micro F1) saturate at the smallest size, "
     f"{min(study.percentages):g} % of the corpus; on the error scale (q = 0.95) {early} do, {edge} have not saturated "

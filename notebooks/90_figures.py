@@ -31,9 +31,10 @@ from helpers.analysis.saturation import size_samplings
 from helpers.plots import cost_figures, design_figure, effect_figures, saturation_figures, scaling_figures
 from helpers.plots import study_figures as plots
 from helpers.plots import variation_figures as variations
+from helpers.plots.captions import TASKS
+from helpers.plots.diversity_figures import diversity_curves
 from helpers.plots.gallery import Gallery
 from helpers.plots.response_figures import response_axes
-from helpers.plots.stage_figures import diversity_curves
 
 study, artifacts = store.open_store(design, results, stage="90_figures")
 tables = ["results", "diversity", "saturation", "saturation_sizes", "diversity_effect", "response_axes"]
@@ -134,11 +135,18 @@ if size_samplings(rows):
 
 # %%
 points, sizes = read["saturation"], read["saturation_sizes"]
+
+
+def about(task: str, metric: str) -> str:
+    """Task and score in words."""
+    return ", ".join(dict.fromkeys([TASKS[task], saturation_figures.NAMES.get(metric, metric)]))
+
+
 for (task, metric), part in points[points["rule"] == "published"].groupby(["task", "metric"], sort=False):
     runs = trained[(trained["task"] == task) & (trained["metric"] == metric)]
     runs = runs[runs["sampling"].isin(part["sampling"])]
     figure = saturation_figures.saturation_heatmap(part, runs, n_test=n_of_sets[task])
-    told = {"runs": runs, "about": f"{task}, {metric}"}
+    told = {"runs": runs, "about": about(task, metric)}
     gallery.add(f"saturation_{task}_{metric}", figure, part.dropna(axis=1, how="all"), **told)
 
 # %%
@@ -150,7 +158,7 @@ for (task, metric), part in near.groupby(["task", "metric"], sort=False):
     source = shares.merge(told, on=curve, suffixes=("", "_of_point"))
     figure = saturation_figures.probability_heatmap(part, shares, metric=metric, q=0.95, n_test=n_of_sets[task])
     runs = trained[(trained["task"] == task) & (trained["metric"] == metric)]
-    told = {"runs": runs[runs["sampling"].isin(part["sampling"])], "about": f"{task}, {metric}"}
+    told = {"runs": runs[runs["sampling"].isin(part["sampling"])], "about": about(task, metric)}
     gallery.add("_".join(dict.fromkeys(["saturation_error", task, metric])), figure, source, **told)
 
 # %% [markdown]
@@ -182,8 +190,8 @@ for name, figure in drawn.items():
 
 # %%
 rows = trained[(trained["metric"] == "heldout_loss") & (trained["dataset"] == headline) & trained["flops"].notna()]
-frontier = scaling["frontier"].query("dataset == @headline")
-if len(rows["flops"].unique()) > 1:
+rows, frontier = cost_figures.varied(rows, models), scaling["frontier"].query("dataset == @headline")
+if len(rows):
     told = {"models": models, "units": units, "dataset": headline}
     display(gallery.add("compute_frontier", cost_figures.compute_frontier(rows, frontier, **told), rows, runs=rows))
 
@@ -199,7 +207,7 @@ if len(trained):
     speeds = trained.drop_duplicates("run_id")
     source = speeds.filter(["run_id", "family", "width", "n_cells", *cost_figures.SPEEDS, "device"])
     runs = speeds.drop(columns="dataset")
-    display(gallery.add("speed", cost_figures.speed(speeds), source, runs=runs))
+    gallery.add("speed", cost_figures.speed(speeds), source, runs=runs)
 
 # %% [markdown]
 # ## Width, weight decay and spike-ins

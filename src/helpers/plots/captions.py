@@ -117,8 +117,8 @@ TEXTS = {
         "Held-out loss against compute",
         "Every trained model against the FLOPs of its training, darker with more cells; steps: the lowest mean loss at "
         "no more FLOPs; dashed, where one could be fitted: the frontier of the joint law of parameters and data.",
-        "The frontier of noisy means is somewhat too low, and FLOPs are counted, not measured; losses are compared "
-        "within a family only.",
+        "Models whose FLOPs hardly differ, since they have one budget, are left out. The frontier of noisy means is "
+        "somewhat too low; losses are compared within a family only.",
         "61_scaling_laws",
     ),
     "compute_optimal": Text(
@@ -199,7 +199,8 @@ def kind_of(name: str) -> str:
 
 def caption(text: Text, runs: pd.DataFrame, n_test: Mapping[str, pd.Series]) -> str:
     """What a figure shows, of how many models, seeds and test cells, and what it cannot tell."""
-    return " ".join([text.shows, _told_runs(runs), *_told_sets(runs, n_test), text.limits])
+    sets = _told_sets(runs, n_test) or ["No test set is judged."]
+    return " ".join([text.shows, _told_runs(runs), *sets, text.limits])
 
 
 def _told_runs(runs: pd.DataFrame) -> str:
@@ -208,14 +209,15 @@ def _told_runs(runs: pd.DataFrame) -> str:
     sampling = "sampling" if "sampling" in trained else "strategy"
     seeds = between(trained.groupby([sampling, "percentage"])["subset_seed"].nunique(), "d")
     sizes = trained["percentage"].nunique()
-    told = f"{seeds} seeds of each of {sizes} sizes" if sizes > 1 else f"{seeds} seeds of one size"
+    what = "seed" if seeds == "1" else "seeds"
+    told = f"{seeds} {what} of each of {sizes} sizes" if sizes > 1 else f"{seeds} {what} of one size"
     told += f" ({between(trained['n_cells'], ',.0f')} cells)"
     if "family" in trained:
         names = [style.FAMILY_NAMES.get(name, name) for name in dict.fromkeys(trained["family"])]
         models = trained["run_id"].nunique() if "run_id" in trained else len(trained)
-        return f"{models:,} trained models ({', '.join(names)}), {told}."
+        return f"n = {models:,} trained models ({', '.join(names)}), {told}."
     corpora = trained.drop_duplicates([sampling, "percentage", "subset_seed"])
-    return f"n = {len(corpora):,} corpora, {told}; no test set is judged."
+    return f"n = {len(corpora):,} corpora, {told}."
 
 
 def _told_sets(runs: pd.DataFrame, n_test: Mapping[str, pd.Series]) -> list[str]:

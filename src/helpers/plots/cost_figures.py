@@ -12,6 +12,7 @@ from helpers.plots.study_figures import sizes_of, told_seeds
 from helpers.plots.style import figure
 from helpers.reading import between
 
+LEAST_RANGE = 1.5  # of FLOPs, from the least to the most
 SPEEDS = {"cells_per_second": "trained cells per second", "embedded_per_second": "embedded cells per second"}
 SIZES = {"n_cells": "cells", "umis_per_cell": "median UMIs per cell", "umis": "cells × median UMIs"}
 
@@ -26,16 +27,24 @@ def envelope(runs: pd.DataFrame) -> pd.DataFrame:
     return means[means["value"] == means["value"].cummin()].reset_index()
 
 
+def varied(runs: pd.DataFrame, models: Mapping[str, str]) -> pd.DataFrame:
+    """Runs of models whose FLOPs differ by half or more, with `model`: those of one budget of cell-views do not."""
+    runs = runs.assign(model=runs["family"].map(models))
+    flops = runs.groupby("model")["flops"]
+    return runs[flops.transform("max") >= LEAST_RANGE * flops.transform("min")]
+
+
 @figure
 def compute_frontier(
     runs: pd.DataFrame, fitted: pd.DataFrame, *, models: Mapping[str, str], units: Mapping[str, str], dataset: str
 ) -> Figure:
     """Held-out loss on one set against training FLOPs, a panel per model, whose losses alone are comparable: runs as
     dots, darker with more cells, the frontier of the means as steps, and the fitted frontier where there is one.
+    Models of `varied` FLOPs alone can have one.
 
     `fitted` is ``scaling/frontier.parquet`` of the set; `models` maps families to what they are without their budget.
     """
-    runs = runs.assign(model=runs["family"].map(models))
+    runs = varied(runs, models)
     names = list(dict.fromkeys(runs["model"]))
     sizes = sorted(runs["percentage"].unique())
     fig, panels = style.grid(len(names), height=2.0)
@@ -53,6 +62,7 @@ def compute_frontier(
         if len(law):
             axes.plot(law["budget"], law["loss"], color=colour, ls="--", label="frontier of the fitted law")
         axes.set(xscale="log", title=style.FAMILY_NAMES.get(name, name))
+        style.log_ticks(axes.xaxis, part["flops"].min(), part["flops"].max())
         axes.set_ylabel("\n".join(textwrap.wrap(f"held-out loss on {dataset} ({units[name]})", 34)))
     for axes in style.lowest(panels):
         axes.set_xlabel("training FLOPs")
@@ -79,6 +89,7 @@ def speed(runs: pd.DataFrame) -> Figure:
                 axes.plot([values.median()] * 2, [place - 0.35, place + 0.35], color=colour, lw=1.6)
         axes.set_yticks(range(len(families)), [style.FAMILY_NAMES.get(one, one) for one in families])
         axes.set(xscale="log", xlabel=SPEEDS[name])
+        style.log_ticks(axes.xaxis, runs[name].min(), runs[name].max())
         axes.invert_yaxis()
     devices = " or ".join(sorted(set(runs["device"].dropna()))) if "device" in runs else ""
     told = f"dots: {between(runs.groupby('family').size(), 'd')} models of a family, line: their median"
@@ -111,5 +122,6 @@ def subset_sizes(table: pd.DataFrame) -> Figure:
     panels[0].set_yticks(cells[kept], [f"{n:,.0f}" for n in cells[kept]])
     panels[0].set_yticks([], minor=True)
     panels[1].set_ylim(0, None)
+    style.log_ticks(panels[2].yaxis, table["umis"].min(), table["umis"].max())
     style.shared_legend(fig, panels, ncols=4, title=told_seeds(table))
     return fig

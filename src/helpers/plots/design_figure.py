@@ -27,7 +27,7 @@ def design_counts(design: Design, results: pd.DataFrame) -> pd.DataFrame:
     """What a design has and how much of it: stage, part, number, counts (of what), detail; a row for each box."""
     runs = results[(results["strategy"] != NO_STRATEGY) & results["task"].notna()]
     trained = runs[runs["percentage"] > 0]
-    rows = [("corpus", "cells to learn from", trained["n_unique"].max(), "cells", f"{design.corpus.source} cells")]
+    rows = [("corpus", "cells to learn from", trained["n_unique"].max(), "cells", f"source: {design.corpus.source}")]
     many = trained["sampling"].nunique() > MOST
     for name, part in trained.groupby("strategy" if many else "sampling", sort=False):
         n = part.drop_duplicates(["sampling", "percentage", "subset_seed"])
@@ -47,7 +47,7 @@ def design_counts(design: Design, results: pd.DataFrame) -> pd.DataFrame:
         of_sets = part.drop_duplicates("dataset")
         what = "conditions" if name == "perturbation" else "test cells"
         told = f"{len(of_sets)} sets, {of_sets['n_test'].sum():,.0f} {what}"
-        rows.append(("evaluations", name, n, "scored", told))
+        rows.append(("evaluations", name, n, "evaluations", told))
     return pd.DataFrame(rows, columns=["stage", "part", "number", "counts", "detail"])
 
 
@@ -77,7 +77,7 @@ def design_schematic(counts: pd.DataFrame) -> Figure:
     models = int(counts.loc[counts["stage"] == "families", "number"].sum())
     scored = int(counts.loc[counts["stage"] == "evaluations", "number"].sum())
     told = f"every sampling teaches every family, every model is judged by its evaluations: {models:,} models, "
-    axes.text(3.6, -0.18, f"{told}{scored:,} evaluations of sets", ha="center", va="top", size=7)
+    axes.text(3.6, -0.18, f"{told}{scored:,} evaluations on its sets", ha="center", va="top", size=7)
     return fig
 
 

@@ -41,7 +41,7 @@ def forest(effects: pd.DataFrame, *, xlabel: str, same_scale: bool = False) -> F
     models, metrics = (list(dict.fromkeys(effects[column])) for column in ("model", "metric"))
     terms = list(dict.fromkeys(shown["term"]))
     sets = {metric: list(dict.fromkeys(effects.loc[effects["metric"] == metric, "dataset"])) for metric in metrics}
-    row = max(0.9, 0.16 * max(map(len, sets.values())) * (len(terms) + 1) + 0.5)
+    row = max(0.9, 0.075 * max(map(len, sets.values())) * (len(terms) + 1) + 0.35)
     fig, panels = plt.subplots(
         len(models),
         len(metrics),
@@ -149,6 +149,7 @@ def equal_budgets(runs: pd.DataFrame, *, dataset: str, metric_name: str) -> Figu
             label = style.FAMILY_NAMES.get(name, name)
             axes.plot(means[column], means["score"], ls=line, marker="o", ms=4, color=colour, label=label)
         axes.set(xscale="log", xlabel=title)
+        style.log_ticks(axes.xaxis, runs[column].min(), runs[column].max())
     panels[0].set_ylabel(f"{metric_name} on {dataset}")
     seeds = between(runs.groupby([names, "percentage"]).size(), "d")
     sizes = runs["percentage"].nunique()

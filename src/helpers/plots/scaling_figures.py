@@ -106,6 +106,8 @@ def _draw_law(axes: Axes, law: pd.Series, curve: pd.DataFrame, x: pd.Series, los
         told += f"\n{law['exponent']:.2f}\n({law['low']:.2f} to {law['high']:.2f})"
     axes.text(0.97, 0.95, told, transform=axes.transAxes, ha="right", va="top", size=style.SMALLEST)
     axes.set_xscale("log")
+    if law["axis"] != "n_cells":
+        style.log_ticks(axes.xaxis, x.min(), x.max())
 
 
 @figure
@@ -122,20 +124,26 @@ def excess_loss(table: pd.DataFrame, curves: pd.DataFrame, runs: pd.DataFrame) -
         for colour, (number, law) in zip(cycle(style.COLOURS), laws[laws["model"] == model].iterrows(), strict=False):
             means = _runs_of(law, runs).groupby(axis)["loss"].mean()
             curve = curves[curves["curve"] == number]
-            own = "" if names[number] == _name(model) else names[number].removeprefix(_name(model)) + ", "
+            own = "" if names[number] == _name(model) else names[number].removeprefix(_name(model)).strip() + ", "
             told = f"{law['exponent']:.2f} ({law['low']:.2f} to {law['high']:.2f})"
-            label = f"{own}{law['dataset']}, {style.sampling_name(law['sampling'])}: {told}"
+            label = f"{own}{law['dataset']}: {told}"
             marker = style.strategy_marker(law["sampling"])[0]
             axes.plot(means.index, means - law["floor"], marker, ms=3.5, color=colour, label=label)
             axes.plot(curve["x"], curve["value"] - law["floor"], color=colour, lw=1.1)
         axes.set(yscale="log", title=_name(model), xlabel=NAMES[axis])
         of_sizes = runs[runs["model"] == model].groupby(axis)["percentage"].first()
         style.size_axis(axes, of_sizes.index.to_numpy(), of_sizes.to_numpy())
+        style.log_ticks(axes.yaxis, *axes.get_ylim())
         axes.legend(title="exponent (90 %)", fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1)
     panels[0].set_ylabel("mean loss above the fitted floor")
     told = f"{between(laws['n_runs'], 'd')} models a curve, {between(laws['seeds'], 'd')} seeds; dots: means of seeds"
     reach = f"up to {laws['largest'].max():,.0f}, and nothing is known beyond{_shared(laws)}"
     style.head(fig, f"{told}; {reach}")
+    of_samplings = {style.sampling_name(name): style.strategy_marker(name)[0] for name in laws["sampling"]}
+    handles = [
+        plt.Line2D([], [], ls="", marker=one, color=style.GREY, label=name) for name, one in of_samplings.items()
+    ]
+    fig.legend(handles=handles, loc="outside lower center", ncols=4)
     return fig
 
 
@@ -143,12 +151,12 @@ def excess_loss(table: pd.DataFrame, curves: pd.DataFrame, runs: pd.DataFrame) -
 def exponent_forest(table: pd.DataFrame) -> Figure:
     """Exponents with 90 % intervals of all curves that lead with a power law; open: the verdict is another one."""
     laws = table[np.isfinite(table["low"])].sort_values(["axis", "model", "metric", "dataset"], kind="stable")
-    fig, axes = plt.subplots(figsize=(6.2, 0.9 + 0.2 * len(laws)))
+    fig, axes = plt.subplots(figsize=(style.FULL, 1.3 + 0.135 * len(laws)))
     labels, names = [], _sized(laws)
     for place, (_, law) in enumerate(laws.iterrows()):
         colour = style.family_colour(law["model"], list(dict.fromkeys(table["model"])))
         at = -place
-        axes.plot([law["low"], law["high"]], [at, at], color=colour, lw=1.3)
+        axes.plot([law["low"], law["high"]], [at, at], "|-", ms=3, color=colour, lw=1.2)
         if np.isfinite(law["exponent"]):
             filled = colour if law["verdict"] == "power law" else "white"
             axes.plot(law["exponent"], at, "o", ms=4, mfc=filled, mec=colour)
@@ -156,7 +164,7 @@ def exponent_forest(table: pd.DataFrame) -> Figure:
         how = style.sampling_name(law["sampling"]) or "all"
         labels.append(f"{names[law.name]} · {what} · {law['dataset']} · {how} · {NAMES[law['axis']]}")
     axes.set_yticks(-np.arange(len(laws)), labels, size=6)
-    axes.set(xlabel="exponent, 90 % interval", xlim=(0, None))
+    axes.set(xlabel="exponent, 90 % interval", xlim=(0, None), ylim=(-len(laws) + 0.3, 0.7))
     told = f"{between(laws['n_runs'], 'd')} models a curve, {between(laws['seeds'], 'd')} seeds"
     ranges = "; ".join(told_range(part) for _, part in laws.groupby("axis", sort=False))
     least, most = np.exp(EXPONENTS)
@@ -219,7 +227,7 @@ def compute_frontier(profiles: pd.DataFrame, frontier: pd.DataFrame, *, title: s
     budgets = list(dict.fromkeys(profiles["budget"]))
     for budget, colour in zip(budgets, style.sequential(len(budgets)), strict=True):
         part = profiles[profiles["budget"] == budget]
-        left.plot(part["n_parameters"], part["value"], color=colour, label=f"{budget:.1e}")
+        left.plot(part["n_parameters"], part["value"], color=colour, label=style.plain(budget))
         left.fill_between(part["n_parameters"], part["low"], part["high"], color=colour, alpha=0.25, lw=0)
         best = frontier[frontier["budget"] == budget].iloc[0]
         left.plot(best["n_parameters"], best["loss"], "o", ms=4, mec=colour, mfc=colour if best["inside"] else "white")
@@ -230,6 +238,8 @@ def compute_frontier(profiles: pd.DataFrame, frontier: pd.DataFrame, *, title: s
     right.plot(frontier["budget"], frontier["n_parameters"], color=style.GREY, lw=1.2)
     right.fill_between(frontier["budget"], frontier["low"], frontier["high"], color=style.GREY, alpha=0.25, lw=0)
     right.set(xscale="log", yscale="log", xlabel="training FLOPs", ylabel="compute-optimal parameters")
+    for axis in (left.xaxis, right.xaxis, right.yaxis):
+        style.log_ticks(axis, *axis.get_view_interval())
     ranges = f"{between(profiles['n_parameters'], ',.0f')} parameters and {between(budgets, '.1e')} FLOPs"
     style.head(
         fig,
@@ -265,5 +275,7 @@ def controls(coverage: pd.DataFrame, rates: pd.DataFrame, runs: pd.DataFrame, la
     label = f"exponent {law.exponent:.2f}\n({law.interval[0]:.2f} to {law.interval[1]:.2f})"
     third.plot(x, law.predict(x) - floor, color=style.VERDICT_COLOURS["power law"], label=label)
     third.set(xscale="log", yscale="log", xlabel="simulated cells", title="PCA's loss above its floor")
+    for axis in (third.xaxis, third.yaxis):
+        style.log_ticks(axis, *axis.get_view_interval())
     third.legend()
     return fig

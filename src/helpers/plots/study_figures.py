@@ -201,7 +201,9 @@ def loss_against_metric(pairs: pd.DataFrame, *, dataset: str, metric_name: str, 
             dots = axes.scatter(part["loss"], part["score"], s=16, marker=marker, lw=0, **colours)
             axes.scatter([], [], s=16, marker=marker, lw=0, color=style.GREY, label=style.sampling_name(sampling))
         axes.invert_xaxis()
-        unit = "\n".join(textwrap.wrap(f"({units[family]}; better →)", 60 if len(families) < 3 else 38))
+        unit = "\n".join(
+            textwrap.wrap(f"({units[family]}; better\N{NO-BREAK SPACE}→)", 60 if len(families) < 3 else 38)
+        )
         axes.set(title=style.FAMILY_NAMES.get(family, family), xlabel=f"held-out loss on {dataset}\n{unit}")
         if axes.get_subplotspec().is_first_col():
             axes.set_ylabel(f"{metric_name} on {dataset}")
@@ -210,6 +212,7 @@ def loss_against_metric(pairs: pd.DataFrame, *, dataset: str, metric_name: str, 
     style.shared_legend(fig, panels, ncols=4, title=told)
     bar = fig.colorbar(dots, ax=panels, shrink=0.8)
     bar.set_label("cells in the corpus")
+    style.log_ticks(bar.ax.yaxis, pairs["n_cells"].min(), pairs["n_cells"].max())
     return fig
 
 

@@ -11,7 +11,9 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 FAMILY_COLOURS = {
     "pca": "#0072B2",
@@ -257,6 +259,23 @@ def size_axis(axes: Axes, cells: np.ndarray, percentages: np.ndarray, *, name_pe
         above.set_xticks([], minor=True)
         above.tick_params(length=2)
         above.spines["top"].set_visible(False)
+
+
+def log_ticks(axis: Axis, low: float, high: float) -> None:
+    """Plain numbers on a logarithmic axis from `low` to `high`; powers set small would be unreadable in print."""
+    decades = np.log10(high / low)
+    axis.set_major_locator(
+        LogLocator(subs=(1,) if decades > 2 else (1, 2, 5) if decades > 0.7 else (1, 1.5, 2, 3, 4, 5, 7))
+    )
+    axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def plain(value: float) -> str:
+    """A number in words: 20,000, 0.05, 2e10."""
+    if 1e-3 <= value < 1e6:
+        return f"{value:,g}" if value >= 1 else f"{value:g}"
+    return f"{value:.2g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e−")
 
 
 def apart(places: np.ndarray, least: float) -> list[int]:

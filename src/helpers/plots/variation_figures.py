@@ -146,6 +146,7 @@ def widths(rows: pd.DataFrame, *, metrics: Mapping[str, str], dataset: str) -> F
                     axes.plot(means.index, means, marker="o", ms=3, label=told, **looks)
             if (part[axis] > 0).all():
                 axes.set_xscale("log")
+                style.log_ticks(axes.xaxis, part[axis].min(), part[axis].max())
             if axes in panels[0]:
                 axes.set_title(f"{style.FAMILY_NAMES.get(model, model)}, {between(part['width'], 'g')}× the width")
             if axes in panels[-1]:
