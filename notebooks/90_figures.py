@@ -247,7 +247,7 @@ pairs = with_sampling(complete_runs(table[table["percentage"] > 0], columns))
 pair = {"dataset": headline, "metric_name": "macro F1", "units": units}
 runs = trained[trained["run_id"].isin(pairs["run_id"]) & (trained["dataset"] == headline)]
 runs = runs[runs["metric"].isin(["macro_f1", "heldout_loss"])]
-if len(pairs):
+if len(set(pairs["n_cells"])) > 1:
     told = ["run_id", "family", "strategy", "sampling", "n_cells", "subset_seed", "score", "loss"]
     gallery.add("loss_against_metric", plots.loss_against_metric(pairs, **pair), pairs[told], runs=runs)
     at_random = [name for name, sampling in study.strategies.items() if sampling.strategy == "random"]
@@ -280,12 +280,11 @@ if not folder.fresh:
 gallery.overview().style.format({"rows": "{:,}"})
 
 # %% tags=["show"]
-from helpers.reading import finding
+from helpers.reading import between, finding
 
 names = ", ".join(sorted(trained["family"].unique()))
 finding(
     f"{len(gallery.figures)} figures of {trained['run_id'].nunique()} trained models ({names}; "
-    f"{trained['percentage'].nunique()} sizes from {trained['n_cells'].min():,.0f} to {trained['n_cells'].max():,.0f} "
-    f"cells, {trained['subset_seed'].nunique()} seeds). The corpus is small: the figures show that the method works, "
-    f"and claim nothing about larger ones.{missing_note(study, table)}"
+    f"{between(trained['n_cells'], ',.0f')} cells, {trained['subset_seed'].nunique()} seeds). The corpus is small: the "
+    f"figures show that the method works, and claim nothing about larger ones.{missing_note(study, table)}"
 )

@@ -19,6 +19,7 @@ TASKS = {
     "perturbation": "predicted responses",
     "heldout_loss": "held-out loss",
 }
+ONE = {"samplings": "sampling", "families": "family", "evaluations": "evaluation"}
 MOST = 6  # samplings in boxes of their own; of more those of one strategy are taken together
 WRAP, LINE, GAP = 27, 0.125, 0.22  # characters in a box, inches of a line and between boxes
 
@@ -32,7 +33,7 @@ def design_counts(design: Design, results: pd.DataFrame) -> pd.DataFrame:
     for name, part in trained.groupby("strategy" if many else "sampling", sort=False):
         n = part.drop_duplicates(["sampling", "percentage", "subset_seed"])
         sizes, seeds = n["percentage"].nunique(), between(n.groupby(["sampling", "percentage"]).size(), "d")
-        told = f"{sizes} sizes × {seeds} seeds, {between(part['n_cells'], ',.0f')} cells"
+        told = f"{sizes} size{'s' * (sizes > 1)} × {seeds} seeds, {between(part['n_cells'], ',.0f')} cells"
         ways = part["sampling"].nunique()
         rows.append(("samplings", name, len(n), "corpora", f"{f'{ways} ways, ' if ways > 1 else ''}{told}"))
     for name, part in runs.groupby("family", sort=False):
@@ -62,8 +63,8 @@ def design_schematic(counts: pd.DataFrame) -> Figure:
     width, places = 1.48, [0.0, 1.92, 3.84, 5.72]
     middle, before = tall / 2, []
     for x, (name, of_stage) in zip(places, texts.items(), strict=True):
-        total = len(stages[name]) if name != "corpus" else ""
-        axes.text(x + width / 2, tall + 0.22, f"{total} {name}".strip(), ha="center", weight="bold", size=8)
+        told = name if name == "corpus" else f"{len(stages[name])} {name if len(stages[name]) > 1 else ONE[name]}"
+        axes.text(x + width / 2, tall + 0.22, told, ha="center", weight="bold", size=8)
         y, centres = middle + (sum(heights[name]) + GAP / 2 * (len(of_stage) - 1)) / 2, []
         for text, height, row in zip(of_stage, heights[name], stages[name], strict=True):
             y -= height
