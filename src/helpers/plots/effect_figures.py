@@ -137,7 +137,7 @@ def equal_budgets(runs: pd.DataFrame, *, dataset: str, metric_name: str) -> Figu
     """
     names = runs["family"] + runs["width"].map("-w{:g}".format).where(runs["width"] != 1, "")
     families = list(dict.fromkeys(runs["family"]))
-    fig, panels = plt.subplots(1, 2, figsize=(6.6, 3.2), sharey=True)
+    fig, panels = plt.subplots(1, 2, figsize=(style.FULL, 3.0), sharey=True)
     titles = {"n_cells": "equal data: cells in the corpus", "flops": "equal compute: FLOPs of training"}
     for axes, (column, title) in zip(panels, titles.items(), strict=True):
         for number, (name, part) in enumerate(runs.groupby(names, sort=False)):
@@ -149,7 +149,10 @@ def equal_budgets(runs: pd.DataFrame, *, dataset: str, metric_name: str) -> Figu
             label = style.FAMILY_NAMES.get(name, name)
             axes.plot(means[column], means["score"], ls=line, marker="o", ms=4, color=colour, label=label)
         axes.set(xscale="log", xlabel=title)
-        style.log_ticks(axes.xaxis, runs[column].min(), runs[column].max())
+        if column == "n_cells":
+            style.size_axis(axes, *study_figures.sizes_of(runs))
+        else:
+            style.log_ticks(axes.xaxis, runs[column].min(), runs[column].max())
     panels[0].set_ylabel(f"{metric_name} on {dataset}")
     seeds = between(runs.groupby([names, "percentage"]).size(), "d")
     sizes = runs["percentage"].nunique()

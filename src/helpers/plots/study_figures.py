@@ -103,7 +103,7 @@ def _label_panels(panels: list[Axes], *, ylabel: str, xlabel: str = "cells in th
     """Label the first panel of each row of a grid, and the last of each column."""
     for axes in panels:
         if axes.get_subplotspec().is_first_col():
-            axes.set_ylabel(ylabel)
+            axes.set_ylabel("\n".join(textwrap.wrap(ylabel, 24)))
     for axes in style.lowest(panels):
         axes.set_xlabel(xlabel)
 
