@@ -87,7 +87,8 @@ hardest.style.format(precision=2).hide().set_caption("Types with the lowest F1, 
 # %% tags=["show"]
 from helpers.plots.cost_figures import speed
 
-speed(trained.drop_duplicates("run_id")) if len(trained) else None
+speeds = trained[trained["percentage"] > 0].drop_duplicates("run_id")
+speed(speeds) if len(speeds) else None
 
 # %% tags=["show"]
 if len(missing):

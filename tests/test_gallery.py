@@ -145,6 +145,8 @@ def test_the_frontier_of_compute_falls_and_costs_more_along_it(results):
 def test_speeds_that_are_not_known_have_no_panel(results):
     runs = results.drop_duplicates("run_id").assign(cells_per_second=2000.0)
     assert len(cost_figures.speed(runs).axes) == 1
+    untrained = cost_figures.speed(runs.assign(cells_per_second=runs["percentage"]))
+    assert sum(len(line.get_xdata()) for line in untrained.axes[0].lines if line.get_marker() == "o") == 12
     assert len(cost_figures.speed(runs.assign(embedded_per_second=np.nan)).axes) == 1
     assert len(cost_figures.speed(runs.assign(embedded_per_second=10.0)).axes) == 2
 

@@ -68,7 +68,10 @@ def test_the_analysis_says_that_there_is_no_curve(design, results):
     for stage in ("60_saturation", "61_scaling_laws", "90_figures"):
         out = results / "notebooks" / f"{stage}.ipynb"
         execute(PROJECT / "notebooks" / f"{stage}.py", out, {"design": str(design), "results": str(results)})
-        told[stage] = read_notebook(out).cells[0].source
+        cells = read_notebook(out).cells
+        told[stage] = cells[0].source
+        outputs = [output for cell in cells for output in cell.get("outputs", [])]
+        assert not [output.text for output in outputs if output.output_type == "stream"], stage
     assert "there is no curve, and so no saturation point" in told["60_saturation"]
     assert "No curve of the held-out loss over random cells has the four sizes" in told["61_scaling_laws"]
     assert "2 figures of 2 trained models" in told["90_figures"]

@@ -76,7 +76,8 @@ def speed(runs: pd.DataFrame) -> Figure:
 
     `runs` has one row per run, with family, percentage and these columns.
     """
-    known = [name for name in SPEEDS if name in runs and runs[name].notna().any()]
+    known = [name for name in SPEEDS if name in runs and (runs[name] > 0).any()]
+    runs = runs.assign(**{name: runs[name].where(runs[name] > 0) for name in known})  # untrained models: 0
     families = list(dict.fromkeys(runs["family"]))
     fig, panels = style.grid(len(known), height=0.8 + 0.2 * len(families), most=2)
     rng = np.random.default_rng(0)  # of where dots lie within a family's line

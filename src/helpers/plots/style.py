@@ -112,8 +112,9 @@ def figure(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     def styled(*arguments, **options) -> Figure:
         with mpl.rc_context(RC):
             drawn = draw(*arguments, **options)
-            drawn.set_layout_engine("constrained")
-            drawn.draw_without_rendering()
+            if any(axes.get_subplotspec() for axes in drawn.axes):  # else it placed its parts itself
+                drawn.set_layout_engine("constrained")
+                drawn.draw_without_rendering()
             drawn.set_layout_engine("none")
         plt.close(drawn)
         return drawn
