@@ -205,7 +205,9 @@ pd.DataFrame(text)
 # %% tags=["show"]
 units = loss_units(table)
 if size_samplings(table[table["metric"] == "heldout_loss"]):
-    display(study_figures.heldout_loss(table, units=units, n_test=n_of_sets["heldout_loss"]))
+    display(
+        study_figures.heldout_loss(study_figures.at_one_width(table), units=units, n_test=n_of_sets["heldout_loss"])
+    )
 
 # %% tags=["show"]
 headline = study.evaluations.heldout_loss.headline

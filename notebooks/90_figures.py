@@ -13,8 +13,8 @@
 #
 # **Method.** Every figure is drawn from the tables of the results alone and computes nothing new. Each is written as
 # svg and png, at its size in print, with the numbers behind it in `source_data/` and its caption, with n, seeds and
-# test sets, in `captions.json`. What a design does not vary has no figure. Those that other notebooks show are not
-# shown again; the list at the end has them all.
+# test sets, in `captions.json`. What a design does not vary has no figure. Of models of several widths, curves over
+# sizes are those of width 1. Figures that other notebooks show are not shown again; the list at the end has them all.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -47,7 +47,7 @@ table, effects = with_sampling(read["results"]), read["diversity_effect"]
 trained = table[(table["percentage"] > 0) & (table["strategy"] != "none") & table["task"].notna()]
 scaling = {path.stem: pd.read_parquet(path) for path in artifacts.read("scaling").glob("*.parquet")}
 headline, units, n_of_sets = study.evaluations.heldout_loss.headline, loss_units(table), n_test(table)
-models = laws.alike(study)
+models, one_width = laws.alike(study), plots.at_one_width(table)
 gallery = Gallery(n_of_sets)
 
 # %% [markdown]
@@ -81,9 +81,9 @@ if study.evaluations.finetuning:
 if study.evaluations.integration:
     scores += [("integration", "avg_bio", "AvgBIO")]
 for task, metric, title in scores:
-    rows = table[(table["task"] == task) & (table["metric"] == metric)]
+    rows = one_width[(one_width["task"] == task) & (one_width["metric"] == metric)]
     if size_samplings(rows):  # else of one size, or missing; 50_collect says why
-        figure = plots.size_curves(table, task=task, metric=metric, title=title, n_test=n_of_sets[task])
+        figure = plots.size_curves(rows, task=task, metric=metric, title=title, n_test=n_of_sets[task])
         curves = rows[rows["sampling"].isin(size_samplings(rows))]
         display(gallery.add(f"size_curves_{task}_{metric}", figure, rows, runs=curves, about=title))
 
@@ -92,7 +92,7 @@ for task, metric, title in scores:
 # Of models without training, and of the smallest and the largest random corpus.
 
 # %%
-taught = table[(table["task"] == "finetuning") & table["metric"].str.fullmatch(r"macro_f1(_at_\d+)?", na=False)]
+taught = one_width[one_width["metric"].str.fullmatch(r"macro_f1(_at_\d+)?", na=False)].query("task == 'finetuning'")
 taught = taught[taught["strategy"].isin(["untrained", "random"])]
 taught = taught[taught["percentage"].isin([0, taught.loc[taught["percentage"] > 0, "percentage"].min(), 100])]
 if len(taught["metric"].unique()) > 1 and (taught["percentage"] > 0).any():
@@ -104,7 +104,7 @@ if len(taught["metric"].unique()) > 1 and (taught["percentage"] > 0).any():
 # 0 is the strongest null, 1 the ceiling.
 
 # %%
-rows = table[(table["task"] == "perturbation") & table["metric"].isin(plots.RESPONSES)]
+rows = one_width[one_width["metric"].isin(plots.RESPONSES)].query("task == 'perturbation'")
 if size_samplings(rows):
     display(gallery.add("responses", plots.responses(rows), rows, runs=rows))
 
@@ -124,9 +124,9 @@ if "response_axes" in read:
 # Losses of different families have different units: compare along a row, never down a column.
 
 # %%
-rows = table[table["metric"] == "heldout_loss"]
+rows = one_width[one_width["metric"] == "heldout_loss"]
 if size_samplings(rows):
-    figure = plots.heldout_loss(table, units=units, n_test=n_of_sets["heldout_loss"])
+    figure = plots.heldout_loss(rows, units=units, n_test=n_of_sets["heldout_loss"])
     gallery.add("heldout_loss", figure, rows, runs=rows[rows["sampling"].isin(size_samplings(rows))])
 
 # %% [markdown]
@@ -221,19 +221,18 @@ if len(rows):
     display(gallery.add("widths", figure, rows, runs=rows))
 
 # %%
-rows = variations.spiked(table)
+rows = variations.spiked(one_width)
 rows = rows[rows["metric"].isin(variations.METRICS) & rows["task"].isin(["classification", "heldout_loss"])]
 if len(rows):
-    figure = variations.spike_ins(rows, n_test=n_of_sets["heldout_loss"])
-    display(gallery.add("spike_ins", figure, rows, runs=rows))
+    display(gallery.add("spike_ins", variations.spike_ins(rows), rows, runs=rows))
 
 # %% [markdown]
 # ## Donors, datasets and depth at a fixed number of cells
 # One figure for each of these axes that the design varies.
 
 # %%
-of_tasks = table[table["task"].isin(["classification", "heldout_loss"])]
-for strategy in variations.axes_of(table):
+of_tasks = one_width[one_width["task"].isin(["classification", "heldout_loss"])]
+for strategy in variations.axes_of(of_tasks):
     rows = of_tasks[(of_tasks["strategy"] == strategy) & of_tasks["metric"].isin(variations.METRICS)]
     figure = variations.axis_curves(of_tasks, strategy=strategy, metrics=variations.METRICS)
     display(gallery.add(f"axis_{strategy}", figure, rows, runs=rows, about=strategy))

@@ -176,7 +176,7 @@ def test_spike_ins_stand_beside_random_cells_of_the_same_sizes(results):
     spiked = results.query("percentage == 10").assign(strategy="spikein_50", sampling="spikein_50", value=0.2)
     rows = variation_figures.spiked(pd.concat([results, spiked]))
     assert set(rows["percentage"]) == {10}
-    figure = variation_figures.spike_ins(rows, n_test=pd.Series({"near": 30, "far": 4000}))
+    figure = variation_figures.spike_ins(rows)
     assert len(figure.axes) == 8, "two sets; two metrics of two families"
     line = next(line for line in figure.axes[0].lines if line.get_label().startswith("PCA"))
     assert line.get_label() == "PCA, 10 % (500 cells)"
@@ -219,3 +219,13 @@ def test_subsets_are_told_by_cells_and_umis():
     table = table.assign(sampling="random", strategy="random", subset_seed=0)
     figure = cost_figures.subset_sizes(table)
     np.testing.assert_allclose(figure.axes[2].lines[1].get_ydata(), [5e4, 6e6])
+
+
+def test_curves_over_sizes_are_of_one_width(results):
+    several = pd.concat([results.assign(width=width) for width in (0.5, 1.0, 2.0)])
+    several = several[(several["family"] == "pca") | (several["width"] != 1)]
+    baseline = results.iloc[:1].assign(family="hvg", strategy="none", width=np.nan)
+    kept = study_figures.at_one_width(pd.concat([several, baseline]))
+    assert kept.groupby("family", dropna=False)["width"].unique().map(list).to_dict()["pca"] == [1.0]
+    assert set(kept.loc[kept["family"] == "scvi", "width"]) == {2.0}
+    assert (kept["family"] == "hvg").sum() == 1

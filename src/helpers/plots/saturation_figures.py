@@ -12,6 +12,7 @@ from helpers.plots import style
 from helpers.plots.style import figure
 from helpers.reading import between
 
+MOST_ROWS = 6  # of panels below each other
 MOST_STEPS = 26  # sizes beside each other on a page
 LEAST = 0.05  # probability that is written out
 DARK = 0.7  # probability from which its colour needs white ink
@@ -68,14 +69,15 @@ def probability_heatmap(
     samplings, names = list(dict.fromkeys(sizes["sampling"])), list(dict.fromkeys(sizes["dataset"]))
     steps = sizes.groupby("sampling", sort=False)["percentage"].agg(lambda values: sorted(set(values)))
     widths = [max(len(steps[sampling]), 6) for sampling in samplings]
-    fits = sum(widths) <= MOST_STEPS  # a column for each sampling; else as many of any as there is room for
+    # A column for each sampling; where they are too many, or models are, as many panels in a row as there is room for.
+    fits = sum(widths) <= MOST_STEPS and len(models) <= MOST_ROWS
     per_row = len(samplings) if fits else max(1, MOST_STEPS // max(widths))
     rows = -(-len(models) * len(samplings) // per_row)
     steps_wide = sum(widths) if fits else per_row * max(widths)
     fig, panels = plt.subplots(
         rows,
         per_row,
-        figsize=(min(style.FULL, max(style.COLUMN, 1.6 + 0.3 * steps_wide)), 0.9 + (0.4 + 0.24 * len(names)) * rows),
+        figsize=(min(style.FULL, max(style.COLUMN, 1.6 + 0.3 * steps_wide)), 0.9 + (0.35 + 0.22 * len(names)) * rows),
         width_ratios=widths if fits else None,
         sharey=True,
         squeeze=False,
@@ -88,7 +90,11 @@ def probability_heatmap(
         ]
         _draw_probabilities(axes, *of_panel, steps[sampling], names)
         axes.set_title(
-            "\n".join(textwrap.wrap(style.curve_name(family, sampling, width), 5 * len(steps[sampling]) + 6))
+            "\n".join(
+                textwrap.wrap(
+                    style.curve_name(family, sampling, width), 5 * len(steps[sampling]) + 6, break_on_hyphens=False
+                )
+            )
         )
     for axes in panels.flat[len(shown) :]:
         axes.remove()

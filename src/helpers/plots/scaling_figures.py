@@ -22,6 +22,7 @@ METRIC_NAMES = {
     "avg_bio": "1 − AvgBIO",
     "calibrated_specific_r": "1 − calibrated r of the context-specific response",
 }
+TALLEST = 8  # inches of rows of names, on a page
 TASK_NAMES = {
     ("heldout_loss", "heldout_loss"): "held-out loss",
     ("classification", "macro_f1"): "types (5-NN)",
@@ -151,7 +152,7 @@ def excess_loss(table: pd.DataFrame, curves: pd.DataFrame, runs: pd.DataFrame) -
 def exponent_forest(table: pd.DataFrame) -> Figure:
     """Exponents with 90 % intervals of all curves that lead with a power law; open: the verdict is another one."""
     laws = table[np.isfinite(table["low"])].sort_values(["axis", "model", "metric", "dataset"], kind="stable")
-    fig, axes = plt.subplots(figsize=(style.FULL, 1.3 + 0.135 * len(laws)))
+    fig, axes = plt.subplots(figsize=(style.FULL, 1.3 + min(0.135 * len(laws), TALLEST)))
     labels, names = [], _sized(laws)
     for place, (_, law) in enumerate(laws.iterrows()):
         colour = style.family_colour(law["model"], list(dict.fromkeys(table["model"])))

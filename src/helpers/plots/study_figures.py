@@ -21,14 +21,19 @@ def draw_runs(axes: Axes, part: pd.DataFrame, families: list[str], samplings: li
         colour = style.curve_colour(family, sampling, families, samplings)
         axes.plot(runs["n_cells"], runs["value"], marker, color=colour, ms=2.5, alpha=0.55, mew=0)
         means = runs.groupby("n_cells")["value"].mean()
-        axes.plot(
-            means.index, means, ls=line, marker=marker, ms=3.2, color=colour, label=style.curve_name(family, sampling)
-        )
+        told = style.curve_name(family, sampling, runs["width"].iloc[0] if "width" in runs else 1.0)
+        axes.plot(means.index, means, ls=line, marker=marker, ms=3.2, color=colour, label=told)
 
 
 def trained_of(results: pd.DataFrame) -> pd.DataFrame:
     """Rows of trained models."""
     return results[(results["percentage"] > 0) & (results["strategy"] != "none")]
+
+
+def at_one_width(results: pd.DataFrame) -> pd.DataFrame:
+    """The results of each family at width 1, or at its largest if it has no such; all of what has no width."""
+    widths = results.groupby("family")["width"].agg(lambda values: 1.0 if (values == 1).any() else values.max())
+    return results[results["width"].isna() | (results["width"] == results["family"].map(widths))]
 
 
 def _over_sizes(results: pd.DataFrame) -> tuple[list[str], pd.DataFrame]:

@@ -192,7 +192,7 @@ def curve_panels(samplings: dict[str, int], *, height: float) -> tuple[Figure, d
     ratios = {"width_ratios": [max(n, 2) for n in samplings.values()]}
     fig, panels = plt.subplots(1, len(samplings), figsize=(max(COLUMN, width), height), squeeze=False, **ratios)
     for axes, (sampling, n) in zip(panels[0], samplings.items(), strict=True):
-        axes.set_title("\n".join(textwrap.wrap(sampling_name(sampling), 5 + 5 * max(n, 2))))
+        axes.set_title("\n".join(textwrap.wrap(sampling_name(sampling), 5 + 5 * max(n, 2), break_on_hyphens=False)))
         axes.tick_params(length=0)
     return fig, dict(zip(samplings, panels[0], strict=True))
 

@@ -87,11 +87,10 @@ def axis_curves(results: pd.DataFrame, *, strategy: str, metrics: dict[str, str]
 
 
 @figure
-def spike_ins(rows: pd.DataFrame, *, n_test: pd.Series) -> Figure:
+def spike_ins(rows: pd.DataFrame) -> Figure:
     """Scores with 0, 10, 50 % of the cells replaced by treated ones, at equal size: metrics in rows, sets in columns.
 
-    `rows` is of `spiked`; a line joins the means of one family and size, darker with more cells. `n_test` holds the
-    number of test cells of each set, by its name.
+    `rows` is of `spiked`; a line joins the means of one family and size, darker with more cells.
     """
     rows = rows[rows["metric"].isin(METRICS)]
     metrics, names = [name for name in METRICS if (rows["metric"] == name).any()], list(dict.fromkeys(rows["dataset"]))
@@ -113,7 +112,7 @@ def spike_ins(rows: pd.DataFrame, *, n_test: pd.Series) -> Figure:
                     axes.plot(of_share["spike_ins"], of_share["value"], marker, ms=3, mew=0, color=colour)
             axes.set_xticks(shares, [f"{share:g}" for share in shares])
             if axes in panels[0]:
-                axes.set_title(f"{name}\n(n = {n_test[name]:,})")
+                axes.set_title(name)
             if axes in panels[-1]:
                 axes.set_xlabel("spike-ins, %")
         row[0].set_ylabel(f"{style.FAMILY_NAMES.get(family, family)}\n{METRICS[metric]}")
