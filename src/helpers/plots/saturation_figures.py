@@ -143,7 +143,7 @@ def gains(points: pd.DataFrame, sizes: pd.DataFrame, *, metric: str, n_test: pd.
     """
     models = list(dict.fromkeys(zip(points["family"], points["width"], strict=True)))
     samplings, names = list(dict.fromkeys(points["sampling"])), list(dict.fromkeys(points["dataset"]))
-    fig, panels = style.grid(len(models), height=1.0 + 0.06 * (1 + len(samplings)) * len(names), sharey=True)
+    fig, panels = style.grid(len(models), height=1.0 + max(0.7, 0.06 * (1 + len(samplings)) * len(names)), sharey=True)
     for axes, (family, width) in zip(panels, models, strict=True):
         own = points[(points["family"] == family) & (points["width"] == width)]
         for place, sampling in enumerate(samplings):

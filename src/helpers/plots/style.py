@@ -232,8 +232,10 @@ def shared_legend(
 
 
 def head(fig: Figure, text: str) -> None:
-    """A title over the figure, wrapped to its width."""
-    fig.suptitle(wrapped(fig, text))
+    """A title over the figure, wrapped to its width; the figure grows by what its lines need beyond five."""
+    told = wrapped(fig, text)
+    fig.set_figheight(fig.get_figheight() + LEGEND_ROW * max(0, told.count("\n") - 4))
+    fig.suptitle(told)
 
 
 def wrapped(fig: Figure, text: str) -> str:
