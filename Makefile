@@ -7,7 +7,7 @@
 # make study      the whole study on the embedded cells, 400 models; its figures and tables are kept in study/
 # make env        environment alone
 # make readings   refresh the tracked reading copies (notebooks/executed/, figures/) from results/demo/
-# make figures    draw the figures again from the results alone
+# make figures    draw the figures again from the results alone, or from the tables that are kept of them (DESIGN=params/study.yaml)
 # make controls   planted laws and planted nothing through the code of the analysis, about twenty minutes; SMALL=1: one
 # make bench      speed and quality beside the peers, cost in bulk and at scale, about two hours, 20 GB of disk; SMALL=1: without these, in about four minutes; TOPICS=…: some
 # make site       results, notebooks, figures and API of a finished demo as a static site: results/demo/site/index.html
@@ -91,6 +91,7 @@ readings: env
 	@python -m helpers.notebooks readings $(DESIGN)
 
 figures: env
+	@python -m helpers.notebooks restore $(DESIGN)
 	@python -m helpers.run notebooks/90_figures.py results/$(NAME)/notebooks/90_figures.ipynb -p design $(DESIGN) -p results results/$(NAME)
 
 site: env

@@ -65,11 +65,11 @@ table = pd.read_parquet(artifacts.read("diversity.parquet"))
 # ## Diversity against size
 
 # %% tags=["show"]
-from helpers.plots import stage_figures as plots
+from helpers.plots import diversity_figures as plots
 
 whole = describe(pretraining.obs, np.arange(pretraining.n_obs)) | {"vendi": diversity.vendi(scaled(pretraining))}
 several = table.groupby("sampling")["percentage"].transform("nunique") > 1
-plots.diversity_curves(table[several], whole)
+plots.diversity_curves(table[several], whole) if several.any() else None
 
 # %% tags=["show"]
 plots.diversity_at_one_size(table[~several], whole) if (~several).any() else None

@@ -31,7 +31,7 @@ import pandas as pd
 
 from helpers import corpus, failures, models, store
 from helpers.design import UNTRAINED
-from helpers.reading import finding, track
+from helpers.reading import finding, note, track
 
 study, artifacts = store.open_store(design, results, stage="20_pretrain", modules=[family])
 runs = study.select(family, width, strategy, percentages, seeds)
@@ -98,9 +98,9 @@ summary.style.format({column: forms[column] for column in summary}).format_index
 early = [run.id for run, card in cards.items() if card["cost"]["stopped_early"]]
 n_given_up = len(runs) - len(cards)
 if early:
-    print("Stopped before the budget was used:", *early, sep="\n  ")
+    note(f"Stopped before the budget was used: {', '.join(f'`{name}`' for name in early)}.")
 if n_given_up:
-    print("Given up:", failures.told(artifacts, runs), sep="\n")
+    note("Given up:", failures.told(artifacts, runs).splitlines())
 if not cards:
     finding(f"All {n_given_up} runs of {family} ({strategy}) were given up, for the reasons above.")
 elif strategy == UNTRAINED:

@@ -76,6 +76,12 @@ if there:
     display(plots.embeddings(embedding, sets, title=there[-1].id, umap=first))
 
 # %% tags=["show"]
+held = sets.groupby("dataset", sort=False).agg(
+    cells=("position", "size"), types=("label", "nunique"), seen=("seen", "first")
+)
+held.assign(embeddings=len(there)).style.format("{:,}", subset=["cells", "types"])
+
+# %% tags=["show"]
 if there:
     finding(
         f"{len(there)} models of {family} ({strategy}) embed {len(positions):,} cells of {sets['dataset'].nunique()} "

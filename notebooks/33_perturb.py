@@ -171,7 +171,7 @@ if len(scores):
     display(by_stratum.style.format("{:.2f}", na_rep="–").format("{:d}", subset="conditions"))
 
 # %% tags=["show"]
-if len(scores) and strategy != NO_STRATEGY:
+if len(scores):
     names = [f"calibrated_{name}" for name in ("delta_r", "specific_r", "specific_auprc", "de_overlap")]
     display(plots.scores_by_size(scores, metrics=names, unit="0 = null, 1 = ceiling"))
 

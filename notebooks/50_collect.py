@@ -33,7 +33,8 @@ from helpers.analysis.collect import (
     result_rows,
     told_missing,
 )
-from helpers.reading import finding
+from helpers.analysis.judged_sets import with_test_sets
+from helpers.reading import finding, note
 
 study, artifacts = store.open_store(design, results, stage="50_collect")
 present = {path: owner for path, owner in expected_tables(study, artifacts).items() if artifacts.has(path)}
@@ -48,8 +49,9 @@ if not all(file.fresh for file in files):
     runs = describe_runs(study, artifacts)
     for file, of_parts in zip(files, (False, True), strict=True):
         rows = result_rows(runs, artifacts, present, parts=of_parts), baseline_rows(artifacts, present, parts=of_parts)
+        rows = pd.concat(rows, ignore_index=True)
         with file.write() as path:
-            pd.concat(rows, ignore_index=True).to_parquet(path, index=False)
+            (rows if of_parts else with_test_sets(rows, study, artifacts)).to_parquet(path, index=False)
 table = pd.read_parquet(artifacts.read("results.parquet"))
 parts = pd.read_parquet(artifacts.read("parts.parquet"))
 
@@ -78,11 +80,21 @@ hardest = of_types[of_types["percentage"] == of_types["percentage"].max()].group
 hardest = hardest[["n_test", "value", "null", "ceiling"]].mean().sort_values("value").head(8).reset_index()
 hardest.style.format(precision=2).hide().set_caption("Types with the lowest F1, mean of the runs of the largest size")
 
+# %% [markdown]
+# ## What it cost
+# Each model's speed, in training and, loading and writing included, in embedding.
+
+# %% tags=["show"]
+from helpers.plots.cost_figures import speed
+
+speeds = trained[trained["percentage"] > 0].drop_duplicates("run_id")
+speed(speeds) if len(speeds) else None
+
 # %% tags=["show"]
 if len(missing):
-    print("Not there:", told_missing(missing), sep="\n")
+    note("Not there:", told_missing(missing).splitlines())
 if given_up:
-    print("Given up:", given_up, sep="\n")
+    note("Given up:", given_up.splitlines())
 runs_there = trained["run_id"].nunique()
 n_given_up = table.loc[table["status"] == "failed", "run_id"].nunique()
 n_baselines = table.loc[table["strategy"] == "none", "family"].nunique()

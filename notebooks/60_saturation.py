@@ -29,7 +29,7 @@ import pandas as pd
 from helpers import store
 from helpers.analysis.paired import paired_draws
 from helpers.analysis.results import with_sampling
-from helpers.analysis.saturation import saturation_points, size_probabilities, size_samplings
+from helpers.analysis.saturation import no_points, saturation_points, size_probabilities, size_samplings
 from helpers.analysis.two_rules import CURVE, side_by_side
 
 study, artifacts = store.open_store(design, results, stage="60_saturation")
@@ -84,9 +84,11 @@ if not (file.fresh and sizes_file.fresh):
     drawn = [
         paired_draws(artifacts, runs, task=task, metrics=judged[task], rng=study.rng("saturation", "cells", task))
         for task in by_cells
+        if len(runs)
     ]
     found = [judge(metric, pd.concat(drawn, axis=1)) for metric in metrics]
-    told, shares = (pd.concat([part for tables in found for part in tables[place]]) for place in (0, 1))
+    tables = [[part for of_metric in found for part in of_metric[place]] for place in (0, 1)]
+    told, shares = map(pd.concat, tables) if found else no_points()
     with file.write() as path, sizes_file.write() as sizes_path:
         told.astype({"n_seeds": "Int64", "at_edge": "boolean"}).to_parquet(path, index=False)
         shares.to_parquet(sizes_path, index=False)
@@ -98,19 +100,16 @@ points, sizes = (pd.read_parquet(artifacts.read(one.relative)) for one in (file,
 # has nearly the same mean response (see the null in 33_perturb), this rule can tell nothing by its correlation.
 
 # %% tags=["show"]
-from helpers.analysis.collect import loss_units, missing_note, n_judged
+from helpers.analysis.judged_sets import loss_units, missing_note, n_test
 from helpers.plots import saturation_figures, study_figures
-from helpers.reading import between, finding
+from helpers.reading import between, finding, note
 
-sets = pd.read_parquet(artifacts.read("evaluation_sets.parquet"))
-n_test = {"heldout_loss": sets.groupby("dataset").size()}
-n_test["perturbation"] = runs.groupby("dataset")["n_conditions"].max().dropna().astype(int)
-n_test |= {task: n_judged(task, artifacts) for task in set(runs["task"]) - set(n_test)}
+n_of_sets = n_test(table)
 published, by_error = points[points["rule"] == "published"], points[points["rule"] == "error"]
 for (task, metric), points_of in published.groupby(["task", "metric"], sort=False):
     if metric == judged[task][0]:
         runs_of = runs[(runs["task"] == task) & (runs["metric"] == metric)]
-        display(saturation_figures.saturation_heatmap(points_of, runs_of, n_test=n_test[task]))
+        display(saturation_figures.saturation_heatmap(points_of, runs_of, n_test=n_of_sets[task]))
 
 # %% [markdown]
 # ## By the error rule
@@ -125,7 +124,7 @@ headlines = [
 ]
 for task, metric, points_of in headlines:
     sizes_of = sizes[(sizes["task"] == task) & (sizes["metric"] == metric) & (sizes["q"] == 0.95)]
-    display(saturation_figures.probability_heatmap(points_of, sizes_of, metric=metric, q=0.95, n_test=n_test[task]))
+    display(saturation_figures.probability_heatmap(points_of, sizes_of, metric=metric, q=0.95, n_test=n_of_sets[task]))
 
 # %% [markdown]
 # ## Both rules side by side
@@ -172,16 +171,17 @@ HTML(apart.to_html(formatters={"published": "{:g}".format, "gain_per_doubling": 
 # %% tags=["show"]
 for task, metric, points_of in headlines:
     sizes_of = sizes[(sizes["task"] == task) & (sizes["metric"] == metric)]
-    display(saturation_figures.gains(points_of, sizes_of, metric=metric, n_test=n_test[task]))
+    display(saturation_figures.gains(points_of, sizes_of, metric=metric, n_test=n_of_sets[task]))
 
 # %% [markdown]
 # ## Where there is no point or no interval
 
 # %% tags=["show"]
 reasons = by_error[by_error["reason"] != ""].groupby([*CURVE, "reason"], sort=False)["q"].apply(list)
-display(reasons.rename("q").reset_index().style.format({"width": "{:g}"}).hide()) if len(reasons) else print(
-    "Every curve has both."
-)
+if len(reasons):
+    display(reasons.rename("q").reset_index().style.format({"width": "{:g}"}).hide())
+else:
+    note("Every curve has both." if len(points) else "No sampling has two sizes, so that there is no curve.")
 
 # %% [markdown]
 # ## In numbers
@@ -203,9 +203,11 @@ pd.DataFrame(text)
 # ## The same runs by their held-out loss
 
 # %% tags=["show"]
-units = loss_units(study, artifacts)
-if (table["metric"] == "heldout_loss").any():
-    display(study_figures.heldout_loss(table, units=units, n_test=n_test["heldout_loss"]))
+units = loss_units(table)
+if size_samplings(table[table["metric"] == "heldout_loss"]):
+    display(
+        study_figures.heldout_loss(study_figures.at_one_width(table), units=units, n_test=n_of_sets["heldout_loss"])
+    )
 
 # %% tags=["show"]
 headline = study.evaluations.heldout_loss.headline
@@ -216,12 +218,15 @@ falls = ", ".join(f"{name} {100 * (1 - row.iloc[-1] / row.iloc[0]):.1f} %" for n
 rules = (published, by_error[by_error["q"] == 0.95])
 micro = [part.query("task == 'classification' and metric == 'micro_f1'") for part in rules]
 at_once, early = (int((part["percentage"] == min(study.percentages)).sum()) for part in micro)
-edge, n_seeds = int(micro[1]["at_edge"].sum()), between(by_error["n_seeds"].dropna(), "d")
-finding(
+edge = int(micro[1]["at_edge"].sum())
+n_seeds = between(by_error["n_seeds"].dropna(), "g") if len(points) else "no"
+told = (
     f"By the published rule {at_once} of {len(micro[0])} curves (micro F1) saturate at the smallest size, "
     f"{min(study.percentages):g} % of the corpus; on the error scale (q = 0.95) {early} do, {edge} have not saturated "
     f"within the range. The two rules disagree on {both['disagree'].sum()} of {both['judged_twice'].sum()} curves of "
     f"all scores. The held-out loss on {headline} ({sampling}) falls from the smallest to the largest size by: "
     f"{falls or 'not known'}; {n_seeds} seeds make wide intervals, and a small corpus says nothing about 22 million "
-    f"cells.{missing_note(study, artifacts)}"
+    "cells."
 )
+none = "No sampling of this design has two sizes: there is no curve, and so no saturation point."
+finding(f"{told if len(points) else none}{missing_note(study, table)}")

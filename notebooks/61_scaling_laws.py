@@ -51,6 +51,7 @@ tables = {path.stem: pd.read_parquet(path) for path in artifacts.read("scaling")
 
 # %% tags=["show"]
 from helpers.plots import scaling_figures as plots
+from helpers.reading import finding, note
 
 table = tables["laws"]
 runs = laws.losses(results_table).assign(model=lambda rows: rows["family"].map(models))
@@ -65,7 +66,7 @@ if (over_cells["form"] != "").any():
 # %% tags=["show"]
 losses = over_cells[(over_cells["metric"] == "heldout_loss") & (over_cells["form"] != "")]
 for (sampling, width, budget), part in losses.groupby(["sampling", "width", "budget"], sort=False):
-    print(f"{sampling.replace('_', ' ')}, width {width:g}, budget {budget}")
+    note(f"{sampling.replace('_', ' ')}, width {width:g}, budget {budget}:")
     display(plots.fitted_curves(part, tables["curves"], runs))
 
 # %% [markdown]
@@ -76,7 +77,7 @@ for (sampling, width, budget), part in losses.groupby(["sampling", "width", "bud
 if (losses["verdict"] == "power law").any():
     display(plots.excess_loss(losses, tables["curves"], runs))
 else:
-    print("No curve over corpus sizes has a power law.")
+    note("No curve over corpus sizes has a power law.")
 
 # %% [markdown]
 # ## Exponents
@@ -85,7 +86,7 @@ else:
 if table["low"].notna().any():
     display(plots.exponent_forest(table))
 else:
-    print("No curve is led by a power law.")
+    note("No curve is led by a power law.")
 
 # %% [markdown]
 # ## In numbers
@@ -103,7 +104,7 @@ laws.readable(table[(table["metric"] == "heldout_loss") & (table["form"] != "")]
 if len(tables["joint"]):
     display(tables["joint"].style.format(precision=3).hide())
 else:
-    print("This design varies no number of parameters: params/scaling.yaml does.")
+    note("This design varies no number of parameters: params/scaling.yaml does.")
 
 # %% tags=["show"]
 for (model, dataset), part in tables["profiles"].groupby(["model", "dataset"]):
@@ -112,19 +113,19 @@ for (model, dataset), part in tables["profiles"].groupby(["model", "dataset"]):
     display(plots.compute_frontier(part, best, title=told))
 
 # %% tags=["show"]
-from helpers.analysis.collect import missing_note
-from helpers.reading import finding
+from helpers.analysis.judged_sets import missing_note
 
 random = losses[losses["sampling"] == "random"]
 told = ", ".join(f"{verdict} {(random['verdict'] == verdict).sum()}" for verdict in plots.VERDICTS)
 scores = over_cells.loc[(over_cells["metric"] != "heldout_loss") & (over_cells["form"] != ""), "verdict"]
 if random.empty:
-    finding("No curve of the held-out loss over random cells has the four sizes that a verdict needs.")
+    none = "No curve of the held-out loss over random cells has the four sizes that a verdict needs."
+    finding(f"{none}{missing_note(study, results_table)}")
 else:
     finding(
         f"Held-out losses of {len(random)} curves over random cells, {laws.told_sizes(random)}: {told}. Of "
         f"{len(scores)} curves of downstream scores {(scores == 'power law').sum()} follow a power law, "
         f"{(scores == 'saturated').sum()} saturate and {(scores == 'not identifiable').sum()} tell nothing of the "
         f"kind. All of it holds for up to {over_cells['largest'].max():,.0f} cells, and for no more."
-        f"{missing_note(study, artifacts)}"
+        f"{missing_note(study, results_table)}"
     )

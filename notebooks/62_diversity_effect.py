@@ -158,11 +158,11 @@ effects = pd.read_parquet(artifacts.read("diversity_effect.parquet"))
 # cannot be separated from the strategy. Where diversity is not known or hardly differs, there is no number.
 
 # %% tags=["show"]
-from helpers.analysis.collect import loss_units, missing_note
+from helpers.analysis.judged_sets import loss_units, missing_note
 from helpers.plots import effect_figures as plots
 from helpers.reading import between, finding
 
-units = loss_units(study, artifacts)
+units = loss_units(table)
 by_diversity = effects[effects["kind"] == "diversity"]
 if by_diversity["testable"].any():
     display(plots.forest(by_diversity, xlabel="partial correlation at fixed size", same_scale=True))
@@ -272,5 +272,5 @@ n_seeds = between(effects.loc[effects["kind"] == "flat end", "n_seeds"], "d") if
 finding(
     f"{diverse}Against random cells {'; '.join(strategies) or 'nothing was compared'}. Along sizes of random cells, "
     f"curves of score and held-out loss are told apart as {curves or 'none'} ({n_seeds} seeds of a size; the corpus is "
-    f"small, and none of it speaks for larger ones).{missing_note(study, artifacts)}"
+    f"small, and none of it speaks for larger ones).{missing_note(study, table)}"
 )

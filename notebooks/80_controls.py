@@ -28,7 +28,7 @@ import pandas as pd
 from helpers.analysis import planted
 from helpers.analysis.scaling import VERDICTS, fit_scaling
 from helpers.provenance import project_path
-from helpers.reading import finding, track
+from helpers.reading import finding, note, track
 
 rng = np.random.default_rng(2026)
 folder = project_path(results)
@@ -114,8 +114,8 @@ for size in track((100, 200, 400, 800, 1600, 3200), "sizes"):
         embedded[size, seed] = model.embed(test)
 runs = pd.DataFrame(rows)
 law = fit_scaling(runs, rng=rng)
-print(law)
-print(f"{law.form} with exponent {law.exponent:.2f} (90 % interval {law.interval[0]:.2f} to {law.interval[1]:.2f})")
+note(f"{law}")
+note(f"{law.form} with exponent {law.exponent:.2f} (90 % interval {law.interval[0]:.2f} to {law.interval[1]:.2f})")
 
 # %% [markdown]
 # ## Nothing is there

@@ -12,8 +12,9 @@
 # **Finding.** *Written from the numbers when the notebook is executed.*
 #
 # **Method.** Every figure is drawn from the tables of the results alone and computes nothing new. Each is written as
-# svg and png, with the numbers behind it in `source_data/`. Those that `60` to `63` show are not shown again; the list
-# at the end has them all.
+# svg and png, at its size in print, with the numbers behind it in `source_data/` and its caption, with n, seeds and
+# test sets, in `captions.json`. What a design does not vary has no figure. Of models of several widths, curves over
+# sizes are those of width 1. Figures that other notebooks show are not shown again; the list at the end has them all.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -24,145 +25,235 @@ import pandas as pd
 
 from helpers import store
 from helpers.analysis import laws
-from helpers.analysis.collect import loss_units, missing_note, n_judged
+from helpers.analysis.judged_sets import loss_units, missing_note, n_test
 from helpers.analysis.results import complete_runs, with_sampling
 from helpers.analysis.saturation import size_samplings
-from helpers.plots import effect_figures, saturation_figures, scaling_figures
+from helpers.plots import cost_figures, design_figure, effect_figures, saturation_figures, scaling_figures
 from helpers.plots import study_figures as plots
+from helpers.plots import variation_figures as variations
+from helpers.plots.captions import TASKS
+from helpers.plots.diversity_figures import diversity_curves
+from helpers.plots.gallery import Gallery
 from helpers.plots.response_figures import response_axes
-from helpers.plots.style import save
 
 study, artifacts = store.open_store(design, results, stage="90_figures")
-table = with_sampling(pd.read_parquet(artifacts.read("results.parquet")))
-sets = pd.read_parquet(artifacts.read("evaluation_sets.parquet"))
-saturation = ["saturation.parquet", "saturation_sizes.parquet"]
-points, sizes = (pd.read_parquet(artifacts.read(name)) for name in saturation)
-effects = pd.read_parquet(artifacts.read("diversity_effect.parquet"))
-inputs = ["results.parquet", *saturation, "scaling", "diversity_effect.parquet", "evaluation_sets.parquet"]
-inputs += [name for name in ("response_axes.parquet",) if artifacts.has(name)]
-folder = artifacts.artifact("figures", inputs=inputs, settings={"name": study.name})
-units = loss_units(study, artifacts)
+tables = ["results", "diversity", "saturation", "saturation_sizes", "diversity_effect", "response_axes"]
+there = [f"{name}.parquet" for name in tables if name != "response_axes" or artifacts.has(f"{name}.parquet")]
+folder = artifacts.artifact("figures", inputs=[*there, "scaling"], settings={"name": study.name})
+
+# %%
+read = {name.removesuffix(".parquet"): pd.read_parquet(artifacts.read(name)) for name in there}
+table, effects = with_sampling(read["results"]), read["diversity_effect"]
+trained = table[(table["percentage"] > 0) & (table["strategy"] != "none") & table["task"].notna()]
+scaling = {path.stem: pd.read_parquet(path) for path in artifacts.read("scaling").glob("*.parquet")}
+headline, units, n_of_sets = study.evaluations.heldout_loss.headline, loss_units(table), n_test(table)
+models, one_width = laws.alike(study), plots.at_one_width(table)
+gallery = Gallery(n_of_sets)
+
+# %% [markdown]
+# ## The design
+
+# %% tags=["show"]
+counts = design_figure.design_counts(study, table)
+gallery.add("design", design_figure.design_schematic(counts), counts, runs=trained)
+
+# %% [markdown]
+# ## What the subsets hold
+
+# %% tags=["show"]
+subsets = read["diversity"].assign(sampling=lambda rows: rows.get("sampling", rows["strategy"]))
+several = subsets[subsets["sampling"].isin(size_samplings(subsets))]
+if len(several):
+    whole = subsets[(subsets["strategy"] == "random") & (subsets["percentage"] == 100)]
+    indices = whole.mean(numeric_only=True) if len(whole) else None
+    gallery.add("diversity", diversity_curves(several, indices), several, runs=several)
+    display(gallery.add("subset_sizes", cost_figures.subset_sizes(several), several, runs=several))
 
 # %% [markdown]
 # ## Scores against corpus size
 
 # %%
-figures, sources = {}, {}
 scores = [("classification", "micro_f1", "micro F1 (5-NN)"), ("classification", "macro_f1", "macro F1 (5-NN)")]
 if study.evaluations.finetuning:
     fewest = min(study.evaluations.finetuning.few_shot, default=None)
-    taught = f"macro_f1_at_{fewest}" if fewest else "macro_f1"
-    scores += [("finetuning", taught, f"macro F1 (head, {fewest or 'all'} cells of each type)")]
+    metric = f"macro_f1_at_{fewest}" if fewest else "macro_f1"
+    scores += [("finetuning", metric, f"macro F1 (head, {fewest or 'all'} cells of each type)")]
 if study.evaluations.integration:
     scores += [("integration", "avg_bio", "AvgBIO")]
 for task, metric, title in scores:
-    rows = table[(table["task"] == task) & (table["metric"] == metric)]
-    if not size_samplings(rows):
-        continue  # of one size, or missing; 50_collect says why
-    sources[f"size_curves_{task}_{metric}"] = rows
-    figures[f"size_curves_{task}_{metric}"] = plots.size_curves(
-        table, task=task, metric=metric, title=title, n_test=n_judged(task, artifacts)
-    )
-    display(figures[f"size_curves_{task}_{metric}"])
+    rows = one_width[(one_width["task"] == task) & (one_width["metric"] == metric)]
+    if size_samplings(rows):  # else of one size, or missing; 50_collect says why
+        figure = plots.size_curves(rows, task=task, metric=metric, title=title, n_test=n_of_sets[task])
+        curves = rows[rows["sampling"].isin(size_samplings(rows))]
+        display(gallery.add(f"size_curves_{task}_{metric}", figure, rows, runs=curves, about=title))
+
+# %% [markdown]
+# ## Few labelled cells
+# Of models without training, and of the smallest and the largest random corpus.
+
+# %%
+taught = one_width[one_width["metric"].str.fullmatch(r"macro_f1(_at_\d+)?", na=False)].query("task == 'finetuning'")
+taught = taught[taught["strategy"].isin(["untrained", "random"])]
+taught = taught[taught["percentage"].isin([0, taught.loc[taught["percentage"] > 0, "percentage"].min(), 100])]
+if len(taught["metric"].unique()) > 1 and (taught["percentage"] > 0).any():
+    figure = plots.few_shot(taught, n_test=n_of_sets["finetuning"])
+    display(gallery.add("few_shot", figure, taught.dropna(axis=1, how="all"), runs=taught))
 
 # %% [markdown]
 # ## Predicted responses against corpus size
 # 0 is the strongest null, 1 the ceiling.
 
 # %%
-part = table[(table["task"] == "perturbation") & table["metric"].isin(plots.RESPONSES)]
-if size_samplings(part):
-    sources["responses"], figures["responses"] = part, plots.responses(part)
-    display(figures["responses"])
+rows = one_width[one_width["metric"].isin(plots.RESPONSES)].query("task == 'perturbation'")
+if size_samplings(rows):
+    display(gallery.add("responses", plots.responses(rows), rows, runs=rows))
 
 # %% [markdown]
 # ## Predicted responses against what teaches them
 # The encoder is fixed; treated training cells above, training contexts below.
 
 # %%
-if artifacts.has("response_axes.parquet"):
-    taught = pd.read_parquet(artifacts.read("response_axes.parquet"))
-    sources["response_axes"] = taught[taught["metric"] == "specific_r"]
-    figures["response_axes"] = response_axes(taught, metric="specific_r")
+if "response_axes" in read:
+    rows = read["response_axes"].query("metric == 'specific_r'")
+    figure = response_axes(read["response_axes"], metric="specific_r")
+    encoders = trained[(trained["task"] == "perturbation") & trained["run_id"].isin(rows["run_id"])]
+    gallery.add("response_axes", figure, rows, runs=encoders)
 
 # %% [markdown]
 # ## Held-out loss against corpus size
 # Losses of different families have different units: compare along a row, never down a column.
 
 # %%
-rows = table[table["metric"] == "heldout_loss"]
+rows = one_width[one_width["metric"] == "heldout_loss"]
 if size_samplings(rows):
-    sources["heldout_loss"] = rows
-    figures["heldout_loss"] = plots.heldout_loss(table, units=units, n_test=sets.groupby("dataset").size())
-    display(figures["heldout_loss"])
+    figure = plots.heldout_loss(rows, units=units, n_test=n_of_sets["heldout_loss"])
+    gallery.add("heldout_loss", figure, rows, runs=rows[rows["sampling"].isin(size_samplings(rows))])
 
 # %% [markdown]
-# ## Saturation points by the published rule
+# ## Saturation points by both rules
+# By the error rule with the probability of each size, q = 0.95.
 
 # %%
-n_test = {"heldout_loss": sets.groupby("dataset").size()}
-n_test["perturbation"] = table.groupby("dataset")["n_conditions"].max().dropna().astype(int)
-n_test |= {task: n_judged(task, artifacts) for task in set(points["task"]) - set(n_test)}
-trained = table[(table["percentage"] > 0) & table["sampling"].isin(points["sampling"])]
-for (task, metric), part in points[points["rule"] == "published"].groupby(["task", "metric"], sort=False):
-    name, runs = f"saturation_{task}_{metric}", trained[(trained["task"] == task) & (trained["metric"] == metric)]
-    sources[name] = part.dropna(axis=1, how="all")
-    figures[name] = saturation_figures.saturation_heatmap(part, runs, n_test=n_test[task])
+points, sizes = read["saturation"], read["saturation_sizes"]
 
-# %% [markdown]
-# ## Saturation points by the error rule
-# Near the smallest mean error (q = 0.95), with the probability of each size.
+
+def about(task: str, metric: str) -> str:
+    """Task and score in words."""
+    return ", ".join(dict.fromkeys([TASKS[task], saturation_figures.NAMES.get(metric, metric)]))
+
+
+for (task, metric), part in points[points["rule"] == "published"].groupby(["task", "metric"], sort=False):
+    runs = trained[(trained["task"] == task) & (trained["metric"] == metric)]
+    runs = runs[runs["sampling"].isin(part["sampling"])]
+    figure = saturation_figures.saturation_heatmap(part, runs, n_test=n_of_sets[task])
+    told = {"runs": runs, "about": about(task, metric)}
+    gallery.add(f"saturation_{task}_{metric}", figure, part.dropna(axis=1, how="all"), **told)
 
 # %%
 curve = ["family", "width", "strategy", "task", "dataset", "sampling"]
 near = points[(points["rule"] == "error") & (points["q"] == 0.95)]
 for (task, metric), part in near.groupby(["task", "metric"], sort=False):
     shares = sizes[(sizes["task"] == task) & (sizes["metric"] == metric) & (sizes["q"] == 0.95)]
-    name = "_".join(dict.fromkeys(["saturation_error", task, metric]))
     told = part[[*curve, "percentage", "low", "high", "gain_per_doubling", "gain_low", "gain_high", "resampled"]]
-    sources[name] = shares.merge(told, on=curve, suffixes=("", "_of_point"))
-    figures[name] = saturation_figures.probability_heatmap(part, shares, metric=metric, q=0.95, n_test=n_test[task])
+    source = shares.merge(told, on=curve, suffixes=("", "_of_point"))
+    figure = saturation_figures.probability_heatmap(part, shares, metric=metric, q=0.95, n_test=n_of_sets[task])
+    runs = trained[(trained["task"] == task) & (trained["metric"] == metric)]
+    told = {"runs": runs[runs["sampling"].isin(part["sampling"])], "about": about(task, metric)}
+    gallery.add("_".join(dict.fromkeys(["saturation_error", task, metric])), figure, source, **told)
 
 # %% [markdown]
-# ## Scaling laws of the held-out loss
+# ## Scaling laws
 # The forms, bands and verdicts that `61_scaling_laws` found.
 
 # %%
-laws_found, curves = (pd.read_parquet(artifacts.read("scaling") / f"{name}.parquet") for name in ("laws", "curves"))
-runs_fitted = laws.losses(table).assign(model=lambda rows: rows["family"].map(laws.alike(study)))
-over_cells = laws_found[laws_found["axis"] == "n_cells"]
-of_loss = over_cells[(over_cells["metric"] == "heldout_loss") & (over_cells["form"] != "")]
-shown = of_loss[(of_loss["sampling"] == "random") & (of_loss["width"] == of_loss["width"].max())]
+laws_found, curves = scaling["laws"], scaling["curves"]
+fitted = laws.losses(table).assign(model=lambda rows: rows["family"].map(models))
+over_cells = laws_found[(laws_found["axis"] == "n_cells") & (laws_found["form"] != "")] if len(laws_found) else None
 drawn = {}
-if len(shown):
-    drawn["scaling_laws"] = scaling_figures.fitted_curves(shown, curves, runs_fitted)
-if (of_loss["verdict"] == "power law").any():
-    drawn["excess_loss"] = scaling_figures.excess_loss(of_loss, curves, runs_fitted)
-if laws_found["low"].notna().any():
+if over_cells is not None and len(over_cells):
+    drawn["verdicts"] = scaling_figures.verdict_map(laws_found[laws_found["axis"] == "n_cells"])
+    of_loss = over_cells[over_cells["metric"] == "heldout_loss"]
+    shown = of_loss[(of_loss["sampling"] == "random") & (of_loss["width"] == of_loss["width"].max())]
+    if len(shown):
+        drawn["scaling_laws"] = scaling_figures.fitted_curves(shown, curves, fitted)
+    if (of_loss["verdict"] == "power law").any():
+        drawn["excess_loss"] = scaling_figures.excess_loss(of_loss, curves, fitted)
+if len(laws_found) and laws_found["low"].notna().any():
     drawn["exponents"] = scaling_figures.exponent_forest(laws_found)
-if (over_cells["form"] != "").any():
-    drawn["verdicts"] = scaling_figures.verdict_map(over_cells)
-figures, sources = figures | drawn, sources | dict.fromkeys(drawn, laws_found)
+for name, figure in drawn.items():
+    of_loss_alone = fitted["metric"] == "heldout_loss"
+    gallery.add(name, figure, laws_found, runs=fitted[of_loss_alone | (name in ("verdicts", "exponents"))])
+
+# %% [markdown]
+# ## Compute
+# The lowest loss for as many FLOPs, by the runs, and by the law of parameters and data where there is one.
+
+# %%
+rows = trained[(trained["metric"] == "heldout_loss") & (trained["dataset"] == headline) & trained["flops"].notna()]
+rows, frontier = cost_figures.varied(rows, models), scaling["frontier"].query("dataset == @headline")
+if len(rows):
+    told = {"models": models, "units": units, "dataset": headline}
+    display(gallery.add("compute_frontier", cost_figures.compute_frontier(rows, frontier, **told), rows, runs=rows))
+
+# %%
+for name, best in frontier.groupby("model", sort=False):
+    profiles = scaling["profiles"].query("model == @name and dataset == @headline")
+    figure = scaling_figures.compute_frontier(profiles, best, title=f"{name}, {headline}")
+    of_model = rows[rows["family"].map(models) == name]
+    gallery.add(f"compute_optimal_{name}", figure, best, runs=of_model, about=f"{name}, {headline}")
+
+# %%
+if len(trained):
+    speeds = trained.drop_duplicates("run_id")
+    source = speeds.filter(["run_id", "family", "width", "n_cells", *cost_figures.SPEEDS, "device"])
+    runs = speeds.drop(columns="dataset")
+    gallery.add("speed", cost_figures.speed(speeds), source, runs=runs)
+
+# %% [markdown]
+# ## Width, weight decay and spike-ins
+# Each where the design varies it.
+
+# %%
+rows = variations.widened(table, {name: settings.family for name, settings in study.families.items()})
+rows = rows[rows["metric"].isin(variations.METRICS) & (rows["dataset"] == headline)]
+if len(rows):
+    figure = variations.widths(rows, metrics=variations.METRICS, dataset=headline)
+    display(gallery.add("widths", figure, rows, runs=rows))
+
+# %%
+rows = variations.spiked(one_width)
+rows = rows[rows["metric"].isin(variations.METRICS) & rows["task"].isin(["classification", "heldout_loss"])]
+if len(rows):
+    display(gallery.add("spike_ins", variations.spike_ins(rows), rows, runs=rows))
+
+# %% [markdown]
+# ## Donors, datasets and depth at a fixed number of cells
+# One figure for each of these axes that the design varies.
+
+# %%
+of_tasks = one_width[one_width["task"].isin(["classification", "heldout_loss"])]
+for strategy in variations.axes_of(of_tasks):
+    rows = of_tasks[(of_tasks["strategy"] == strategy) & of_tasks["metric"].isin(variations.METRICS)]
+    figure = variations.axis_curves(of_tasks, strategy=strategy, metrics=variations.METRICS)
+    display(gallery.add(f"axis_{strategy}", figure, rows, runs=rows, about=strategy))
 
 # %% [markdown]
 # ## Does the metric flatten while the loss still falls?
 
 # %%
-headline = study.evaluations.heldout_loss.headline
 columns = {"score": ("classification", headline, "macro_f1"), "loss": ("heldout_loss", headline, "heldout_loss")}
 pairs = with_sampling(complete_runs(table[table["percentage"] > 0], columns))
-if len(pairs):
+pair = {"dataset": headline, "metric_name": "macro F1", "units": units}
+runs = trained[trained["run_id"].isin(pairs["run_id"]) & (trained["dataset"] == headline)]
+runs = runs[runs["metric"].isin(["macro_f1", "heldout_loss"])]
+if len(set(pairs["n_cells"])) > 1:
     told = ["run_id", "family", "strategy", "sampling", "n_cells", "subset_seed", "score", "loss"]
-    sources["loss_against_metric"], of_metric = pairs[told], {"dataset": headline, "metric_name": "macro F1"}
-    figures["loss_against_metric"] = plots.loss_against_metric(pairs, units=units, **of_metric)
-    display(figures["loss_against_metric"])
-
-# %%
-at_random = [name for name, sampling in study.strategies.items() if sampling.strategy == "random"]
-if len(pairs) and at_random:
-    told = {"dataset": headline, "metric_name": "macro F1", "units": units, "sampling": at_random[0]}
-    sources["monotone_fits"] = effects[(effects["kind"] == "flat end") & (effects["term"] == at_random[0])]
-    figures["monotone_fits"] = effect_figures.monotone_fits(pairs, effects, **told)
+    gallery.add("loss_against_metric", plots.loss_against_metric(pairs, **pair), pairs[told], runs=runs)
+    at_random = [name for name, sampling in study.strategies.items() if sampling.strategy == "random"]
+    if at_random:
+        flat = effects[(effects["kind"] == "flat end") & (effects["term"] == at_random[0])]
+        figure = effect_figures.monotone_fits(pairs, effects, sampling=at_random[0], **pair)
+        gallery.add("monotone_fits", figure, flat, runs=runs)
 
 # %% [markdown]
 # ## Strategies against random cells, at equal size
@@ -170,44 +261,29 @@ if len(pairs) and at_random:
 # %%
 by_strategy = effects[effects["kind"] == "strategy"]
 if by_strategy["testable"].any():
-    sources["strategy_effects"] = by_strategy
-    figures["strategy_effects"] = effect_figures.forest(by_strategy, xlabel="difference to random cells")
-
-# %% [markdown]
-# ## Donors, datasets and depth at a fixed number of cells
-# One figure for each of these axes that the design varies.
-
-# %%
-rows = {"macro_f1": "macro F1 (5-NN)", "heldout_loss": "held-out loss"}
-for strategy in plots.axes_of(table):
-    of_tasks = table[table["task"].isin(["classification", "heldout_loss"])]
-    sources[f"axis_{strategy}"] = of_tasks[(of_tasks["strategy"] == strategy) & of_tasks["metric"].isin(rows)]
-    figures[f"axis_{strategy}"] = plots.axis_curves(of_tasks, strategy=strategy, metrics=rows)
-    display(figures[f"axis_{strategy}"])
+    figure = effect_figures.forest(by_strategy, xlabel="difference to random cells")
+    judged = by_strategy[["task", "metric"]].drop_duplicates()
+    runs = trained.merge(judged, on=["task", "metric"])
+    gallery.add("strategy_effects", figure, by_strategy, runs=runs)
 
 # %%
 if not folder.fresh:
     with folder.write() as path:
-        (path / "source_data").mkdir(parents=True)
-        for name, figure in figures.items():
-            save(figure, path, name)
-            sources[name].to_csv(path / "source_data" / f"{name}.csv", index=False, float_format="%.6g")
+        gallery.write(path)
 
 # %% [markdown]
 # ## All figures
 # Rows of numbers behind each.
 
 # %% tags=["show"]
-pd.Series({f"{name}.svg": len(sources[name]) for name in figures}, name="rows").to_frame().style.format("{:,}")
+gallery.overview().style.format({"rows": "{:,}"})
 
 # %% tags=["show"]
-from helpers.reading import finding
+from helpers.reading import between, finding
 
-runs = table[table["percentage"] > 0]
-names = ", ".join(sorted(runs["family"].unique()))
+names = ", ".join(sorted(trained["family"].unique()))
 finding(
-    f"{len(figures)} figures of {runs['run_id'].nunique()} trained models ({names}; "
-    f"{runs['percentage'].nunique()} sizes from {runs['n_cells'].min():,.0f} to {runs['n_cells'].max():,.0f} cells, "
-    f"{runs['subset_seed'].nunique()} seeds). The corpus is small: the figures show that the method works, and claim "
-    f"nothing about larger ones.{missing_note(study, artifacts)}"
+    f"{len(gallery.figures)} figures of {trained['run_id'].nunique()} trained models ({names}; "
+    f"{between(trained['n_cells'], ',.0f')} cells, {trained['subset_seed'].nunique()} seeds). The corpus is small: the "
+    f"figures show that the method works, and claim nothing about larger ones.{missing_note(study, table)}"
 )

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from helpers import failures, judging
-from helpers.analysis.collect import missing_evaluations, n_judged, told_missing
+from helpers.analysis.collect import missing_evaluations, told_missing
+from helpers.analysis.judged_sets import n_judged
 from helpers.design import Run, load_design
 from helpers.store import Store, embedding_path, evaluation_path, prediction_path
 

@@ -11,10 +11,11 @@ import pytest
 import yaml
 from conftest import copy_project
 
-from helpers import notebooks, stages, status
+from helpers import notebooks, stages, status, store
 from helpers.design import load_design
 from helpers.design_evaluations import TASKS
-from helpers.provenance import module_closure, notebook_hash, notebook_source, read_notebook
+from helpers.provenance import checksum, module_closure, notebook_hash, notebook_source, read_notebook
+from helpers.reading import FINDING
 from helpers.run import declared_parameters
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -72,7 +73,10 @@ def test_reading_copies_are_fresh_whole_and_small(path):
     cells = read_notebook(path).cells
     assert "Written from the numbers" not in cells[0].source, "the finding stands under the question"
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
-    assert not [output for output in outputs if output.output_type == "stream" and output.name == "stderr"]
+    assert not [output for output in outputs if output.output_type == "stream"], "printed lines, warnings or progress"
+    assert any(output.get("metadata", {}).get(FINDING) for output in outputs)
+    assert any("<table" in output.get("data", {}).get("text/html", "") for output in outputs), "shows a table"
+    assert any("image/png" in output.get("data", {}) for output in outputs), "shows a figure"
     assert not re.search(r"/(home|work|root|tmp|Users)/", path.read_text()), "a path of some machine stands in it"
 
 
@@ -107,7 +111,7 @@ def test_results_of_a_design_are_kept_with_their_provenance(finished, capsys):
     assert "in small/" in capsys.readouterr().out
     kept = finished.parents[1] / "small"
     files = {path.relative_to(kept).as_posix() for path in kept.rglob("*") if path.is_file()}
-    tables = {"tables/results.parquet", "tables/scaling_laws.parquet"}
+    tables = {"tables/results.parquet", "tables/scaling_laws.parquet", "tables/records.json"}
     assert {name for name in files if "notebooks/" not in name} == tables | {
         "figures/one.svg",
         "provenance.json",
@@ -119,6 +123,43 @@ def test_results_of_a_design_are_kept_with_their_provenance(finished, capsys):
     stamps = json.loads((kept / "provenance.json").read_text())
     assert stamps["20_pretrain--pca--random"]["seconds"] == 1.5
     assert stamps.keys() == {path.stem for path in (finished / "notebooks").iterdir()}
+
+
+def test_kept_tables_are_drawn_from_where_there_are_no_results(finished, capsys):
+    root, design = finished.parents[1], "params/small.yaml"
+    for name in ("results.parquet", "scaling"):
+        record = {"key": "k", "sha256": checksum(finished / name), "stage": "50_collect", "seconds": 1.0}
+        store.record_path(finished / name).write_text(json.dumps(record))
+    assert notebooks.main(["keep", design]) == 0
+    before = {path.stem: path.read_bytes() for path in (root / "small" / "notebooks").iterdir()}
+    assert not notebooks.restore(Path(design)), "results that are there stay"
+    shutil.rmtree(finished)
+    assert notebooks.main(["restore", design]) == 0
+    assert "kept tables are taken" in capsys.readouterr().out
+    kept = store.Store(load_design(design), finished, "90_figures")
+    assert kept.read("results.parquet").read_text() == "results.parquet"
+    assert [path.name for path in kept.read("scaling").iterdir()] == ["laws.parquet"]
+    assert not kept.has("split.parquet")
+    assert not kept.artifact("results.parquet").fresh, "what made it is asked for by the next run as ever"
+    (root / "small" / "tables" / "results.parquet").write_text("harmed")
+    shutil.rmtree(finished)
+    assert notebooks.restore(Path(design))
+    with pytest.raises(store.CorruptArtifactError):
+        store.Store(load_design(design), finished, "90_figures").read("results.parquet")
+    assert notebooks.main(["redraw", design]) == 1
+    assert "90_figures.ipynb was not executed, or small/ is not there: run make figures" in capsys.readouterr().err
+    (finished / "figures").mkdir()
+    (finished / "figures" / "two.svg").write_text("new")
+    (finished / "notebooks").mkdir()
+    notebook = nbformat.reads(before["90_figures"].decode(), 4)
+    notebook.metadata["cellscale"]["seconds"] = 99
+    (finished / "notebooks" / "90_figures.ipynb").write_text(nbformat.writes(notebook))
+    assert notebooks.main(["redraw", design]) == 0
+    assert [path.name for path in (root / "small" / "figures").iterdir()] == ["two.svg"]
+    stamps = json.loads((root / "small" / "provenance.json").read_text())
+    assert [stamps[name]["seconds"] for name in ("90_figures", "60_saturation")] == [99, 1.5]
+    after = {path.stem: path.read_bytes() for path in (root / "small" / "notebooks").iterdir()}
+    assert {name for name in after if after[name] != before[name]} == {"90_figures"}
 
 
 def test_results_are_not_kept_in_place_of_something_else(finished, capsys):

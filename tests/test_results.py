@@ -46,7 +46,8 @@ def test_columns_are_those_of_the_design():
         "n_cells, n_unique, n_donors, n_datasets, umis_per_cell, shannon, vendi, n_parameters, cell_views, "
         "flops, seconds, status, task, dataset, seen, metric, value, null, ceiling, "
         "steps, unique_cells, flops_counted, cells_per_second, peak_memory_mb, device, peak_gpu_memory_mb, "
-        "lr, sweep_seconds, sweep_flops, supervised, within_study_triplets, reason, n_conditions"
+        "lr, sweep_seconds, sweep_flops, supervised, within_study_triplets, embedded_per_second, reason, n_conditions, "
+        "n_test, loss_unit"
     )
 
 

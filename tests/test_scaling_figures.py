@@ -67,7 +67,7 @@ def test_effects_without_a_p_value_are_crosses_that_say_so(p_holm, crosses, told
     figure = effect_figures.forest(effects, xlabel="partial correlation")
     drawn = [line for line in figure.axes[0].lines if line.get_marker() == "x" and len(line.get_xdata())]
     assert len(drawn) == crosses
-    title = figure.legends[0].get_title().get_text()
+    title = " ".join(figure.legends[0].get_title().get_text().split())
     assert ("cannot be separated from the strategy" in title) == told
     assert "57 runs of 8 sizes, 57 to 3,167 cells, 3 seeds" in title
 

@@ -75,9 +75,9 @@ def test_figures_tell_seeds_range_and_what_the_range_cannot_tell(results):
     assert title == f"1 seeds of each size (dots), mean (line); {known}\n{SHARED}"
     pairs = results.query("strategy == 'random'").assign(score=0.5, loss=[0.1, 0.2, 0.3, 0.4])
     options = {"dataset": "one", "metric_name": "F1", "units": {"pca": "nats"}}
-    told = study_figures.loss_against_metric(pairs, **options).legends[0].get_title().get_text()
+    told = " ".join(study_figures.loss_against_metric(pairs, **options).legends[0].get_title().get_text().split())
     assert told.startswith(f"n = 4 runs a panel (dots), 1 seeds of each size; {known}")
-    assert told.endswith(f"known, nor of lower losses\n{SHARED}")
+    assert told.endswith(f"known, nor of lower losses {SHARED}")
 
 
 def test_stage_figures_show_limits_where_they_are_known(results):

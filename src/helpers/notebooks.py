@@ -4,7 +4,8 @@
 out of every .ipynb what a session in Jupyter left there. ``readings params/demo.yaml`` copies executed notebooks and
 figures of a finished design, and the controls of the analysis, to ``notebooks/executed/`` and ``figures/``. ``keep
 params/study.yaml`` copies figures, tables and the notebooks that hold all results of a finished design, with the
-provenance of each notebook, to a folder of the design's name.
+provenance of each notebook, to a folder of the design's name; ``restore`` puts these tables into the results of a
+design that has none, so that its figures can be drawn without its models, and ``redraw`` keeps these figures.
 """
 
 import argparse
@@ -21,10 +22,12 @@ from helpers import status
 from helpers.design import load_design
 from helpers.provenance import find_project, notebook_hash, read_notebook
 from helpers.stages import pieces
-from helpers.store import discard, write_text
+from helpers.store import claim, discard, read_record, record_path, write_text
 
 MAX_BYTES = 1_000_000
 PROVENANCE = "provenance.json"
+RECORDS = "records.json"  # of kept tables: record of the store by artifact
+FIGURES = "90_figures"
 CONTROLS = Path("results", "controls", "80_controls.ipynb")  # belongs to no design
 KEPT = ("[569]*.ipynb", "15_diversity.ipynb")  # notebooks of all results, and what the subsets hold
 TABLES = ("*.parquet", "scaling/*.parquet")
@@ -121,12 +124,62 @@ def keep(design: Path) -> Path:
             if path.name not in NOT_RESULTS:
                 name = path.relative_to(root).as_posix().replace("/", "_")
                 shutil.copy(path, folder / kind / name)
+    write_text(folder / "tables" / RECORDS, json.dumps(_records(results), indent=1) + "\n")
     stamps = {path.stem: read_notebook(path).metadata["cellscale"] for path in executed}
     write_text(folder / PROVENANCE, json.dumps(stamps, indent=1) + "\n")
     if (ended := status.read(results)) is not None:
         of_machine = ("process", "host")
         write_text(folder / status.FILE, yaml.safe_dump({key: ended[key] for key in ended if key not in of_machine}))
     return folder
+
+
+def restore(design: Path) -> bool:
+    """Put the kept tables of a design into its results, unless anything was made there; says whether it did.
+
+    Their records come along, so that the store checks them as it does what was made here.
+    """
+    study = load_design(design)
+    results, tables = find_project() / "results" / study.name, find_project() / study.name / "tables"
+    if (results / "design.json").exists() or not (tables / RECORDS).exists():
+        return False
+    claim(study, results)
+    for artifact, record in json.loads((tables / RECORDS).read_text()).items():
+        if (tables / artifact).exists():
+            shutil.copy(tables / artifact, results)
+        else:
+            (results / artifact).mkdir()
+            for path in tables.glob(f"{artifact}_*"):
+                shutil.copy(path, results / artifact / path.name.removeprefix(f"{artifact}_"))
+        write_text(record_path(results / artifact), json.dumps(record))
+    return True
+
+
+def redraw(design: Path) -> Path:
+    """Replace the kept figures of a design, and the notebook that draws them, by those in its results.
+
+    Returns the folder. Raises ValueError as `keep`.
+    """
+    study = load_design(design)
+    results, folder = find_project() / "results" / study.name, find_project() / study.name
+    path = results / "notebooks" / f"{FIGURES}.ipynb"
+    if not path.is_file() or not (folder / PROVENANCE).exists():
+        raise ValueError(
+            f"{path.name} was not executed, or {folder.name}/ is not there: run make figures DESIGN={design}"
+        )
+    _check_fit(path)
+    _copy_figures(results, folder / "figures", "*.png")
+    shutil.copy(path, folder / "notebooks")
+    stamps = json.loads((folder / PROVENANCE).read_text()) | {FIGURES: read_notebook(path).metadata["cellscale"]}
+    write_text(folder / PROVENANCE, json.dumps(stamps, indent=1) + "\n")
+    return folder
+
+
+def _records(results: Path) -> dict[str, dict]:
+    """Records of the artifacts that are kept as tables, by artifact."""
+    paths = [path for pattern in TABLES for path in sorted(results.glob(pattern))]
+    names = dict.fromkeys(path.relative_to(results).parts[0] for path in paths)
+    found = {name: read_record(results / name) for name in names if name not in NOT_RESULTS}
+    return {name: record for name, record in found.items() if record}
 
 
 def _copy_figures(results: Path, to: Path, *but: str) -> None:
@@ -143,12 +196,15 @@ def _executed(design: Path, more: Sequence[Path] = ()) -> tuple[Path, list[Path]
         if not path.is_file():
             command = "controls" if path.name == CONTROLS.name else f"demo DESIGN={design}"
             raise ValueError(f"{path.name} was not executed: run make {command} first")
-        problem = stale(path)
-        if problem:
-            raise ValueError(f"{path.name}: {problem}")
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"{path.name}: {path.stat().st_size:,} bytes, more than {MAX_BYTES:,}")
+        _check_fit(path)
     return results, executed
+
+
+def _check_fit(path: Path) -> None:
+    if problem := stale(path):
+        raise ValueError(f"{path.name}: {problem}")
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{path.name}: {path.stat().st_size:,} bytes, more than {MAX_BYTES:,}")
 
 
 def stale(path: Path) -> str | None:
@@ -170,7 +226,13 @@ def main(arguments: list[str] | None = None) -> int:
     actions.add_parser("pair", help="write the .ipynb of every .py")
     actions.add_parser("check", help="say which pairs differ")
     actions.add_parser("clear", help="take out of every .ipynb what a session in Jupyter left there")
-    for action, told in (("readings", "refresh the tracked reading copies"), ("keep", "keep a design's results")):
+    told_actions = {
+        "readings": "refresh the tracked reading copies",
+        "keep": "keep a design's results",
+        "restore": "put kept tables into results that are not there",
+        "redraw": "keep a design's figures anew",
+    }
+    for action, told in told_actions.items():
         actions.add_parser(action, help=told).add_argument("design", type=Path)
     options = parser.parse_args(arguments)
     if options.action in ("pair", "clear"):
@@ -183,7 +245,11 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.writelines(f"{line}: run 'python -m helpers.notebooks pair'\n" for line in wrong)
         return int(bool(wrong))
     try:
-        if options.action == "keep":
+        if options.action == "restore":
+            told = "kept tables are taken" if restore(options.design) else "results are taken as they are"
+        elif options.action == "redraw":
+            told = f"figures are in {redraw(options.design).name}/figures/"
+        elif options.action == "keep":
             told = f"figures, tables, notebooks and their provenance are in {keep(options.design).name}/"
         else:
             copied = update_readings(options.design)

@@ -19,6 +19,13 @@ def finding(text: str) -> None:
     display(Markdown(f"**Finding.** {text}"), metadata={FINDING: True})
 
 
+def note(text: str, lines: Iterable[str] = ()) -> None:
+    """Show a remark in a notebook, as its text and not as a program's output, with a list of `lines` below it."""
+    from IPython.display import Markdown, display
+
+    display(Markdown("\n".join([text, "", *(f"- {line.strip()}" for line in lines)]).strip()))
+
+
 def track[T](items: Iterable[T], what: str) -> Iterator[T]:
     """Iterate over sized `items` and report progress: to the runner if there is one, else nowhere, so
     that notebooks stay clean.

@@ -47,7 +47,7 @@ FORMAT = 1
 
 
 class StoreError(ValueError):
-    """Base of what can be wrong with stored artifacts."""
+    """What can be wrong with stored artifacts."""
 
 
 class MissingArtifactError(StoreError, FileNotFoundError):
@@ -107,10 +107,10 @@ class Store:
 
     def has(self, relative: str) -> bool:
         """Whether an artifact with a record is there; content is checked when it is read."""
-        return _read_record(self.path(relative)) is not None and self.path(relative).exists()
+        return read_record(self.path(relative)) is not None and self.path(relative).exists()
 
     def _record(self, relative: str) -> dict:
-        record = _read_record(self.path(relative))
+        record = read_record(self.path(relative))
         if record is None or not self.path(relative).exists():
             told = f"run notebooks/{maker_of(relative)}.ipynb first"
             raise MissingArtifactError(f"{relative} is missing in {self.root}: {told}")
@@ -133,7 +133,7 @@ class Artifact:
     @property
     def fresh(self) -> bool:
         """Whether it is there, unharmed and made from the same inputs, settings and code; a corrupt one is named."""
-        record = _read_record(self.path)
+        record = read_record(self.path)
         if record is None or record["key"] != self.key or not self.path.exists():
             return False
         if checksum(self.path) != record["sha256"]:
@@ -159,7 +159,7 @@ class Artifact:
             record = {"key": self.key, "sha256": sha256, "stage": self.store.stage, "seconds": seconds}
             discard(self.path)
             temporary.rename(self.path)
-            write_text(_record_path(self.path), json.dumps(record))
+            write_text(record_path(self.path), json.dumps(record))
             self.store._verified.add(self.relative)
         except BaseException as error:
             if not resume or isinstance(error, ValueError):
@@ -180,7 +180,7 @@ def open_store(
 
 def check_owner(design: Design, root: Path) -> None:
     """Raise ForeignResultsError if `root` holds another design's results, StoreError if it holds no results."""
-    owner, recorded = root / "design.json", _record_path(root / "corpus").exists()
+    owner, recorded = root / "design.json", record_path(root / "corpus").exists()
     if owner.exists():
         try:
             name = json.loads(owner.read_text())["name"]
@@ -248,7 +248,7 @@ def maker_of(relative: str) -> str:
 
 def valid(path: Path) -> bool:
     """Whether an artifact and its record are there and the content matches its checksum."""
-    record = _read_record(path)
+    record = read_record(path)
     return record is not None and path.exists() and checksum(path) == record["sha256"]
 
 
@@ -273,7 +273,7 @@ def write_text(path: Path, text: str) -> None:
 
 def discard(path: Path) -> None:
     """Remove an artifact, its record first, so that a half-removed one never counts as valid."""
-    _record_path(path).unlink(missing_ok=True)
+    record_path(path).unlink(missing_ok=True)
     _remove(path)
 
 
@@ -284,13 +284,15 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _record_path(path: Path) -> Path:
+def record_path(path: Path) -> Path:
+    """Where the record of an artifact lies."""
     return path.parent / f".{path.name}.record.json"
 
 
-def _read_record(path: Path) -> dict | None:
+def read_record(path: Path) -> dict | None:
+    """Record of an artifact: key, sha256, stage, seconds; None where there is none."""
     try:
-        record = json.loads(_record_path(path).read_text())
+        record = json.loads(record_path(path).read_text())
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         return None  # none, or harmed: the artifact then counts as absent and is rebuilt
     return record if isinstance(record, dict) and {"key", "sha256", "stage", "seconds"} <= record.keys() else None

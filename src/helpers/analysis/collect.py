@@ -12,13 +12,11 @@ from helpers.design import NO_STRATEGY, UNTRAINED, Design, Run
 from helpers.design_evaluations import TASKS
 from helpers.evaluate.baselines import BASELINES, FLOORS, REFERENCES
 from helpers.evaluate.registry import PARTS, WAYS
-from helpers.store import Store, evaluation_path, model_path, prediction_path
+from helpers.store import Store, embedding_path, evaluation_path, model_path, read_record
 
 OTHER_WAYS = f"^({'|'.join(WAYS)})"  # of reaching a score: its floor and reference are the same
 
 SUBSET_COLUMNS = ("n_cells", "n_unique", "n_donors", "n_datasets", "umis_per_cell", "shannon", "vendi")
-
-JUDGED = {"classification": "majority", "finetuning": "majority", "integration": "own_pca"}
 
 
 def expected_tables(design: Design, store: Store) -> dict[str, Run | str]:
@@ -47,12 +45,6 @@ def missing_evaluations(design: Design, store: Store) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["task", "dataset", "run", "reason"])
 
 
-def missing_note(design: Design, store: Store) -> str:
-    """A sentence for a finding that says how many evaluations are missing, nothing if all are there."""
-    n = len(missing_evaluations(design, store))
-    return f" {n} evaluations are missing, see 50_collect." if n else ""
-
-
 def told_missing(missing: pd.DataFrame) -> str:
     """Evaluations that are not there, those of one set and reason on a line."""
     groups = missing.groupby(["task", "dataset", "reason"], sort=False)["run"]
@@ -65,6 +57,7 @@ def told_missing(missing: pd.DataFrame) -> str:
 def describe_runs(design: Design, store: Store) -> pd.DataFrame:
     """What each run whose model is there, or was given up, learned from and cost, indexed by run id."""
     subsets = pd.read_parquet(store.read("diversity.parquet")).set_index("subset")[list(SUBSET_COLUMNS)]
+    n_embedded = pd.read_parquet(store.read("evaluation_sets.parquet"))["position"].nunique()
     rows = {}
     for run in design.runs():
         if store.has(model_path(run)):
@@ -73,30 +66,16 @@ def describe_runs(design: Design, store: Store) -> pd.DataFrame:
             strategy = design.strategies[run.strategy].strategy if trained else UNTRAINED
             budget = design.budget_of(run.family)
             told = {"strategy": strategy, "budget": f"{budget.kind}={budget.amount}"}
-            rows[run.id] = _describe_run(run, store) | told | seen
+            rows[run.id] = _describe_run(run, store) | told | seen | _speed(run, store, n_embedded)
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def n_judged(task: str, store: Store) -> pd.Series:
-    """Number of cells that a task judges in each of its sets, by its name; of sets that nothing was judged on, none."""
-    owners = [JUDGED[task], *BASELINES[task], *store.design.runs()]
-    counts: dict[str, int] = {}
-    for path in (prediction_path(task, owner) for owner in owners):
-        if counts.keys() >= store.design.datasets(task).keys():
-            break
-        if store.has(path):
-            table = pd.read_parquet(store.read(path)).drop_duplicates(["dataset", "position"])
-            counts |= table.groupby("dataset").size().to_dict()
-    return pd.Series(counts, dtype=int)
-
-
-def loss_units(design: Design, store: Store) -> dict[str, str]:
-    """Unit of the held-out loss of each family of the design of which a model is there."""
-    units: dict[str, str] = {}
-    for run in design.runs():
-        if run.family not in units and store.has(model_path(run)) and failures.reason(store.root, run) is None:
-            units[run.family] = _card(run, store)["loss_unit"]
-    return units
+def _speed(run: Run, store: Store, n_embedded: int) -> dict[str, float]:
+    """Cells that a run embeds in a second, its model's loading and the embedding's writing among it."""
+    path = embedding_path(run)
+    if not store.has(path):
+        return {}
+    return {"embedded_per_second": n_embedded / max(read_record(store.path(path))["seconds"], 1e-3)}
 
 
 def _card(run: Run, store: Store) -> dict:

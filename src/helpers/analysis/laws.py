@@ -47,6 +47,13 @@ REALISED = ("cell_views", "flops", "unique_cells", "n_donors", "n_datasets", "um
 CURVE = ["axis", "model", "width", "budget", "sampling", "percentage", "task", "dataset", "metric"]
 
 
+LAW_COLUMNS = [
+    *(*CURVE, "verdict", "reason", "form", "exponent", "low", "high", "change", "change_low", "change_high"),
+    *("to_come", "to_come_bound", "floor", "more", "more_low", "more_high", "sd", "n_sizes", "n_runs", "seeds"),
+    *("smallest", "largest"),
+]
+
+
 @dataclass(frozen=True)
 class Law:
     """A fitted curve: `names` (of `CURVE`; NaN or no text for what varies along it), and its `runs` with `loss`."""
@@ -143,7 +150,7 @@ def law_table(laws: list[Law]) -> pd.DataFrame:
     """One row per curve: names, verdict, reason, form, exponent with interval, change, gain to come, what 1 % less loss
     takes, floor, sizes, seeds and range.
     """
-    return pd.DataFrame([_row(law) for law in laws])
+    return pd.DataFrame([_row(law) for law in laws], columns=LAW_COLUMNS)
 
 
 def law_curves(laws: list[Law], n_points: int = 60) -> pd.DataFrame:

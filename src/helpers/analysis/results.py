@@ -16,10 +16,11 @@ RUN_COLUMNS = [
 EVALUATION_COLUMNS = ["task", "dataset", "seen", "metric", "value", "null", "ceiling"]
 COST_COLUMNS = [
     *("steps", "unique_cells", "flops_counted", "cells_per_second", "peak_memory_mb", "device", "peak_gpu_memory_mb"),
-    *("lr", "sweep_seconds", "sweep_flops", "supervised", "within_study_triplets"),
+    *("lr", "sweep_seconds", "sweep_flops", "supervised", "within_study_triplets", "embedded_per_second"),
 ]
-# The last two: why a run was given up, and how many held-out conditions a score is the mean of.
-RESULT_COLUMNS = [*RUN_COLUMNS, *EVALUATION_COLUMNS, *COST_COLUMNS, "reason", "n_conditions"]
+# The last ones: why a run was given up, how many held-out conditions a score is the mean of, how many cells of the set
+# (for responses conditions) test, and the unit of a held-out loss.
+RESULT_COLUMNS = [*RUN_COLUMNS, *EVALUATION_COLUMNS, *COST_COLUMNS, "reason", "n_conditions", "n_test", "loss_unit"]
 # Of scores of one type (cells of it that were tested) or one condition (calibrated score, number of truly DE genes).
 PART_COLUMNS = [*RUN_COLUMNS, *EVALUATION_COLUMNS, *PARTS, "n_test", "calibrated", "n_de"]
 

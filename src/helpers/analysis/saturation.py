@@ -16,6 +16,7 @@ ERROR_COLUMNS = [
     *(*KEYS, "percentage", "low", "high", "best", "threshold", "at_edge"),
     *("gain_per_doubling", "gain_low", "gain_high", "n_seeds", "resampled", "reason", "sampling"),
 ]
+TEXTS = ("family", "strategy", "task", "dataset", "sampling", "metric", "rule", "reason", "resampled")
 SIZE_COLUMNS = [*KEYS, "percentage", "n_cells", "n_seeds", "error", "probability", "sampling"]
 
 
@@ -123,6 +124,15 @@ def size_probabilities(
         told = zip(curve.sizes, curve.n_cells, curve.n_seeds, curve.errors, _probabilities(curve, q), strict=True)
         rows += [(*curve.key[:-1], *size, curve.key[-1]) for size in told]
     return pd.DataFrame(rows, columns=SIZE_COLUMNS)
+
+
+def no_points() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Tables of points by both rules and of probabilities of sizes, of no curve, as a study keeps them."""
+    kept = ([*ERROR_COLUMNS, "metric", "rule", "q"], [*SIZE_COLUMNS, "metric", "q"])
+    return tuple(
+        pd.DataFrame({name: pd.Series(dtype="object" if name in TEXTS else "float64") for name in columns})
+        for columns in kept
+    )
 
 
 def size_samplings(results: pd.DataFrame) -> list[str]:

@@ -21,9 +21,12 @@ def side_by_side(points: pd.DataFrame) -> pd.DataFrame:
     """
     published = points[points["rule"] == "published"].set_index(CURVE)["percentage"]
     by_error = points[points["rule"] == "error"]
-    texts = {
-        f"error rule, q = {q:.2f}": part.set_index(CURVE).apply(in_words, axis=1) for q, part in by_error.groupby("q")
-    }
+    texts = {}
+    for q in sorted({SHARE, *by_error["q"]}):
+        part = by_error[by_error["q"] == q].set_index(CURVE)
+        texts[f"error rule, q = {q:.2f}"] = pd.Series(
+            [in_words(point) for _, point in part.iterrows()], part.index, str
+        )
     at = by_error[by_error["q"] == SHARE].set_index(CURVE)
     point, ours = published.reindex(at.index), at["percentage"]
     no_interval = at["low"].isna()

@@ -41,11 +41,11 @@ def forest(effects: pd.DataFrame, *, xlabel: str, same_scale: bool = False) -> F
     models, metrics = (list(dict.fromkeys(effects[column])) for column in ("model", "metric"))
     terms = list(dict.fromkeys(shown["term"]))
     sets = {metric: list(dict.fromkeys(effects.loc[effects["metric"] == metric, "dataset"])) for metric in metrics}
-    row = max(0.9, 0.16 * max(map(len, sets.values())) * (len(terms) + 1) + 0.5)
+    row = max(0.9, 0.075 * max(map(len, sets.values())) * (len(terms) + 1) + 0.35)
     fig, panels = plt.subplots(
         len(models),
         len(metrics),
-        figsize=(0.6 + 2.1 * len(metrics), 1.0 + row * len(models)),
+        figsize=(min(style.FULL, max(style.COLUMN, 1.2 + 1.8 * len(metrics))), 1.0 + row * len(models)),
         sharex=same_scale,
         squeeze=False,
     )
@@ -66,8 +66,9 @@ def _draw_effects(axes: Axes, part: pd.DataFrame, sets: list[str], terms: list[s
         rows = part[part["term"] == term]
         at = rows["dataset"].map({name: place for place, name in enumerate(sets)}).to_numpy(float)
         at = at + 0.7 * ((number + 0.5) / len(terms) - 0.5)
-        again, place = divmod(number, len(style.SAMPLING_COLOURS))
-        colour, marker = style.SAMPLING_COLOURS[place], "os^D"[again % 4]
+        strategies = term in style.SAMPLING_COLOURS
+        colour = style.sampling_colour(term, terms) if strategies else style.COLOURS[number % len(style.COLOURS)]
+        marker = style.strategy_marker(term)[0] if strategies else "os^D"[number // len(style.COLOURS) % 4]
         axes.hlines(at, rows["low"], rows["high"], color=colour, lw=1.2)
         faces = np.where(rows["p_holm"] < 0.05, colour, "white")
         label = TERM_NAMES.get(term, term.replace("_", " "))
@@ -121,10 +122,10 @@ def monotone_fits(
         axes.plot(x, y, color="black", lw=1.2)
         if pd.notna(end["estimate"]):
             axes.axvspan(x[0], x[0] + end["estimate"] * (x[-1] - x[0]), color=FLAT_COLOUR, lw=0, zorder=0)
-        told = "\n".join(textwrap.wrap(f"{end['verdict']} (n = {end['n']}, {end['n_seeds']} seeds)", 44))
+        told = "\n".join(textwrap.wrap(f"{end['verdict']} (n = {end['n']}, {end['n_seeds']} seeds)", 38))
         axes.set_title(f"{axes.get_title()}\n{told}")
     name = TERM_NAMES.get(sampling, sampling)
-    fig.suptitle(f"Line: monotone fit of {name} cells; shaded: its end that gains under one SD of seeds", size=8)
+    style.head(fig, f"Line: monotone fit of {name} cells; shaded: its end that gains under one SD of seeds")
     return fig
 
 
@@ -136,7 +137,7 @@ def equal_budgets(runs: pd.DataFrame, *, dataset: str, metric_name: str) -> Figu
     """
     names = runs["family"] + runs["width"].map("-w{:g}".format).where(runs["width"] != 1, "")
     families = list(dict.fromkeys(runs["family"]))
-    fig, panels = plt.subplots(1, 2, figsize=(6.6, 3.2), sharey=True)
+    fig, panels = plt.subplots(1, 2, figsize=(style.FULL, 3.0), sharey=True)
     titles = {"n_cells": "equal data: cells in the corpus", "flops": "equal compute: FLOPs of training"}
     for axes, (column, title) in zip(panels, titles.items(), strict=True):
         for number, (name, part) in enumerate(runs.groupby(names, sort=False)):
@@ -148,6 +149,10 @@ def equal_budgets(runs: pd.DataFrame, *, dataset: str, metric_name: str) -> Figu
             label = style.FAMILY_NAMES.get(name, name)
             axes.plot(means[column], means["score"], ls=line, marker="o", ms=4, color=colour, label=label)
         axes.set(xscale="log", xlabel=title)
+        if column == "n_cells":
+            style.size_axis(axes, *study_figures.sizes_of(runs))
+        else:
+            style.log_ticks(axes.xaxis, runs[column].min(), runs[column].max())
     panels[0].set_ylabel(f"{metric_name} on {dataset}")
     seeds = between(runs.groupby([names, "percentage"]).size(), "d")
     sizes = runs["percentage"].nunique()

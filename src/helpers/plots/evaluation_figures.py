@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.design import Run
-from helpers.plots.style import GREY, LIMIT_LINES, SAMPLING_COLOURS, figure, sequential, shared_legend
+from helpers.plots.style import COLOURS, GREY, LIMIT_LINES, family_colour, figure, sequential, shared_legend
 
 
 @figure
@@ -25,8 +25,8 @@ def type_scores(scores: pd.DataFrame, *, title: str) -> Figure:
             part["f1"],
             part["label"],
             s=16,
-            facecolors=np.where(part["headline"], "#0072B2", "white"),
-            edgecolors="#0072B2",
+            facecolors=np.where(part["headline"], GREY, "white"),
+            edgecolors=GREY,
         )
         axes.set(xlim=(-0.03, 1.05), title=name, xlabel="F1 on the test half")
         axes.tick_params(axis="y", labelsize=6.5)
@@ -46,11 +46,11 @@ def loss_by_cell(losses: Mapping[Run, pd.DataFrame], *, unit: str) -> Figure:
             of_cells = table.loc[table["dataset"] == name, "loss"]
             seeds = sorted(other.seed for other in losses if other.percentage == run.percentage)
             at = sizes.index(run.percentage) + 0.6 * ((seeds.index(run.seed) + 0.5) / len(seeds) - 0.5)
-            axes.plot([at, at], of_cells.quantile([0.1, 0.9]), color="#9DB9CE", lw=1.2)
-            axes.plot(at, of_cells.mean(), "o", ms=2.5, color="#0072B2")
+            axes.plot([at, at], of_cells.quantile([0.1, 0.9]), color="#BBBBBB", lw=1.2)
+            axes.plot(at, of_cells.mean(), "o", ms=2.5, color=family_colour(run.family, [run.family]))
         controls = first.loc[first["dataset"] == name, ["null", "reference"]].mean()
-        axes.axhline(controls["null"], color="#5A5A5A", ls=":", lw=1)
-        axes.axhline(controls["reference"], color="#5A5A5A", ls="-", lw=1)
+        axes.axhline(controls["null"], color=GREY, ls=":", lw=1)
+        axes.axhline(controls["reference"], color=GREY, ls="-", lw=1)
         axes.set(title=f"{name} (n = {(first['dataset'] == name).sum():,})", xlabel="size, % of the corpus")
         axes.set_xticks(range(len(sizes)), [f"{size:g}" for size in sizes], rotation=45)
     panels[0][0].set_ylabel(f"loss of a cell\n({unit})")
@@ -69,14 +69,15 @@ def scores_by_size(scores: pd.DataFrame, *, metrics: Sequence[str], unit: str) -
     names = list(dict.fromkeys(scores["dataset"]))
     fig, panels = plt.subplots(1, len(metrics), figsize=(2.3 * len(metrics), 2.6), sharey=True, squeeze=False)
     for axes, metric in zip(panels[0], metrics, strict=True):
-        for name, colour in zip(names, cycle(SAMPLING_COLOURS)):
+        for name, colour in zip(names, cycle(COLOURS)):
             part = scores[(scores["metric"] == metric) & (scores["dataset"] == name)]
             means = part.groupby("run", sort=False)["value"].mean().reindex(order)
             axes.plot(
                 [order.index(run) for run in part["run"]], part["value"], "o", ms=2.5, mew=0, alpha=0.5, color=colour
             )
-            axes.plot(range(len(order)), means, "-o", ms=3.5, color=colour, label=name)
-        _limits(axes, scores[scores["metric"] == metric], dict(zip(names, cycle(SAMPLING_COLOURS), strict=False)))
+            line = "-o" if isinstance(order[-1], float) else "o"  # baselines have no order
+            axes.plot(range(len(order)), means, line, ms=3.5, color=colour, label=name)
+        _limits(axes, scores[scores["metric"] == metric], dict(zip(names, cycle(COLOURS), strict=False)))
         axes.set(title=metric.replace("_", " "))
         sized = [f"{run:g} %" if isinstance(run, float) else run for run in order]
         axes.set_xticks(range(len(order)), sized, rotation=45, ha="right", rotation_mode="anchor")

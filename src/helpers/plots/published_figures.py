@@ -11,12 +11,6 @@ from matplotlib.figure import Figure
 from helpers.plots import style
 from helpers.plots.style import figure
 
-VERDICT_COLOURS = {
-    "no scaling": "#B8B8B8",
-    "saturated": "#E69F00",
-    "power law": "#0072B2",
-    "not identifiable": "#F2F2F2",
-}
 VERDICT_TEXTS = {"no scaling": "none", "saturated": "sat.", "power law": "law", "not identifiable": "?"}
 BASELINE_LINES = style.BASELINE_LINES | {"no_change": (0, (4, 1, 1, 1))}
 BASELINE_NAMES = style.BASELINE_NAMES | {"no_change": "no change"}
@@ -53,10 +47,12 @@ def saturation_grid(points: pd.DataFrame, *, title: str) -> Figure:
 @figure
 def verdict_grid(fits: pd.DataFrame, *, title: str) -> Figure:
     """Verdicts about scale, a panel per task and family, strategies × evaluation sets."""
-    colours = fits["verdict"].map(VERDICT_COLOURS).map(to_rgb)
+    colours = fits["verdict"].map(style.VERDICT_COLOURS).map(to_rgb)
     fig = _grid(fits.assign(text=fits["verdict"].map(VERDICT_TEXTS), colour=colours), title)
-    handles = [plt.Rectangle((0, 0), 1, 1, fc=colour, ec=style.GREY, lw=0.5) for colour in VERDICT_COLOURS.values()]
-    names = [f"{VERDICT_TEXTS[name]}: {name}" for name in VERDICT_COLOURS]
+    handles = [
+        plt.Rectangle((0, 0), 1, 1, fc=colour, ec=style.GREY, lw=0.5) for colour in style.VERDICT_COLOURS.values()
+    ]
+    names = [f"{VERDICT_TEXTS[name]}: {name}" for name in style.VERDICT_COLOURS]
     fig.legend(handles, names, loc="outside lower center", ncols=4)
     return fig
 

@@ -60,7 +60,8 @@ def response_axes(table: pd.DataFrame, *, metric: str) -> Figure:
     folds = list(rows.groupby(FOLD, sort=False))
     families = list(dict.fromkeys(rows.loc[rows["strategy"] != NO_STRATEGY, "family"]))
     shown = folds[:MOST]
-    fig, panels = plt.subplots(2, len(shown), figsize=(2.4 * len(shown) + 0.6, 4.8), squeeze=False)
+    size = (style.FULL if len(shown) > 1 else style.COLUMN, 4.1)
+    fig, panels = plt.subplots(2, len(shown), figsize=size, squeeze=False)
     for column, ((dataset, held_out), of_fold) in zip(panels.T, shown, strict=True):
         for axes, (axis, x) in zip(column, LEVELS.items(), strict=True):
             part = of_fold[(of_fold["axis"] == axis) & of_fold["calibrated"].notna()]
@@ -74,13 +75,14 @@ def response_axes(table: pd.DataFrame, *, metric: str) -> Figure:
             ticks = np.sort(of_fold.loc[of_fold["axis"] == axis, x].unique())
             if axis == "treated cells":
                 axes.set_xscale("log")
-                axes.set_xticks([], minor=True)
+                ticks = ticks[style.apart(np.log(ticks), 0.1 * len(shown))]
             axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
-            axes.set_xlabel(X_NAMES[x])
-        told = "" if held_out == dataset else "\n" + "\n".join(textwrap.wrap(f"({held_out})", 30))
-        column[0].set_title(dataset + told, fontsize=7.5)
+            axes.set_xticks([], minor=True)
+            axes.set_xlabel("\n".join(textwrap.wrap(X_NAMES[x], 24)))
+        told = "" if held_out == dataset else "\n" + "\n".join(textwrap.wrap(f"({held_out})", 84 // len(shown)))
+        column[0].set_title(dataset + told)
     for axes in panels[:, 0]:
-        axes.set_ylabel(f"{metric.replace('_', ' ')}, calibrated\n(0: strongest null, 1: ceiling)")
+        axes.set_ylabel(f"{metric.replace('_', ' ')}, calibrated\n(0: null, 1: ceiling)")
     draws, seeds = int(rows["draw"].max()) + 1, rows["seed"].nunique()
     of_seeds = f"{seeds} encoder seeds" if seeds > 1 else "one encoder seed, whose spread is not seen"
     told = f"mean (line) and range (bar) of {draws} draws of what teaches, {of_seeds}; the whole task has one draw"

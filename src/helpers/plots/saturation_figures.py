@@ -1,5 +1,7 @@
 """Figures of saturation points: in the study's form, with the probability of each size, and what a doubling gains."""
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -10,6 +12,8 @@ from helpers.plots import style
 from helpers.plots.style import figure
 from helpers.reading import between
 
+MOST_ROWS = 6  # of panels below each other
+MOST_STEPS = 26  # sizes beside each other on a page
 LEAST = 0.05  # probability that is written out
 DARK = 0.7  # probability from which its colour needs white ink
 NAMES = {"micro_f1": "micro F1", "macro_f1": "macro F1", "avg_bio": "AvgBIO", "heldout_loss": "held-out loss"} | {
@@ -28,36 +32,26 @@ def saturation_heatmap(points: pd.DataFrame, runs: pd.DataFrame, *, n_test: pd.S
     """
     import seaborn as sns  # takes a second, so only the stages that need it wait
 
-    named = zip(points["family"], points["sampling"], points["width"], strict=True)
-    labels = [style.curve_name(*curve) for curve in named]
-    table = points.assign(column=labels).pivot_table(index="dataset", columns="column", values="percentage")
-    table = table.reindex(list(dict.fromkeys(points["dataset"])), columns=list(dict.fromkeys(labels)))
-    fig, axes = plt.subplots(figsize=(1.9 + 1.35 * table.shape[1], 1.1 + 0.42 * table.shape[0]))
-    sns.heatmap(
-        np.log10(table),
-        annot=table.map(lambda value: f"{value:g} %").to_numpy(),
-        fmt="",
-        vmin=0,
-        vmax=2,
-        cmap="cividis",
-        linewidths=1,
-        linecolor="white",
-        cbar=False,
-        ax=axes,
-    )
-    axes.set(xlabel="", ylabel="")
+    points = points.assign(column=[_model(*one) for one in zip(points["family"], points["width"], strict=True)])
+    columns, names = list(dict.fromkeys(points["column"])), list(dict.fromkeys(points["dataset"]))
+    samplings = dict.fromkeys(points["sampling"], len(columns))
+    fig, panels = style.curve_panels(samplings, height=1.75 + 0.22 * len(names))
+    for sampling, axes in panels.items():
+        part = points[points["sampling"] == sampling]
+        table = part.pivot_table(index="dataset", columns="column", values="percentage")
+        table = table.reindex(index=names, columns=columns)
+        annot = {"annot": table.map("{:g}".format).to_numpy(), "fmt": "", "annot_kws": {"size": style.SMALLEST}}
+        colours = {"vmin": 0, "vmax": 2, "cmap": "cividis", "linewidths": 1, "linecolor": "white", "cbar": False}
+        sns.heatmap(np.log10(table), ax=axes, **annot, **colours)
+    style.name_columns(panels.values(), columns, _with_cells(names, n_test))
     seeds = runs.groupby(["family", "width", "sampling", "dataset", "percentage"])["subset_seed"].nunique()
     score = _score(points, runs["metric"].iloc[0])
-    fig.suptitle(
-        f"Saturation point by the published rule, {score}, {between(seeds, 'd')} seeds, "
-        f"{between(runs['n_cells'], ',.0f')} cells\nthe best of all seeds decides, without interval; of more cells it "
-        "tells nothing\nwhite: no size, since the best score is not over 0, or not judged",
-        size=8,
+    style.head(
+        fig,
+        f"Saturation point by the published rule, % of the corpus, {score}, {between(seeds, 'd')} seeds, "
+        f"{between(runs['n_cells'], ',.0f')} cells; the best of all seeds decides, without interval; of more cells it "
+        "tells nothing; white: no size, since the best score is not over 0, or not judged",
     )
-    axes.set_yticks(axes.get_yticks(), _with_cells(list(table.index), n_test))
-    axes.set_xticks(axes.get_xticks(), [label.replace(", ", "\n") for label in table.columns], rotation=0)
-    axes.tick_params(length=0)
-    axes.tick_params(axis="y", rotation=0)
     return fig
 
 
@@ -75,23 +69,36 @@ def probability_heatmap(
     samplings, names = list(dict.fromkeys(sizes["sampling"])), list(dict.fromkeys(sizes["dataset"]))
     steps = sizes.groupby("sampling", sort=False)["percentage"].agg(lambda values: sorted(set(values)))
     widths = [max(len(steps[sampling]), 6) for sampling in samplings]
+    # A column for each sampling; where they are too many, or models are, as many panels in a row as there is room for.
+    fits = sum(widths) <= MOST_STEPS and len(models) <= MOST_ROWS
+    per_row = len(samplings) if fits else max(1, MOST_STEPS // max(widths))
+    rows = -(-len(models) * len(samplings) // per_row)
+    steps_wide = sum(widths) if fits else per_row * max(widths)
     fig, panels = plt.subplots(
-        len(models),
-        len(samplings),
-        figsize=(1.6 + 0.34 * sum(widths), 0.9 + (0.45 + 0.27 * len(names)) * len(models)),
-        width_ratios=widths,
+        rows,
+        per_row,
+        figsize=(min(style.FULL, max(style.COLUMN, 1.6 + 0.3 * steps_wide)), 0.9 + (0.35 + 0.22 * len(names)) * rows),
+        width_ratios=widths if fits else None,
         sharey=True,
         squeeze=False,
     )
-    for row, (family, width) in zip(panels, models, strict=True):
-        for axes, sampling in zip(row, samplings, strict=True):
-            of_panel = [
-                table[(table["family"] == family) & (table["width"] == width) & (table["sampling"] == sampling)]
-                for table in (points, sizes)
-            ]
-            _draw_probabilities(axes, *of_panel, steps[sampling], names)
-            axes.set_title(style.curve_name(family, sampling, width))
-    for axes in panels[-1]:
+    shown = [(*model, sampling) for model in models for sampling in samplings]
+    for axes, (family, width, sampling) in zip(panels.flat, shown, strict=False):
+        of_panel = [
+            table[(table["family"] == family) & (table["width"] == width) & (table["sampling"] == sampling)]
+            for table in (points, sizes)
+        ]
+        _draw_probabilities(axes, *of_panel, steps[sampling], names)
+        axes.set_title(
+            "\n".join(
+                textwrap.wrap(
+                    style.curve_name(family, sampling, width), 5 * len(steps[sampling]) + 6, break_on_hyphens=False
+                )
+            )
+        )
+    for axes in panels.flat[len(shown) :]:
+        axes.remove()
+    for axes in style.lowest(panels.flat[: len(shown)]):
         axes.set_xlabel("size, % of the corpus")
     panels[0][0].set_yticks(range(len(names)), _with_cells(names, n_test))
     cells = sizes["n_cells"].dropna()
@@ -101,7 +108,7 @@ def probability_heatmap(
         "a curve at its largest size has not saturated within the range, beyond which nothing is known"
         f"{style.shared(points['sampling'])}"
     )
-    fig.suptitle(f"Saturation by the error rule, {_score(points, metric)}, q = {q:g}\n{told}", size=8)
+    style.head(fig, f"Saturation by the error rule, {_score(points, metric)}, q = {q:g}\n{told}")
     return fig
 
 
@@ -112,7 +119,7 @@ def _draw_probabilities(
     axes.imshow(grid, cmap="Blues", vmin=0, vmax=1.1, aspect="auto")
     for line, column in np.argwhere(grid.to_numpy() >= LEAST):
         share = grid.iloc[line, column]
-        ink = {"color": "white" if share >= DARK else "black", "ha": "center", "va": "center", "size": 5.5}
+        ink = {"color": "white" if share >= DARK else "black", "ha": "center", "va": "center", "size": style.SMALLEST}
         axes.text(column, line - 0.06, f"{100 * share:.0f}", **ink)
     for point in points.itertuples():
         line = names.index(point.dataset)
@@ -122,7 +129,7 @@ def _draw_probabilities(
         else:
             axes.text(-0.4, line, "no interval", va="center", size=6, color=style.GREY)
         if np.isfinite(point.percentage):
-            axes.plot(steps.index(point.percentage), line - 0.02, "o", ms=10, mfc="none", mec="#D55E00", mew=1)
+            axes.plot(steps.index(point.percentage), line - 0.02, "o", ms=9, mfc="none", mec="#D55E00", mew=1)
     axes.set_xticks(range(len(steps)), [f"{step:g}" for step in steps])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -136,32 +143,35 @@ def gains(points: pd.DataFrame, sizes: pd.DataFrame, *, metric: str, n_test: pd.
     """
     models = list(dict.fromkeys(zip(points["family"], points["width"], strict=True)))
     samplings, names = list(dict.fromkeys(points["sampling"])), list(dict.fromkeys(points["dataset"]))
-    size = (max(5.6, 1.6 + 2.9 * len(models)), 1.3 + 0.32 * max(2, len(names)))  # room for the words
-    fig, panels = plt.subplots(1, len(models), figsize=size, sharey=True, squeeze=False)
-    for axes, (family, width) in zip(panels[0], models, strict=True):
+    fig, panels = style.grid(len(models), height=1.0 + max(0.7, 0.06 * (1 + len(samplings)) * len(names)), sharey=True)
+    for axes, (family, width) in zip(panels, models, strict=True):
         own = points[(points["family"] == family) & (points["width"] == width)]
         for place, sampling in enumerate(samplings):
             part = own[own["sampling"] == sampling]
             at = [names.index(name) + 0.6 * ((place + 0.5) / len(samplings) - 0.5) for name in part["dataset"]]
-            colour = style.SAMPLING_COLOURS[place % len(style.SAMPLING_COLOURS)]
+            colour, marker = style.sampling_colour(sampling, samplings), style.strategy_marker(sampling)[0]
             axes.hlines(at, part["gain_low"], part["gain_high"], color=colour, lw=1.2)
-            label = style.STRATEGY_NAMES.get(sampling, sampling.replace("_", " "))
-            axes.plot(part["gain_per_doubling"], at, "o", ms=3.5, color=colour, label=label)
+            axes.plot(part["gain_per_doubling"], at, marker, ms=3.5, color=colour, label=style.sampling_name(sampling))
         axes.axvline(0, color=style.GREY, lw=0.8)
-        axes.set(title=style.FAMILY_NAMES.get(family, family) + ("" if width == 1 else f" {width:g}×"))
-        axes.set(xlabel="fall of the error for twice the cells (better →)")
-    panels[0][0].set_yticks(range(len(names)), _with_cells(names, n_test))
-    panels[0][0].invert_yaxis()
+        axes.set(title=_model(family, width))
+    for axes in style.lowest(panels):
+        axes.set(xlabel="fall of the error for\ntwice the cells (better →)")
+    panels[0].set_yticks(range(len(names)), _with_cells(names, n_test))
+    panels[0].invert_yaxis()
     seeds = f"{between(points['n_seeds'], 'd')} seeds; 90 % intervals from {_drawn(points)}"
-    style.shared_legend(fig, panels[0], ncols=4, title=seeds)
+    style.shared_legend(fig, panels, ncols=4, title=seeds)
     cells = sizes["n_cells"].dropna()
     within = f" within {between(cells, ',.0f')} cells" if len(cells) else ""
-    fig.suptitle(
+    style.head(
+        fig,
         f"Gain per doubling between the two largest sizes of curves{within}, {_score(points, metric)}\n"
         f"what the next doubling would gain is not known{style.shared(points['sampling'])}",
-        size=8.5,
     )
     return fig
+
+
+def _model(family: str, width: float) -> str:
+    return style.FAMILY_NAMES.get(family, family) + ("" if width == 1 else f" {width:g}×")
 
 
 def _score(points: pd.DataFrame, metric: str) -> str:

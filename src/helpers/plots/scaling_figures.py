@@ -1,6 +1,6 @@
 """Figures of scaling laws: fitted curves with their bands, excess losses, exponents, verdicts, compute frontiers."""
 
-import textwrap
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,13 +16,13 @@ from helpers.plots import style
 from helpers.plots.style import figure
 from helpers.reading import between
 
-VERDICT_COLOURS = dict(zip(VERDICTS, ("#56B4E9", "#E69F00", "#009E73", "#D9D9D9"), strict=True))
 METRIC_NAMES = {
     "heldout_loss": "held-out loss",
     "macro_f1": "1 − macro F1",
     "avg_bio": "1 − AvgBIO",
     "calibrated_specific_r": "1 − calibrated r of the context-specific response",
 }
+TALLEST = 8  # inches of rows of names, on a page
 TASK_NAMES = {
     ("heldout_loss", "heldout_loss"): "held-out loss",
     ("classification", "macro_f1"): "types (5-NN)",
@@ -73,7 +73,7 @@ def fitted_curves(table: pd.DataFrame, curves: pd.DataFrame, runs: pd.DataFrame)
     """
     axis, metric = table["axis"].iloc[0], table["metric"].iloc[0]
     models, names = list(dict.fromkeys(table["model"])), list(dict.fromkeys(table["dataset"]))
-    size = (2.35 * len(names), 2.0 * len(models) + 0.8)
+    size = (style.FULL if len(names) > 1 else style.COLUMN, 1.45 * len(models) + 0.9)
     fig, panels = plt.subplots(len(models), len(names), figsize=size, squeeze=False)
     for row, model in zip(panels, models, strict=True):
         for axes, name in zip(row, names, strict=True):
@@ -81,6 +81,7 @@ def fitted_curves(table: pd.DataFrame, curves: pd.DataFrame, runs: pd.DataFrame)
             for number, law in part.iterrows():
                 own = _runs_of(law, runs)
                 _draw_law(axes, law, curves[curves["curve"] == number], own[axis], own["loss"])
+                axes.lines[0].set_color(style.family_colour(model, models))
                 if axis == "n_cells":
                     sizes = own.drop_duplicates("percentage").sort_values("percentage")
                     cells, shares = sizes["n_cells"].to_numpy(), sizes["percentage"].to_numpy()
@@ -90,45 +91,60 @@ def fitted_curves(table: pd.DataFrame, curves: pd.DataFrame, runs: pd.DataFrame)
             if axes in panels[-1]:
                 axes.set_xlabel(NAMES[axis])
         row[0].set_ylabel(f"{_name(model)}\n{METRIC_NAMES.get(metric, metric)}")
-    handles = [plt.Line2D([], [], color=colour, lw=3, label=name) for name, colour in VERDICT_COLOURS.items()]
-    fig.legend(handles=handles, loc="outside lower center", ncols=4, title=_told(table))
+    handles = [plt.Line2D([], [], color=colour, lw=3, label=name) for name, colour in style.VERDICT_COLOURS.items()]
+    columns = 4 if len(names) > 1 else 2
+    fig.legend(handles=handles, loc="outside lower center", ncols=columns, title=style.wrapped(fig, _told(table)))
     return fig
 
 
 def _draw_law(axes: Axes, law: pd.Series, curve: pd.DataFrame, x: pd.Series, loss: pd.Series) -> None:
-    colour = VERDICT_COLOURS[law["verdict"]]
+    colour = style.VERDICT_COLOURS[law["verdict"]]
     axes.plot(x, loss, "o", ms=2.5, mew=0, color="#333333", alpha=0.6)
     axes.plot(curve["x"], curve["value"], color=colour if law["verdict"] != VERDICTS[-1] else "#8C8C8C", lw=1.4)
     axes.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=0.45, lw=0)
     told = law["form"]
     if np.isfinite(law["exponent"]):
-        told += f"\n{law['exponent']:.2f} ({law['low']:.2f} to {law['high']:.2f})"
-    axes.text(0.97, 0.95, told, transform=axes.transAxes, ha="right", va="top", size=6.5)
+        told += f"\n{law['exponent']:.2f}\n({law['low']:.2f} to {law['high']:.2f})"
+    axes.text(0.97, 0.95, told, transform=axes.transAxes, ha="right", va="top", size=style.SMALLEST)
     axes.set_xscale("log")
+    if law["axis"] != "n_cells":
+        style.log_ticks(axes.xaxis, x.min(), x.max())
 
 
 @figure
 def excess_loss(table: pd.DataFrame, curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """Mean loss of each size above the fitted floor, on logarithmic axes, where the verdict is a power law."""
+    """Mean loss of each size above the fitted floor, on logarithmic axes, where the verdict is a power law.
+
+    Parameters as in `fitted_curves`; the curves are over cells.
+    """
     laws = table[table["verdict"] == "power law"]
     names = _sized(laws)
     axis, models = table["axis"].iloc[0], list(dict.fromkeys(laws["model"]))
-    fig, panels = plt.subplots(1, len(models), figsize=(3.4 * len(models), 4.0), squeeze=False)
-    for axes, model in zip(panels[0], models, strict=True):
-        for colour, (number, law) in zip(style.SAMPLING_COLOURS, laws[laws["model"] == model].iterrows(), strict=False):
+    fig, panels = style.grid(len(models), height=3.2)
+    for axes, model in zip(panels, models, strict=True):
+        for colour, (number, law) in zip(cycle(style.COLOURS), laws[laws["model"] == model].iterrows(), strict=False):
             means = _runs_of(law, runs).groupby(axis)["loss"].mean()
             curve = curves[curves["curve"] == number]
-            own = "" if names[number] == _name(model) else names[number].removeprefix(_name(model)) + ", "
+            own = "" if names[number] == _name(model) else names[number].removeprefix(_name(model)).strip() + ", "
             told = f"{law['exponent']:.2f} ({law['low']:.2f} to {law['high']:.2f})"
-            label = f"{own}{law['dataset']}, {style.STRATEGY_NAMES.get(law['sampling'], law['sampling'])}: {told}"
-            axes.plot(means.index, means - law["floor"], "o", ms=3.5, color=colour, label=label)
+            label = f"{own}{law['dataset']}: {told}"
+            marker = style.strategy_marker(law["sampling"])[0]
+            axes.plot(means.index, means - law["floor"], marker, ms=3.5, color=colour, label=label)
             axes.plot(curve["x"], curve["value"] - law["floor"], color=colour, lw=1.1)
-        axes.set(xscale="log", yscale="log", title=_name(model), xlabel=NAMES[axis])
+        axes.set(yscale="log", title=_name(model), xlabel=NAMES[axis])
+        of_sizes = runs[runs["model"] == model].groupby(axis)["percentage"].first()
+        style.size_axis(axes, of_sizes.index.to_numpy(), of_sizes.to_numpy())
+        style.log_ticks(axes.yaxis, *axes.get_ylim())
         axes.legend(title="exponent (90 %)", fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1)
-    panels[0][0].set_ylabel("mean loss above the fitted floor")
+    panels[0].set_ylabel("mean loss above the fitted floor")
     told = f"{between(laws['n_runs'], 'd')} models a curve, {between(laws['seeds'], 'd')} seeds; dots: means of seeds"
     reach = f"up to {laws['largest'].max():,.0f}, and nothing is known beyond{_shared(laws)}"
-    fig.suptitle(f"{told}; {reach}", size=7.5)
+    style.head(fig, f"{told}; {reach}")
+    of_samplings = {style.sampling_name(name): style.strategy_marker(name)[0] for name in laws["sampling"]}
+    handles = [
+        plt.Line2D([], [], ls="", marker=one, color=style.GREY, label=name) for name, one in of_samplings.items()
+    ]
+    fig.legend(handles=handles, loc="outside lower center", ncols=4)
     return fig
 
 
@@ -136,28 +152,28 @@ def excess_loss(table: pd.DataFrame, curves: pd.DataFrame, runs: pd.DataFrame) -
 def exponent_forest(table: pd.DataFrame) -> Figure:
     """Exponents with 90 % intervals of all curves that lead with a power law; open: the verdict is another one."""
     laws = table[np.isfinite(table["low"])].sort_values(["axis", "model", "metric", "dataset"], kind="stable")
-    fig, axes = plt.subplots(figsize=(6.2, 0.9 + 0.2 * len(laws)))
+    fig, axes = plt.subplots(figsize=(style.FULL, 1.3 + min(0.135 * len(laws), TALLEST)))
     labels, names = [], _sized(laws)
     for place, (_, law) in enumerate(laws.iterrows()):
         colour = style.family_colour(law["model"], list(dict.fromkeys(table["model"])))
         at = -place
-        axes.plot([law["low"], law["high"]], [at, at], color=colour, lw=1.3)
+        axes.plot([law["low"], law["high"]], [at, at], "|-", ms=3, color=colour, lw=1.2)
         if np.isfinite(law["exponent"]):
             filled = colour if law["verdict"] == "power law" else "white"
             axes.plot(law["exponent"], at, "o", ms=4, mfc=filled, mec=colour)
         what = TASK_NAMES.get((law["task"], law["metric"]), law["metric"])
-        how = style.STRATEGY_NAMES.get(law["sampling"], law["sampling"]) or "all"
+        how = style.sampling_name(law["sampling"]) or "all"
         labels.append(f"{names[law.name]} · {what} · {law['dataset']} · {how} · {NAMES[law['axis']]}")
     axes.set_yticks(-np.arange(len(laws)), labels, size=6)
-    axes.set(xlabel="exponent, 90 % interval", xlim=(0, None))
+    axes.set(xlabel="exponent, 90 % interval", xlim=(0, None), ylim=(-len(laws) + 0.3, 0.7))
     told = f"{between(laws['n_runs'], 'd')} models a curve, {between(laws['seeds'], 'd')} seeds"
     ranges = "; ".join(told_range(part) for _, part in laws.groupby("axis", sort=False))
     least, most = np.exp(EXPONENTS)
-    fig.suptitle(
+    style.head(
+        fig,
         f"Curves that a power law leads ({told})\nfitted to {ranges}; nothing is known beyond\n"
-        "open dot: the verdict is no power law; no dot: not told, since the interval\n"
+        "open dot: the verdict is no power law; no dot: not told, since the interval "
         f"is 1 or wider or reaches an end of what is looked at ({least:g} to {most:g}){_shared(laws)}",
-        size=7.5,
     )
     axes.axvline(0, color=style.GREY, lw=0.8)
     return fig
@@ -174,31 +190,27 @@ def verdict_map(table: pd.DataFrame) -> Figure:
         f"{TASK_NAMES.get((task, metric), metric)}: {name}"
         for task, metric, name in _keys(table, ("task", "metric", "dataset"))
     ]
-    columns = [
-        f"{name}\n{style.STRATEGY_NAMES.get(how, how.replace('_', ' '))}"
-        for name, how in zip(_sized(table), table["sampling"], strict=True)
-    ]
     codes = table["verdict"].map(VERDICTS.index).to_numpy()
-    named = pd.DataFrame({"row": rows, "column": columns, "code": codes})
-    grid = named.pivot_table(index="row", columns="column", values="code", sort=False)
+    named = pd.DataFrame({"row": rows, "column": _sized(table).to_numpy(), "code": codes})
+    named["sampling"] = table["sampling"].to_numpy()
+    grid = named.pivot_table(index="row", columns=["sampling", "column"], values="code", sort=False)
     left_out = f"; {few} curves with too few sizes are left out" if few else ""
     blank = "; blank: not judged" if grid.isna().to_numpy().any() else ""
     told = (
         f"Losses, or 1 − score: verdicts on {len(table)} curves, {told_sizes(table)}{left_out}{blank}. "
         "A verdict holds within the range and tells nothing beyond it; the same test cells judge all runs."
     )
-    lines = textwrap.wrap(told, 30 + 15 * grid.shape[1])
-    size = (2.2 + 0.95 * grid.shape[1], 1.2 + 0.13 * len(lines) + 0.22 * grid.shape[0])
-    fig, axes = plt.subplots(figsize=size)
-    colours = ListedColormap([VERDICT_COLOURS[name] for name in VERDICTS])
-    axes.pcolormesh(grid.to_numpy(), cmap=colours, vmin=-0.5, vmax=len(VERDICTS) - 0.5, edgecolors="white", lw=1)
-    axes.set_xticks(np.arange(grid.shape[1]) + 0.5, grid.columns, size=6.5)
-    axes.set_yticks(np.arange(grid.shape[0]) + 0.5, grid.index, size=6.5)
-    axes.invert_yaxis()
-    axes.tick_params(length=0)
-    fig.suptitle("\n".join(lines), size=7.5)
-    handles = [plt.Rectangle((0, 0), 1, 1, color=VERDICT_COLOURS[name], label=name) for name in VERDICTS]
-    fig.legend(handles=handles, loc="outside lower center", ncols=2)
+    names = list(dict.fromkeys(named["column"]))
+    fig, panels = style.curve_panels(dict.fromkeys(named["sampling"], len(names)), height=1.9 + 0.17 * grid.shape[0])
+    colours = ListedColormap([style.VERDICT_COLOURS[name] for name in VERDICTS])
+    for sampling, axes in panels.items():
+        fields = grid[sampling].reindex(columns=names).to_numpy()
+        axes.pcolormesh(fields, cmap=colours, vmin=-0.5, vmax=len(VERDICTS) - 0.5, edgecolors="white", lw=1)
+        axes.invert_yaxis()
+    style.name_columns(panels.values(), names, list(grid.index))
+    style.head(fig, told)
+    handles = [plt.Rectangle((0, 0), 1, 1, color=style.VERDICT_COLOURS[name], label=name) for name in VERDICTS]
+    fig.legend(handles=handles, loc="outside lower center", ncols=4 if fig.get_figwidth() > 5 else 2)
     return fig
 
 
@@ -216,7 +228,7 @@ def compute_frontier(profiles: pd.DataFrame, frontier: pd.DataFrame, *, title: s
     budgets = list(dict.fromkeys(profiles["budget"]))
     for budget, colour in zip(budgets, style.sequential(len(budgets)), strict=True):
         part = profiles[profiles["budget"] == budget]
-        left.plot(part["n_parameters"], part["value"], color=colour, label=f"{budget:.1e}")
+        left.plot(part["n_parameters"], part["value"], color=colour, label=style.plain(budget))
         left.fill_between(part["n_parameters"], part["low"], part["high"], color=colour, alpha=0.25, lw=0)
         best = frontier[frontier["budget"] == budget].iloc[0]
         left.plot(best["n_parameters"], best["loss"], "o", ms=4, mec=colour, mfc=colour if best["inside"] else "white")
@@ -224,14 +236,16 @@ def compute_frontier(profiles: pd.DataFrame, frontier: pd.DataFrame, *, title: s
     left.set(xscale="log", xlabel="parameters", ylabel="predicted loss")
     left.set_ylim(shown.iloc[0] - 0.1 * np.ptp(shown), shown.iloc[1] + 0.1 * np.ptp(shown))
     left.legend(title="FLOPs", fontsize=6)
-    right.plot(frontier["budget"], frontier["n_parameters"], color="#0072B2", lw=1.2)
-    right.fill_between(frontier["budget"], frontier["low"], frontier["high"], color="#0072B2", alpha=0.25, lw=0)
+    right.plot(frontier["budget"], frontier["n_parameters"], color=style.GREY, lw=1.2)
+    right.fill_between(frontier["budget"], frontier["low"], frontier["high"], color=style.GREY, alpha=0.25, lw=0)
     right.set(xscale="log", yscale="log", xlabel="training FLOPs", ylabel="compute-optimal parameters")
+    for axis in (left.xaxis, right.xaxis, right.yaxis):
+        style.log_ticks(axis, *axis.get_view_interval())
     ranges = f"{between(profiles['n_parameters'], ',.0f')} parameters and {between(budgets, '.1e')} FLOPs"
-    fig.suptitle(
+    style.head(
+        fig,
         f"{title}; bands: 90 %; open dots: more than was fitted, in parameters or in cells\n"
         f"shown: {ranges}; beyond what was fitted the law is extrapolated",
-        size=7.5,
     )
     return fig
 
@@ -239,15 +253,15 @@ def compute_frontier(profiles: pd.DataFrame, frontier: pd.DataFrame, *, title: s
 @figure
 def controls(coverage: pd.DataFrame, rates: pd.DataFrame, runs: pd.DataFrame, law: ScalingFit) -> Figure:
     """What `80_controls` found: coverage of intervals, right verdicts by noise, and the law of simulated cells."""
-    fig, (first, second, third) = plt.subplots(1, 3, figsize=(9.4, 3.8), width_ratios=[1, 1.2, 1])
+    fig, (first, second, third) = plt.subplots(1, 3, figsize=(style.FULL, 3.3), width_ratios=[1, 1.2, 1])
     first.axvspan(0.85, 0.95, color="#D9D9D9", lw=0)
-    first.plot(coverage["held"], coverage["quantity"], "o", color="#0072B2")
+    first.plot(coverage["held"], coverage["quantity"], "o", color=style.GREY)
     first.invert_yaxis()
     first.set(xlim=(0.7, 1), xlabel="share of 90 % intervals that hold the truth", title="joint law")
     for truth, shapes in rates.groupby("truth", sort=False):
         for number, (shape, part) in enumerate(shapes.groupby("shape", sort=False)):
             look = ("o-", "s--", "^:")[number]
-            second.plot(part["ratio"], part["right"], look, ms=4, color=VERDICT_COLOURS[truth], label=shape)
+            second.plot(part["ratio"], part["right"], look, ms=4, color=style.VERDICT_COLOURS[truth], label=shape)
     second.axhline(0.95, color=style.GREY, lw=0.9, ls=":")
     second.set(xscale="log", ylim=(-0.03, 1.03), xlabel="range / SD of seeds", title="right verdicts")
     second.set_xticks(ratios := sorted(set(rates["ratio"])), [f"{ratio:g}" for ratio in ratios])
@@ -255,12 +269,14 @@ def controls(coverage: pd.DataFrame, rates: pd.DataFrame, runs: pd.DataFrame, la
     second.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     told = f"{rates['repeats'].iloc[0]} tables a dot, 9 sizes, 5 seeds; simulated cells: {len(runs)} models"
     told += f", {between(runs['n_cells'], ',.0f')} cells"
-    fig.suptitle(f"{told}; tells of planted shapes, and of no others", size=7.5)
+    style.head(fig, f"{told}; tells of planted shapes, and of no others")
     floor = law.predict(law.curve.x[-1:])[0] - law.to_come
     x = np.geomspace(*law.curve.x[[0, -1]], 50)
     third.plot(runs["n_cells"], runs["loss"] - floor, "o", ms=3, mew=0, alpha=0.5, color="#333333")
     label = f"exponent {law.exponent:.2f}\n({law.interval[0]:.2f} to {law.interval[1]:.2f})"
-    third.plot(x, law.predict(x) - floor, color=VERDICT_COLOURS["power law"], label=label)
+    third.plot(x, law.predict(x) - floor, color=style.VERDICT_COLOURS["power law"], label=label)
     third.set(xscale="log", yscale="log", xlabel="simulated cells", title="PCA's loss above its floor")
+    for axis in (third.xaxis, third.yaxis):
+        style.log_ticks(axis, *axis.get_view_interval())
     third.legend()
     return fig

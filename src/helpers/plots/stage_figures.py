@@ -12,7 +12,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from helpers.design import Run
-from helpers.plots.style import SAMPLING_COLOURS, figure, sequential, shared_legend, strategy_marker
+from helpers.plots.style import (
+    GREY,
+    figure,
+    sequential,
+    shared_legend,
+)
 
 N_SHOWN_TYPES = 9
 N_SHOWN_CELLS = 4000  # exact neighbours, and a UMAP within seconds
@@ -58,7 +63,7 @@ def evaluation_sets(sets: pd.DataFrame) -> Figure:
     for axes, name in zip(panels[0], names, strict=True):
         part = sets[sets["dataset"] == name]
         counts = part["label"].value_counts()[::-1]
-        axes.barh(counts.index, counts, color="#0072B2", height=0.7)
+        axes.barh(counts.index, counts, color=GREY, height=0.7)
         for at, count in enumerate(counts):
             axes.text(count, at, f" {count:,}", va="center", size=6)
         axes.set(
@@ -108,7 +113,7 @@ def type_shares(subsets: Mapping[Run, pd.Series], corpus_labels: pd.Series) -> F
         shares = [labels.value_counts(normalize=True) for run, labels in subsets.items() if run.percentage == size]
         mean = pd.concat(shares, axis=1).reindex(before.index).fillna(0).mean(axis=1)
         axes.plot(range(len(before)), mean.where(mean > 0), "o-", ms=2.5, color=colour, label=f"{size:g} %")
-    axes.plot(range(len(before)), before, color="#5A5A5A", lw=1.6, ls="--", label="corpus")
+    axes.plot(range(len(before)), before, color=GREY, lw=1.6, ls="--", label="corpus")
     axes.set(yscale="log", ylabel="share of cells", title="Share of each cell type (mean over seeds; absent: no dot)")
     if len(before) <= 40:
         axes.set_xticks(range(len(before)), before.index, rotation=40, ha="right", rotation_mode="anchor")
@@ -136,63 +141,6 @@ def sketch(embedding: np.ndarray, drawn: Mapping[str, np.ndarray], labels: pd.Se
         axes.set_title(f"{name}: {len(rows):,} cells of {taken.nunique()} types")
     shared_legend(fig, panels[0], most=30, ncols=6, markerscale=1.5)
     fig.suptitle(f"Drawn cells (coloured by type) among all {len(labels):,} (grey)", size=8.5)
-    return fig
-
-
-INDICES = {
-    "n_types": "cell types",
-    "shannon": "Shannon index of types (bits)",
-    "vendi": "Vendi score",
-    "n_donors": "donors",
-    "n_datasets": "datasets",
-    "umis_per_cell": "median UMIs per cell",
-}
-
-
-@figure
-def diversity_curves(table: pd.DataFrame, whole: Mapping[str, float]) -> Figure:
-    """What subsets hold against their number of cells: seeds as dots, their mean as a line, the corpus as a dashed one.
-
-    `table` has one row per subset with sampling, n_cells and the indices; `whole` has the indices of the corpus.
-    """
-    colours = dict(zip(dict.fromkeys(table["sampling"]), cycle(SAMPLING_COLOURS)))
-    fig, panels = plt.subplots(2, 3, figsize=(8.4, 4.8), sharex=True)
-    for axes, (index, title) in zip(panels.flat, INDICES.items(), strict=True):
-        for name, part in table.groupby("sampling", sort=False):
-            means = part.groupby("n_cells")[index].mean()
-            marker, line = strategy_marker(part["strategy"].iloc[0])
-            axes.plot(part["n_cells"], part[index], marker, ms=2.5, mew=0, alpha=0.5, color=colours[name])
-            axes.plot(means.index, means, marker=marker, ls=line, ms=4.5, color=colours[name], label=name)
-        axes.axhline(whole[index], color="#5A5A5A", lw=0.9, ls="--", label="whole corpus")
-        axes.set(title=title, xscale="log", ylim=(0, None))
-        known = table[index].notna().groupby(table["sampling"]).any()
-        if not known.all():
-            missing = f"the other {(~known).sum()}" if known.any() else "these cells"
-            axes.text(0.5, 0.45, f"unknown for {missing}", transform=axes.transAxes, ha="center", size=8)
-        if not known.any():
-            axes.set(yticks=[])
-    sizes = np.unique(table["n_cells"])
-    for axes in panels[1]:
-        axes.set_xlabel("cells in the subset")
-        axes.set_xticks(sizes[:: 1 + len(sizes) // 6], [f"{size:,}" for size in sizes[:: 1 + len(sizes) // 6]])
-        axes.set_xticks([], minor=True)
-    shared_legend(fig, panels[0][:1], ncols=min(len(colours) + 1, 5))
-    return fig
-
-
-@figure
-def diversity_at_one_size(table: pd.DataFrame, whole: Mapping[str, float]) -> Figure:
-    """What subsets of samplings with a single size hold, a line each; dots are seeds, dashed is the whole corpus."""
-    names = [f"{name} ({n:,})" for name, n in zip(table["sampling"], table["n_cells"], strict=True)]
-    fig, panels = plt.subplots(1, len(INDICES), figsize=(10, 0.9 + 0.22 * len(set(names))), sharey=True)
-    for axes, (index, title) in zip(panels, INDICES.items(), strict=True):
-        axes.plot(table[index], names, "o", ms=3.5, mew=0, alpha=0.6, color="#0072B2")
-        axes.axvline(whole[index], color="#5A5A5A", lw=0.9, ls="--")
-        axes.set(xlim=(0, None), title="\n".join(textwrap.wrap(title, 16)))
-        if table[index].isna().all():
-            axes.set(xticks=[], xlabel="unknown")
-    panels[0].set_ylabel("sampling (cells)")
-    panels[0].invert_yaxis()
     return fig
 
 
