@@ -174,10 +174,24 @@ def study() -> str:
     text += "\n" + part.pivot_table(index="dataset", columns="model", values="verdict", aggfunc="first").to_string()
     text += "\n\n" + part.dropna(subset="exponent")[["model", "dataset", "exponent", "low", "high"]].to_string()
     text += "\n\n" + fits.groupby(["task", "axis", "verdict"]).size().to_string()
+    text += f"\n\n{spread_of_seeds(runs).to_string()}"
     stamps = pd.DataFrame(study_stamps()).T
     stages = stamps.groupby(stamps.index.str.split("--").str[0])
     text += "\n\n" + stages.agg({"seconds": "sum", "cpu_seconds": "sum", "peak_memory_mb": "max"}).to_string()
     return f"{text}\n{results['run_id'].nunique()} runs, {len(results):,} scores, {stamps['seconds'].sum():,.0f} s\n"
+
+
+def spread_of_seeds(runs: pd.DataFrame) -> pd.DataFrame:
+    """Largest standard deviation over the seeds of one family and size, by test set: of the macro F1, and of the
+    held-out loss as a share of its mean.
+    """
+    found = {}
+    for task, metric in (("classification", "macro_f1"), ("heldout_loss", "heldout_loss")):
+        rows = runs[(runs["task"] == task) & (runs["metric"] == metric) & (runs["percentage"] > 0)]
+        values = rows.groupby(["dataset", "family", "percentage"])["value"]
+        spread = values.std() / (values.mean() if task == "heldout_loss" else 1)
+        found[f"SD of seeds, {metric}"] = spread.groupby("dataset").max()
+    return pd.DataFrame(found)
 
 
 TABLES: dict[str, Callable[[], str]] = {

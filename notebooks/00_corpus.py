@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # 00 · Which cells is there to learn from?
+# # 00 · Which cells are there to learn from?
 #
 # **Finding.** *Written from the numbers when the notebook is executed.*
 #
