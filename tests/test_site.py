@@ -43,11 +43,24 @@ def reduced_demo(folder: Path) -> Collection:
     """A part of the demo as it is kept: reading copies and figures, with a part of the study's tables."""
     notebooks = tuple(PROJECT / "notebooks" / "executed" / f"{name}.ipynb" for name in DEMO)
     results = pd.read_parquet(STUDY).query("task in ['classification', 'heldout_loss'] and family in ['pca', 'scvi']")
+    results = with_lost_rows(results)
     tables = {"results": results, "laws": pd.read_parquet(LAWS).query("model in ['pca', 'scvi']")}
     for name, table in tables.items():
         table.to_parquet(folder / f"{name}.parquet")
     paths = {name: folder / f"{name}.parquet" for name in tables}
     return Collection("demo", "The demo", notebooks, figures=PROJECT / "figures", stamps=stamps(notebooks), **paths)
+
+
+def with_lost_rows(results: pd.DataFrame) -> pd.DataFrame:
+    """A score that is missing, a size that is not of the corpus, and a run that was given up."""
+    results = results.reset_index(drop=True)
+    row = results["n_cells"].idxmax()
+    results.loc[results["run_id"] == results["run_id"][row], "percentage"] = np.nan
+    results.loc[row, "value"] = np.nan
+    given_up = results.iloc[[0]].assign(run_id="pca-w1/random/p001.0/s99", status="failed", reason="loss is nan")
+    given_up[["task", "dataset", "seen", "metric"]] = None
+    given_up[["value", "null", "ceiling"]] = np.nan
+    return pd.concat([given_up, results], ignore_index=True)
 
 
 @pytest.fixture(scope="session")
@@ -331,6 +344,53 @@ def test_code_is_folded_and_opens_by_keyboard(visit):
     assert page.locator("button.show-code").get_attribute("aria-pressed") == "true"
 
 
+FOCUS = """() => {
+  const node = document.activeElement, { left, right } = node.getBoundingClientRect();
+  const drawer = node.closest(".sidebar-drawer, .toc-drawer")?.classList[0] || "";
+  const name = node.getAttribute("aria-label") || node.textContent.trim();
+  return { name, drawer, off: right <= 0 || left >= innerWidth };
+}"""
+
+
+@pytest.mark.parametrize(
+    ("icon", "name", "drawer"),
+    [
+        ("nav-overlay-icon", "Pages of the site", "sidebar-drawer"),
+        ("toc-header-icon", "Contents of this page", "toc-drawer"),
+    ],
+)
+def test_drawers_of_a_narrow_screen_open_and_close_by_keyboard(visit, icon, name, drawer):
+    page = visit("readme", width=360)
+
+    def steps(n: int) -> list[dict]:
+        found = []
+        for _ in range(n):
+            page.keyboard.press("Tab")
+            found.append(page.evaluate(FOCUS))
+        return found
+
+    closed = steps(12)
+    assert not [one for one in closed if one["drawer"] or one["off"]], "what is closed is passed over"
+    names = [one["name"] for one in closed]
+    assert name in names
+    button = page.locator(f".{icon}")
+    for key in ("Enter", "Space"):
+        button.focus()
+        assert button.get_attribute("role") == "button"
+        assert button.get_attribute("aria-expanded") == "false"
+        page.keyboard.press(key)
+        assert button.get_attribute("aria-expanded") == "true"
+        assert page.evaluate(FOCUS)["drawer"] == drawer
+        assert steps(1)[0]["drawer"] == drawer
+        page.keyboard.press("Escape")
+        assert button.get_attribute("aria-expanded") == "false"
+        assert page.evaluate(FOCUS)["name"] == name
+    page.wait_for_function(f"getComputedStyle(document.querySelector('.{drawer}')).visibility === 'hidden'")
+    button.click()
+    assert button.get_attribute("aria-expanded") == "true"
+    assert not page.wrong
+
+
 # the explorer
 
 
@@ -443,6 +503,53 @@ def test_the_address_keeps_the_filters(visit):
     assert again.locator("input[value=geneformer]").is_checked()
     again.locator("#reset").click()
     assert "107,028 of 107,028" in again.evaluate(COUNT)
+
+
+def test_a_run_that_was_given_up_is_told_and_has_no_row(visit):
+    page = visit("explorer", place="#results=demo&sort=value:asc")
+    table = pd.read_parquet(page.evaluate("document.querySelector('a[href$=\"demo/results.parquet\"]').href"))
+    assert table["task"].isna().sum() == 1
+    runs = table.dropna(subset="task")["run_id"].nunique()
+    scores = f"{len(table) - 1:,}"
+    assert page.evaluate(COUNT) == f"{scores} of {scores} scores, {runs:,} runs; 1 run was given up"
+    assert not page.wrong
+    lost = table.loc[table["value"].isna() & table["task"].notna()].iloc[0]
+    assert downloaded(page)["run_id"].iloc[-1] == lost["run_id"]
+    place = {"results": "demo", "family": lost["family"], "dataset": lost["dataset"], "metric": lost["metric"]}
+    page = visit("explorer", place=f"#{urllib.parse.urlencode(place | {'sort': 'n_cells:desc'})}")
+    page.wait_for_selector("#curve .main-svg")
+    told = page.locator("#curve-words").inner_text()
+    assert "NaN" not in told
+    assert "Means: " in told
+    assert not page.wrong
+
+
+def test_filters_that_no_row_fits_leave_no_curve(visit):
+    page = visit("explorer", place="#results=study&task=heldout_loss&metric=heldout_loss&family=pca&dataset=kang_ctrl")
+    page.wait_for_selector("#curve .main-svg")
+    assert re.search(r"Null [\d.]+, reference [\d.]+\.", page.locator("#curve-words").inner_text())
+    names = page.evaluate("document.getElementById('curve').data.map(one => one.name)")
+    assert "reference" in names
+    assert "ceiling" not in names
+    assert page.locator("details[data-facet=dataset] .facet-chosen").inner_text() == "kang_ctrl"
+    page.evaluate("location.hash = '#results=study&task=heldout_loss&metric=macro_f1&family=pca&dataset=kang_ctrl'")
+    page.wait_for_function(f"{COUNT}.startsWith('0 of ')")
+    assert page.locator("#curve").is_hidden()
+    assert page.locator("#curve-title").inner_text() == "Curve"
+    assert page.locator("#curve-words").inner_text() == "No row fits these filters."
+    assert page.locator("#metric").inner_text() == ""
+    assert page.locator("#scores tbody").inner_text() == "No row fits these filters."
+    page.locator("#reset").click()
+    page.wait_for_selector("#curve .main-svg")
+
+
+def test_a_filter_that_the_results_lack_is_dropped(visit):
+    page = visit("explorer", place="#results=study&family=geneformer,pca")
+    page.locator("#collection").select_option("demo")
+    page.wait_for_function(f"{COUNT}.includes('given up')")
+    assert "family=pca&" in f"{page.url}&"
+    assert "geneformer" not in page.url
+    assert page.locator("details[data-facet=family] .facet-chosen").inner_text() == "pca"
 
 
 def test_collections_are_chosen_by_name(visit):
