@@ -6,6 +6,7 @@ import urllib.parse
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path, PurePosixPath
 
@@ -15,10 +16,11 @@ import pytest
 from conftest import PROJECT
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from helpers.analysis.results import with_sampling
+from helpers.analysis.results import RESULT_COLUMNS, with_sampling
+from helpers.plots.style import VERDICT_COLOURS
 from helpers.provenance import read_notebook
 from helpers.reading import FINDING_PLACE
-from helpers.site import Collection, SiteError, build, documents, explorer, notebook_pages, vendor
+from helpers.site import Collection, SiteError, build, documents, explorer, home, notebook_pages, vendor
 from helpers.site.__main__ import main
 from helpers.site.collection import finished, kept, stamps
 
@@ -178,7 +180,12 @@ def test_home_shows_the_verdicts_of_the_tables(site):
     assert set(law["verdict"]) > {"power law"}, "both kinds are looked at"
     for row in law.dropna(subset="exponent").itertuples():
         assert (f"{row.exponent:.2f} ({row.low:.2f} to {row.high:.2f})" in text) == (row.verdict == "power law")
-    assert text.count('class="verdict ') == 10 + 25
+    marks = re.findall(r'class="verdict" style="--mark: (#\w+)"[^>]*>([^<]+)<', text)
+    assert len(marks) == 10 + 25
+    assert {verdict: colour for colour, verdict in marks}.items() <= VERDICT_COLOURS.items()
+    reasons = [unescape(words) for words in re.findall(r"<li><strong>[^<]+</strong>: ([^<]+)</li>", text)]
+    assert len(reasons) == len(marks)
+    assert set(law["verdict"] + "; " + law["reason"]) <= set(reasons)
     assert "5,655 cells answer nothing about 22 million" in text
 
 
@@ -592,6 +599,40 @@ def test_a_design_that_was_not_run_says_what_to_do(tmp_path, write_design, demo,
     told = capsys.readouterr().err
     assert told.startswith("error: never_run: no notebooks")
     assert told.count("\n") == 1
+
+
+def test_the_page_of_the_site_explains_every_column():
+    table = (PROJECT / "docs" / "site.md").read_text().partition("## Columns of the table")[2].partition("\n## ")[0]
+    told = [name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(told) == sorted(RESULT_COLUMNS)
+
+
+def small_design(folder: Path) -> Collection:
+    """A user's own design: one model on a score, another that was given up, and no law yet."""
+    table = with_lost_rows(pd.read_parquet(STUDY).query("family == 'pca' and strategy == 'random'").head(1))
+    table = table.assign(percentage=10.0, value=0.5)
+    table.to_parquet(folder / "results.parquet")
+    (folder / "notebooks").mkdir()
+    (folder / "figures").mkdir()
+    (folder / "scaling").mkdir()
+    pd.read_parquet(LAWS).head(0).to_parquet(folder / "scaling" / "laws.parquet")
+    return finished(folder, "params/mine.yaml")
+
+
+def test_home_of_a_small_design_counts_its_own_and_names_the_study(tmp_path):
+    folder = tmp_path / "My_r9c"
+    folder.mkdir()
+    own = small_design(folder)
+    assert (own.title, own.inside) == ("My_r9c", "My_r9c")
+    n_cells = f"{pd.read_parquet(own.results)['n_cells'].max():,.0f}"
+    shown = [own, kept(PROJECT / "study")]
+    named = {one.name: () for one in shown}
+    home.write(shown, tmp_path, stages=named, figures=named, documents=())
+    text = (tmp_path / "index.md").read_text()
+    assert f"Here 1 model (PCA) learned from {n_cells} cells, drawn in 1 way, and has 1 score, each" in text
+    assert ">Explore 1 score</a>" in text
+    assert "<caption>The project's study: held-out loss" in text
+    assert "Figures: the project's study <study/figures>" in text
 
 
 def test_a_name_that_the_site_needs_itself_is_refused(tmp_path):
