@@ -6,6 +6,7 @@ import urllib.parse
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path, PurePosixPath
 
@@ -15,10 +16,11 @@ import pytest
 from conftest import PROJECT
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from helpers.analysis.results import with_sampling
+from helpers.analysis.results import RESULT_COLUMNS, with_sampling
+from helpers.plots.style import VERDICT_COLOURS
 from helpers.provenance import read_notebook
 from helpers.reading import FINDING_PLACE
-from helpers.site import Collection, SiteError, build, documents, explorer, notebook_pages, vendor
+from helpers.site import Collection, SiteError, build, documents, explorer, home, notebook_pages, vendor
 from helpers.site.__main__ import main
 from helpers.site.collection import finished, kept, stamps
 
@@ -43,11 +45,24 @@ def reduced_demo(folder: Path) -> Collection:
     """A part of the demo as it is kept: reading copies and figures, with a part of the study's tables."""
     notebooks = tuple(PROJECT / "notebooks" / "executed" / f"{name}.ipynb" for name in DEMO)
     results = pd.read_parquet(STUDY).query("task in ['classification', 'heldout_loss'] and family in ['pca', 'scvi']")
+    results = with_lost_rows(results)
     tables = {"results": results, "laws": pd.read_parquet(LAWS).query("model in ['pca', 'scvi']")}
     for name, table in tables.items():
         table.to_parquet(folder / f"{name}.parquet")
     paths = {name: folder / f"{name}.parquet" for name in tables}
     return Collection("demo", "The demo", notebooks, figures=PROJECT / "figures", stamps=stamps(notebooks), **paths)
+
+
+def with_lost_rows(results: pd.DataFrame) -> pd.DataFrame:
+    """A score that is missing, a size that is not of the corpus, and a run that was given up."""
+    results = results.reset_index(drop=True)
+    row = results["n_cells"].idxmax()
+    results.loc[results["run_id"] == results["run_id"][row], "percentage"] = np.nan
+    results.loc[row, "value"] = np.nan
+    given_up = results.iloc[[0]].assign(run_id="pca-w1/random/p001.0/s99", status="failed", reason="loss is nan")
+    given_up[["task", "dataset", "seen", "metric"]] = None
+    given_up[["value", "null", "ceiling"]] = np.nan
+    return pd.concat([given_up, results], ignore_index=True)
 
 
 @pytest.fixture(scope="session")
@@ -165,7 +180,12 @@ def test_home_shows_the_verdicts_of_the_tables(site):
     assert set(law["verdict"]) > {"power law"}, "both kinds are looked at"
     for row in law.dropna(subset="exponent").itertuples():
         assert (f"{row.exponent:.2f} ({row.low:.2f} to {row.high:.2f})" in text) == (row.verdict == "power law")
-    assert text.count('class="verdict ') == 10 + 25
+    marks = re.findall(r'class="verdict" style="--mark: (#\w+)"[^>]*>([^<]+)<', text)
+    assert len(marks) == 10 + 25
+    assert {verdict: colour for colour, verdict in marks}.items() <= VERDICT_COLOURS.items()
+    reasons = [unescape(words) for words in re.findall(r"<li><strong>[^<]+</strong>: ([^<]+)</li>", text)]
+    assert len(reasons) == len(marks)
+    assert set(law["verdict"] + "; " + law["reason"]) <= set(reasons)
     assert "5,655 cells answer nothing about 22 million" in text
 
 
@@ -331,6 +351,53 @@ def test_code_is_folded_and_opens_by_keyboard(visit):
     assert page.locator("button.show-code").get_attribute("aria-pressed") == "true"
 
 
+FOCUS = """() => {
+  const node = document.activeElement, { left, right } = node.getBoundingClientRect();
+  const drawer = node.closest(".sidebar-drawer, .toc-drawer")?.classList[0] || "";
+  const name = node.getAttribute("aria-label") || node.textContent.trim();
+  return { name, drawer, off: right <= 0 || left >= innerWidth };
+}"""
+
+
+@pytest.mark.parametrize(
+    ("icon", "name", "drawer"),
+    [
+        ("nav-overlay-icon", "Pages of the site", "sidebar-drawer"),
+        ("toc-header-icon", "Contents of this page", "toc-drawer"),
+    ],
+)
+def test_drawers_of_a_narrow_screen_open_and_close_by_keyboard(visit, icon, name, drawer):
+    page = visit("readme", width=360)
+
+    def steps(n: int) -> list[dict]:
+        found = []
+        for _ in range(n):
+            page.keyboard.press("Tab")
+            found.append(page.evaluate(FOCUS))
+        return found
+
+    closed = steps(12)
+    assert not [one for one in closed if one["drawer"] or one["off"]], "what is closed is passed over"
+    names = [one["name"] for one in closed]
+    assert name in names
+    button = page.locator(f".{icon}")
+    for key in ("Enter", "Space"):
+        button.focus()
+        assert button.get_attribute("role") == "button"
+        assert button.get_attribute("aria-expanded") == "false"
+        page.keyboard.press(key)
+        assert button.get_attribute("aria-expanded") == "true"
+        assert page.evaluate(FOCUS)["drawer"] == drawer
+        assert steps(1)[0]["drawer"] == drawer
+        page.keyboard.press("Escape")
+        assert button.get_attribute("aria-expanded") == "false"
+        assert page.evaluate(FOCUS)["name"] == name
+    page.wait_for_function(f"getComputedStyle(document.querySelector('.{drawer}')).visibility === 'hidden'")
+    button.click()
+    assert button.get_attribute("aria-expanded") == "true"
+    assert not page.wrong
+
+
 # the explorer
 
 
@@ -445,6 +512,53 @@ def test_the_address_keeps_the_filters(visit):
     assert "107,028 of 107,028" in again.evaluate(COUNT)
 
 
+def test_a_run_that_was_given_up_is_told_and_has_no_row(visit):
+    page = visit("explorer", place="#results=demo&sort=value:asc")
+    table = pd.read_parquet(page.evaluate("document.querySelector('a[href$=\"demo/results.parquet\"]').href"))
+    assert table["task"].isna().sum() == 1
+    runs = table.dropna(subset="task")["run_id"].nunique()
+    scores = f"{len(table) - 1:,}"
+    assert page.evaluate(COUNT) == f"{scores} of {scores} scores, {runs:,} runs; 1 run was given up"
+    assert not page.wrong
+    lost = table.loc[table["value"].isna() & table["task"].notna()].iloc[0]
+    assert downloaded(page)["run_id"].iloc[-1] == lost["run_id"]
+    place = {"results": "demo", "family": lost["family"], "dataset": lost["dataset"], "metric": lost["metric"]}
+    page = visit("explorer", place=f"#{urllib.parse.urlencode(place | {'sort': 'n_cells:desc'})}")
+    page.wait_for_selector("#curve .main-svg")
+    told = page.locator("#curve-words").inner_text()
+    assert "NaN" not in told
+    assert "Means: " in told
+    assert not page.wrong
+
+
+def test_filters_that_no_row_fits_leave_no_curve(visit):
+    page = visit("explorer", place="#results=study&task=heldout_loss&metric=heldout_loss&family=pca&dataset=kang_ctrl")
+    page.wait_for_selector("#curve .main-svg")
+    assert re.search(r"Null [\d.]+, reference [\d.]+\.", page.locator("#curve-words").inner_text())
+    names = page.evaluate("document.getElementById('curve').data.map(one => one.name)")
+    assert "reference" in names
+    assert "ceiling" not in names
+    assert page.locator("details[data-facet=dataset] .facet-chosen").inner_text() == "kang_ctrl"
+    page.evaluate("location.hash = '#results=study&task=heldout_loss&metric=macro_f1&family=pca&dataset=kang_ctrl'")
+    page.wait_for_function(f"{COUNT}.startsWith('0 of ')")
+    assert page.locator("#curve").is_hidden()
+    assert page.locator("#curve-title").inner_text() == "Curve"
+    assert page.locator("#curve-words").inner_text() == "No row fits these filters."
+    assert page.locator("#metric").inner_text() == ""
+    assert page.locator("#scores tbody").inner_text() == "No row fits these filters."
+    page.locator("#reset").click()
+    page.wait_for_selector("#curve .main-svg")
+
+
+def test_a_filter_that_the_results_lack_is_dropped(visit):
+    page = visit("explorer", place="#results=study&family=geneformer,pca")
+    page.locator("#collection").select_option("demo")
+    page.wait_for_function(f"{COUNT}.includes('given up')")
+    assert "family=pca&" in f"{page.url}&"
+    assert "geneformer" not in page.url
+    assert page.locator("details[data-facet=family] .facet-chosen").inner_text() == "pca"
+
+
 def test_collections_are_chosen_by_name(visit):
     page = visit("explorer")
     assert page.locator("#collection").input_value() == "demo"
@@ -485,6 +599,40 @@ def test_a_design_that_was_not_run_says_what_to_do(tmp_path, write_design, demo,
     told = capsys.readouterr().err
     assert told.startswith("error: never_run: no notebooks")
     assert told.count("\n") == 1
+
+
+def test_the_page_of_the_site_explains_every_column():
+    table = (PROJECT / "docs" / "site.md").read_text().partition("## Columns of the table")[2].partition("\n## ")[0]
+    told = [name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(told) == sorted(RESULT_COLUMNS)
+
+
+def small_design(folder: Path) -> Collection:
+    """A user's own design: one model on a score, another that was given up, and no law yet."""
+    table = with_lost_rows(pd.read_parquet(STUDY).query("family == 'pca' and strategy == 'random'").head(1))
+    table = table.assign(percentage=10.0, value=0.5)
+    table.to_parquet(folder / "results.parquet")
+    (folder / "notebooks").mkdir()
+    (folder / "figures").mkdir()
+    (folder / "scaling").mkdir()
+    pd.read_parquet(LAWS).head(0).to_parquet(folder / "scaling" / "laws.parquet")
+    return finished(folder, "params/mine.yaml")
+
+
+def test_home_of_a_small_design_counts_its_own_and_names_the_study(tmp_path):
+    folder = tmp_path / "My_r9c"
+    folder.mkdir()
+    own = small_design(folder)
+    assert (own.title, own.inside) == ("My_r9c", "My_r9c")
+    n_cells = f"{pd.read_parquet(own.results)['n_cells'].max():,.0f}"
+    shown = [own, kept(PROJECT / "study")]
+    named = {one.name: () for one in shown}
+    home.write(shown, tmp_path, stages=named, figures=named, documents=())
+    text = (tmp_path / "index.md").read_text()
+    assert f"Here 1 model (PCA) learned from {n_cells} cells, drawn in 1 way, and has 1 score, each" in text
+    assert ">Explore 1 score</a>" in text
+    assert "<caption>The project's study: held-out loss" in text
+    assert "Figures: the project's study <study/figures>" in text
 
 
 def test_a_name_that_the_site_needs_itself_is_refused(tmp_path):

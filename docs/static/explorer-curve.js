@@ -5,6 +5,7 @@ cellscale.curve = (() => {
   const format = (value) => (value === null || Number.isNaN(value) ? "–" : Number(value.toPrecision(4)).toString());
   const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
   let library = null;
+  let wanted = null;
 
   // plotly is large: it is loaded once the page stands, or when the first curve is asked for.
   function plotly() {
@@ -25,15 +26,15 @@ cellscale.curve = (() => {
     const about = Object.fromEntries([...SAME, "seen"].map((name) => [name, at(row, name)]));
     const same = isBaseline ? [row] : table.alike(row, SAME);
     const points = same
-      .filter((other) => at(other, "n_cells") > 0)
+      .filter((other) => at(other, "n_cells") > 0 && !Number.isNaN(at(other, "value")))
       .map((other) => ({ cells: at(other, "n_cells"), percentage: at(other, "percentage"), seed: at(other, "seed"), value: at(other, "value"), row: other }))
       .sort((a, b) => a.cells - b.cells || a.seed - b.seed);
     const sizes = [...new Map(points.map((point) => [point.cells, point.percentage]))].map(([cells, percentage]) => ({
       cells, percentage, mean: mean(points.filter((point) => point.cells === cells).map((point) => point.value)),
     }));
-    const untrained = isBaseline ? [] : table.alike(row, SAME.filter((name) => name !== "sampling")).filter((other) => at(other, "n_cells") === 0);
+    const untrained = isBaseline ? [] : table.alike(row, SAME.filter((name) => name !== "sampling")).filter((other) => at(other, "n_cells") === 0 && !Number.isNaN(at(other, "value")));
     const limits = { null: at(row, "null"), ceiling: at(row, "ceiling") };
-    return { about, points, sizes, limits, isBaseline, row, value: at(row, "value"), untrained: untrained.length ? mean(untrained.map((other) => at(other, "value"))) : null };
+    return { about, points, sizes, limits, isBaseline, row, cells: at(row, "n_cells"), value: at(row, "value"), untrained: untrained.length ? mean(untrained.map((other) => at(other, "value"))) : null };
   }
 
   function title({ about, isBaseline }) {
@@ -42,13 +43,17 @@ cellscale.curve = (() => {
     return `${about.family}${width}${how}: ${about.metric} on ${about.dataset}`;
   }
 
-  function words({ sizes, limits, untrained, isBaseline, value }) {
-    const limit = `Null ${format(limits.null)}, ceiling ${format(limits.ceiling)}.`;
+  // What a loss is compared with is no ceiling: lower is better.
+  const best = ({ task }) => (task === "heldout_loss" ? "reference" : "ceiling");
+  const share = ({ percentage }, before = "", after = "") => (percentage === null ? "" : `${before}${percentage} %${after}`);
+
+  function words({ about, sizes, limits, untrained, isBaseline, cells, value }) {
+    const limit = `Null ${format(limits.null)}, ${best(about)} ${format(limits.ceiling)}.`;
     const floor = untrained === null ? "" : ` Untrained ${format(untrained)}.`;
-    if (isBaseline || !sizes.length) return `${isBaseline ? "One value" : "Untrained"}: ${format(value)}. ${limit}`;
+    if (isBaseline || !sizes.length) return `${isBaseline ? "One value" : cells ? "This run" : "Untrained"}: ${format(value)}. ${limit}`;
     const [first, last] = [sizes[0], sizes.at(-1)];
-    const cells = (size) => `${format(size.mean)} with ${size.cells.toLocaleString("en")} cells`;
-    return `Means: ${first === last ? cells(first) : `${cells(first)} → ${cells(last)}`}.${floor} ${limit}`;
+    const at = (size) => `${format(size.mean)} with ${size.cells.toLocaleString("en")} cells`;
+    return `Means: ${first === last ? at(first) : `${at(first)} → ${at(last)}`}.${floor} ${limit}`;
   }
 
   function colours() {
@@ -58,15 +63,15 @@ cellscale.curve = (() => {
   }
 
   function traces(told, ink) {
-    const { points, sizes, limits, untrained } = told;
+    const { about, points, sizes, limits, untrained } = told;
     const ends = sizes.length ? [sizes[0].cells / 1.3, sizes.at(-1).cells * 1.3] : [1, 10];
     const level = (name, value, dash, color) => ({ x: ends, y: [value, value], name, mode: "lines", line: { color, dash, width: 1.5 }, hovertemplate: `${name} ${format(value)}<extra></extra>` });
     const drawn = [];
-    if (limits.ceiling !== null) drawn.push(level("ceiling", limits.ceiling, "solid", ink.muted));
+    if (limits.ceiling !== null) drawn.push(level(best(about), limits.ceiling, "solid", ink.muted));
     if (limits.null !== null) drawn.push(level("null", limits.null, "dot", ink.muted));
     if (untrained !== null) drawn.push(level("untrained", untrained, "dashdot", ink.muted));
     if (!sizes.length) return [...drawn, level(told.isBaseline ? "this baseline" : "this run", told.value, "solid", ink.line)];
-    drawn.push({ x: points.map((point) => point.cells), y: points.map((point) => point.value), customdata: points.map((point) => [point.percentage, point.seed]), name: "seeds", mode: "markers", marker: { size: 6, color: ink.line, opacity: 0.55 }, hovertemplate: "%{y:.4~g}<br>%{x:,} cells (%{customdata[0]} %), seed %{customdata[1]}<extra></extra>" });
+    drawn.push({ x: points.map((point) => point.cells), y: points.map((point) => point.value), customdata: points.map((point) => [share(point, " (", ")"), point.seed]), name: "seeds", mode: "markers", marker: { size: 6, color: ink.line, opacity: 0.55 }, hovertemplate: "%{y:.4~g}<br>%{x:,} cells%{customdata[0]}, seed %{customdata[1]}<extra></extra>" });
     drawn.push({ x: sizes.map((size) => size.cells), y: sizes.map((size) => size.mean), name: "mean", mode: "lines", line: { color: ink.line, width: 2.5 }, hovertemplate: "mean %{y:.4~g}<br>%{x:,} cells<extra></extra>" });
     const own = points.find((point) => point.row === told.row);
     if (own) drawn.push({ x: [own.cells], y: [own.value], name: "this row", mode: "markers", marker: { size: 13, symbol: "circle-open", color: ink.text, line: { width: 2 } }, hoverinfo: "skip" });
@@ -89,7 +94,7 @@ cellscale.curve = (() => {
     return {
       height: 340, margin: { l: 50, r: 10, t: 10, b: 60 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: ink.text, size: 12, family: getComputedStyle(document.body).fontFamily },
-      xaxis: { ...axis, type: "log", title: { text: "cells learned from (% of the corpus)", font: { size: 12 } }, tickvals: shown.map((size) => size.cells), ticktext: shown.map((size) => `${size.cells.toLocaleString("en")}<br>${size.percentage} %`), visible: sizes.length > 0, tickangle: 0 },
+      xaxis: { ...axis, type: "log", title: { text: "cells learned from (% of the corpus)", font: { size: 12 } }, tickvals: shown.map((size) => size.cells), ticktext: shown.map((size) => `${size.cells.toLocaleString("en")}<br>${share(size)}`), visible: sizes.length > 0, tickangle: 0 },
       yaxis: { ...axis, title: { text: about.metric, font: { size: 12 } } },
       legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 11 } },
       hoverlabel: { bgcolor: ink.ground, bordercolor: ink.muted, font: { color: ink.text } }, hovermode: "closest", uirevision: "fixed",
@@ -97,10 +102,18 @@ cellscale.curve = (() => {
   }
 
   async function draw(box, told) {
+    wanted = told;
     const Plotly = await plotly();
+    if (wanted !== told) return; // left while the library was loading
     const ink = colours();
+    box.hidden = false;
     await Plotly.react(box, traces(told, ink), layout(told, ink), { displayModeBar: false, responsive: true });
   }
 
-  return { gather, title, words, draw, plotly, format };
+  function clear(box) {
+    wanted = null;
+    box.hidden = true;
+  }
+
+  return { gather, title, clear, words, draw, plotly, format };
 })();

@@ -17,6 +17,7 @@ window.cellscale = (() => {
       const { runs, sets, metrics, columns } = told;
       const codes = Object.fromEntries(Object.entries(columns).map(([name, packed]) => [name, unpacked(packed)]));
       this.n = told.n;
+      this.givenUp = told.given_up;
       this.value = codes.value;
       this.metrics = new Map(metrics.map((metric) => [metric.name, metric]));
       const of = (values, own) => ({ codes: codes[own], values });

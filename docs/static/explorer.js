@@ -8,7 +8,10 @@
     ["task", "task"], ["seen", "cells were seen"], ["width", "width"], ["run_id", "run"],
   ];
   const NUMBERS = new Set(["width", "percentage", "n_cells", "seed", "value", "null", "ceiling"]);
+  const AS_IT_IS = new Set(["dataset", "run_id"]); // names that stand elsewhere with their underscores
+  const named = (name, value) => (AS_IT_IS.has(name) ? value : String(value).replaceAll("_", " "));
   const SCORES = new Set(["value", "null", "ceiling"]);
+  const NO_ROW = "No row fits these filters.";
   const $ = (id) => document.getElementById(id);
   const folder = document.querySelector(".explorer").dataset.folder;
   const filters = Object.fromEntries(FACETS.map((name) => [name, new Set()]));
@@ -42,7 +45,7 @@
   function makeFacets() {
     $("facets").replaceChildren(...FACETS.map((facet) => {
       const choices = table.distinct(facet).map((value) => made("label", {},
-        made("input", { type: "checkbox", value }), made("span", { textContent: String(value).replaceAll("_", " ") }), made("small")));
+        made("input", { type: "checkbox", value }), made("span", { textContent: named(facet, value) }), made("small")));
       const summary = made("summary", {}, made("span", { className: "facet-name", textContent: facet }), " ", made("span", { className: "facet-chosen" }));
       const box = made("details", { className: "facet" }, summary, made("fieldset", {}, made("legend", { className: "hidden-words", textContent: facet }), ...choices));
       box.dataset.facet = facet;
@@ -54,7 +57,7 @@
     for (const box of $("facets").children) {
       const facet = box.dataset.facet;
       const chosen = filters[facet];
-      box.querySelector(".facet-chosen").textContent = chosen.size === 0 ? "all" : chosen.size === 1 ? [...chosen][0].replaceAll("_", " ") : `${chosen.size} chosen`;
+      box.querySelector(".facet-chosen").textContent = chosen.size === 0 ? "all" : chosen.size === 1 ? named(facet, [...chosen][0]) : `${chosen.size} chosen`;
       box.classList.toggle("filtered", chosen.size > 0);
       for (const input of box.querySelectorAll("input")) {
         const n = counts[facet]?.get(input.value) || 0;
@@ -65,6 +68,7 @@
     }
   }
 
+  const counted = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
   function update() {
     const found = table.select(filters, sort);
     rows = found.rows;
@@ -72,7 +76,9 @@
     showFacets();
     writeAddress();
     const runs = new Set(Array.from(rows, (row) => table.columns.run_id.codes[row])).size;
-    $("count").textContent = `${rows.length.toLocaleString("en")} of ${table.n.toLocaleString("en")} scores, ${runs.toLocaleString("en")} runs`;
+    const [scores, models] = [counted(table.n, "score"), counted(runs, "run")];
+    const lost = table.givenUp ? `; ${counted(table.givenUp, "run")} ${table.givenUp === 1 ? "was" : "were"} given up` : "";
+    $("count").textContent = `${rows.length.toLocaleString("en")} of ${scores}, ${models}${lost}`;
     $("download").disabled = rows.length === 0;
   }
 
@@ -83,7 +89,7 @@
     if (name === "n_cells") return value.toLocaleString("en");
     if (SCORES.has(name)) return value.toPrecision(4);
     if (NUMBERS.has(name)) return String(value);
-    return name === "run_id" ? value : value.replaceAll("_", " ");
+    return named(name, value);
   }
 
   function page(asked, answer) {
@@ -108,7 +114,7 @@
       order: sort ? [[COLUMNS.findIndex(([name]) => name === sort.column), sort.direction]] : [],
       columns: COLUMNS.map(([name, words]) => ({ data: name, title: words, className: NUMBERS.has(name) ? "dt-right" : "", render: jQuery.fn.dataTable.render.text() })),
       layout: { topStart: null, topEnd: null, bottomStart: "info", bottomEnd: { paging: { buttons: 5 } }, bottom2Start: "pageLength" },
-      drawCallback: rowsDrawn,
+      language: { zeroRecords: NO_ROW }, drawCallback: rowsDrawn,
     }));
   }
 
@@ -119,7 +125,8 @@
       tr.tabIndex = tr === kept ? 0 : -1;
       mark(tr);
     }
-    if (pinned === null && drawn.length) show(Number(drawn[0].dataset.row), idle); // the table stands first
+    if (!drawn.length) showNothing();
+    else if (pinned === null) show(Number(drawn[0].dataset.row), idle); // the table stands first
   }
 
   function mark(tr) {
@@ -131,7 +138,7 @@
 
   // curve -----------------------------------------------------------------------------------------------------------
   let drawing = null;
-  const idle = window.requestIdleCallback ?? ((then) => setTimeout(then, 200));
+  const idle = (then) => (window.requestIdleCallback ? requestIdleCallback(then, { timeout: 500 }) : setTimeout(then, 200));
   function show(row, when = requestAnimationFrame) {
     if (row === shown) return;
     shown = row;
@@ -142,6 +149,14 @@
     showMetric(table.metrics.get(told.about.metric));
     drawing = told;
     when(() => { if (drawing === told) cellscale.curve.draw($("curve"), told); }); // not what has been left meanwhile
+  }
+
+  function showNothing() {
+    pinned = shown = drawing = null;
+    $("curve-title").textContent = "Curve";
+    $("curve-words").textContent = NO_ROW;
+    $("metric").replaceChildren();
+    cellscale.curve.clear($("curve"));
   }
 
   function showMetric({ about, low, high, best, source }) {
@@ -182,6 +197,10 @@
       return;
     }
     pinned = shown = null;
+    for (const facet of FACETS) { // what these results lack has no box to untick
+      const known = new Set(table.distinct(facet).map(String));
+      filters[facet] = new Set([...filters[facet]].filter((value) => known.has(value)));
+    }
     makeFacets();
     update();
     if (grid) redraw();

@@ -33,6 +33,11 @@ class Collection:
     stamps: dict[str, dict] = field(default_factory=dict)
     records: dict[str, dict] = field(default_factory=dict)
 
+    @property
+    def inside(self) -> str:
+        """The title inside a sentence: the name of a user's own design stays as it is."""
+        return self.title if self.title == self.name else self.title[:1].lower() + self.title[1:]
+
     def captions(self) -> dict[str, dict[str, str]]:
         """Title, caption, notebook and data of each figure by its name, in order; in words where nothing is told."""
         if self.figures is None:
@@ -61,7 +66,7 @@ def finished(results: Path, design: str) -> Collection:
     if missing:
         raise SiteError(f"{results.name}: no {', '.join(missing)} there: run make demo DESIGN={design} first")
     notebooks = tuple(path for path in sorted((results / "notebooks").glob("*.ipynb")) if ".failed" not in path.name)
-    title = f"The {results.name.replace('_', ' ')}"
+    title = "The demo" if results.name == "demo" else results.name
     tables = {"results": results / "results.parquet", "laws": results / "scaling" / "laws.parquet"}
     records = {file.name[1 : -len(RECORD)]: _read(file) for file in sorted(results.glob(f".*{RECORD}"))}
     more = {"figures": results / "figures", "records": records, "stamps": stamps(notebooks)}
@@ -75,7 +80,7 @@ def kept(folder: Path) -> Collection:
     told |= {"records": _read(records)} if records.exists() else {}
     tables = {"results": folder / "tables" / "results.parquet", "laws": folder / "tables" / "scaling_laws.parquet"}
     notebooks = tuple(sorted((folder / "notebooks").glob("*.ipynb")))
-    return Collection(folder.name, f"The {folder.name}", notebooks, **tables, **told)
+    return Collection(folder.name, f"The project's {folder.name}", notebooks, **tables, **told)
 
 
 def controls() -> Collection:

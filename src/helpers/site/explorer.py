@@ -35,8 +35,10 @@ def write_table(collection: Collection, folder: Path) -> None:
 def encode(results: pd.DataFrame) -> dict:
     """The tidy table as plain values: ``runs`` and ``sets`` (columns of the distinct ones), ``metrics`` (names and what
     they mean), ``columns`` (arrays of bytes, one entry per row) and ``n``.
+
+    Runs that were given up have a row without a task: such rows are left out, and ``given_up`` is their number.
     """
-    table = with_sampling(results)
+    table = with_sampling(scores(results))
     table = table.assign(seed=table["subset_seed"].fillna(table["init_seed"]))
     columns, told = {}, {}
     for name, keys in (("runs", RUN), ("sets", SET)):
@@ -48,7 +50,13 @@ def encode(results: pd.DataFrame) -> dict:
         limits, distinct = pd.factorize(table[key], use_na_sentinel=False)
         columns[key], told[f"{key}s"] = _packed(limits), _plain(pd.Series(distinct))
     columns["value"] = _bytes(table["value"].to_numpy("<f8"), "f8")
-    return {"n": len(table), "columns": columns, "metrics": [_meaning(name) for name in names], **told}
+    told |= {"n": len(table), "given_up": int(results["task"].isna().sum())}
+    return {"columns": columns, "metrics": [_meaning(name) for name in names], **told}
+
+
+def scores(results: pd.DataFrame) -> pd.DataFrame:
+    """Rows that hold a score: all but those of runs that were given up."""
+    return results[results["task"].notna()]
 
 
 def _distinct(table: pd.DataFrame, keys: list[str]) -> tuple[np.ndarray, pd.DataFrame]:

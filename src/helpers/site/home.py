@@ -6,8 +6,9 @@ from urllib.parse import urlencode
 
 import pandas as pd
 
-from helpers.plots.style import FAMILY_NAMES
+from helpers.plots.style import FAMILY_NAMES, VERDICT_COLOURS
 from helpers.site.collection import Collection
+from helpers.site.explorer import scores
 from helpers.site.figures import Figure
 from helpers.site.notebook_pages import Stage
 from helpers.site.templates import write_page
@@ -27,13 +28,13 @@ def write(
     figures: Mapping[str, Sequence[Figure]],
     documents: Sequence[tuple[str, str]],
 ) -> None:
-    """Write the home page, whose headline and findings are those of the first collection."""
+    """Write the home page, whose headline, findings and numbers are those of the first collection."""
     first = collections[0]
-    tables = {one.name: pd.read_parquet(one.results) for one in collections if one.results is not None}
+    tables = {one.name: scores(pd.read_parquet(one.results)) for one in collections if one.results is not None}
     values = {
         "question": QUESTION,
         "lead": _lead(tables.get(first.name)),
-        "n_scores": sum(map(len, tables.values())),
+        "scores": _counted(len(tables[first.name]), "score") if first.name in tables else "the scores",
         "headline": _headline(first, figures[first.name]),
         "findings": list(_findings(first, stages[first.name])),
         "verdicts": [told for one in collections if (told := _verdicts(one, tables.get(one.name), stages[one.name]))],
@@ -45,17 +46,27 @@ def write(
 def _lead(table: pd.DataFrame | None) -> str:
     """What this is, in three sentences."""
     about = "Models learn from subsets of a corpus, and each is judged on cells that it never saw."
-    if table is None:
+    trained = pd.DataFrame() if table is None else table[table["percentage"] > 0]
+    if trained.empty:
         return about
-    trained = table[table["percentage"] > 0]
     families = [FAMILY_NAMES.get(name, name) for name in sorted(trained["family"].unique())]
-    cells = trained["n_cells"]
+    n_models, cells = trained["run_id"].nunique(), trained["n_cells"]
     return (
-        f"{about} Here {trained['run_id'].nunique():,} models ({', '.join(families)}) learned from "
-        f"{cells.min():,.0f} to {cells.max():,.0f} cells, drawn in {trained['strategy'].nunique()} ways, and have "
-        f"{len(table):,} scores, each beside its floor and its ceiling. Everything is an executed notebook that can be "
-        "run again, on your own atlas too."
+        f"{about} Here {_counted(n_models, 'model')} ({', '.join(families)}) learned from "
+        f"{_cells(cells.min(), cells.max())}, drawn in {_counted(trained['strategy'].nunique(), 'way')}, and "
+        f"{'has' if n_models == 1 else 'have'} {_counted(len(table), 'score')}, each beside its floor and its ceiling. "
+        "Everything is an executed notebook that can be run again, on your own atlas too."
     )
+
+
+def _counted(n: int, word: str) -> str:
+    return f"{n:,} {word}{'' if n == 1 else 's'}"
+
+
+def _cells(smallest: float, largest: float) -> str:
+    """A range of numbers of cells, which may be one number."""
+    most = _counted(round(largest), "cell")
+    return most if smallest == largest else f"{smallest:,.0f} to {most}"
 
 
 def _headline(collection: Collection, figures: Sequence[Figure]) -> dict | None:
@@ -91,10 +102,12 @@ def _verdicts(collection: Collection, table: pd.DataFrame | None, stages: Sequen
     seen = {} if table is None else dict(zip(table["dataset"], table["seen"], strict=True))
     pages = {stage.name: stage.page for stage in stages}
     notebook = pages.get("61_scaling_laws", "notebooks")
-    cells = f"{laws['smallest'].min():,.0f} to {laws['largest'].max():,.0f} cells"
+    cells = _cells(laws["smallest"].min(), laws["largest"].max())
+    sizes, models = _counted(laws["n_sizes"].max(), "size"), _counted(laws["n_runs"].max(), "model")
     return {
         "title": collection.title,
-        "range": f"{cells}, {laws['n_sizes'].max()} sizes, {laws['n_runs'].max()} models a curve",
+        "inside": collection.inside,
+        "range": f"{cells}, {sizes}, {models} a curve",
         "notebook": f"{collection.name}/{notebook}.html",
         "sets": sorted(laws["dataset"].unique(), key=lambda name: list(seen).index(name) if name in seen else 0),
         "seen": seen,
@@ -105,7 +118,7 @@ def _verdicts(collection: Collection, table: pd.DataFrame | None, stages: Sequen
 def _cell(collection: Collection, law: Mapping[str, object]) -> dict:
     chosen = {"results": collection.name, "family": law["model"], "sampling": "random", "task": "heldout_loss"}
     link = f"explorer.html#{urlencode(chosen | {'dataset': law['dataset']})}"
-    told = {"verdict": law["verdict"], "kind": str(law["verdict"]).replace(" ", "-"), "reason": law["reason"]}
+    told = {"verdict": law["verdict"], "colour": VERDICT_COLOURS[law["verdict"]], "reason": law["reason"]}
     is_law = law["verdict"] == "power law"
     exponent = f"{law['exponent']:.2f} ({law['low']:.2f} to {law['high']:.2f})" if is_law else ""
     return told | {"link": link, "exponent": exponent}
