@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import PROJECT
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 
 from helpers.design import load_design
 from helpers.plots import cost_figures, design_figure, study_figures, style, variation_figures
@@ -114,12 +114,27 @@ def test_drawn_figures_have_captions_and_are_readable_in_print(path):
 
 
 def test_colours_of_families_samplings_and_verdicts_are_all_different():
-    palettes = (style.FAMILY_COLOURS, style.SAMPLING_COLOURS, style.VERDICT_COLOURS)
+    palettes = (style.FAMILY_COLOURS, style.SAMPLING_COLOURS, style.VERDICT_COLOURS, style.VERDICT_LINES)
     colours = [colour.lower() for palette in palettes for colour in palette.values()]
+    colours += [colour.lower() for colour in style.COLOURS]
     assert len(set(colours)) == len(colours)
     markers = [marker for marker, _ in style.STRATEGY_MARKERS.values()]
     assert len(set(markers)) == len(markers)
     assert style.sampling_colour("random", ["random", "mine"]) != style.sampling_colour("mine", ["random", "mine"])
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance as the guidelines of accessibility define it."""
+    rgb = np.array(to_rgb(colour))
+    return float(np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722])
+
+
+def test_lines_are_seen_on_white_and_fields_of_verdicts_differ_in_greyscale():
+    for colour in (*style.VERDICT_LINES.values(), *style.COLOURS):
+        assert 1.05 / (luminance(colour) + 0.05) >= 3, colour
+    fields = sorted(luminance(colour) + 0.05 for colour in style.VERDICT_COLOURS.values())
+    assert (np.divide(fields[1:], fields[:-1]) > 1.3).all()
+    assert min(fields) / 0.05 >= 4.5, "black text is read on each"
 
 
 def test_the_frontier_of_compute_falls_and_costs_more_along_it(results):

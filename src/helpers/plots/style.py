@@ -36,13 +36,16 @@ SAMPLING_COLOURS = {
     "depth": "#882255",
     "composition": "#AA4499",
 }
-VERDICT_COLOURS = {  # light ones of Tol, for fields and bands
-    "no scaling": "#77AADD",
-    "saturated": "#EEDD88",
-    "power law": "#44BB99",
-    "not identifiable": "#D9D9D9",
+# Fields and bands, which differ in greyscale too, and lines, of which each has a contrast of 3 to white or more.
+VERDICT_COLOURS = {
+    "no scaling": "#5F97CF",
+    "saturated": "#E0B13C",
+    "power law": "#228866",
+    "not identifiable": "#E3E3E3",
 }
-COLOURS = tuple(SAMPLING_COLOURS.values())  # of evaluation sets, metrics and terms
+VERDICT_LINES = {"no scaling": "#2F6CA8", "saturated": "#9A6A00", "power law": "#0B6B4C", "not identifiable": "#767676"}
+# Of evaluation sets, metrics and terms: none of a family's or a sampling's, each with a contrast of 3 to white or more.
+COLOURS = ("#1F4E5F", "#B8336A", "#5B8C00", "#C0561A", "#6C4AB6", "#00868B", "#7A7A00", "#A02C2C", "#4A4A8A")
 STRATEGY_MARKERS = {
     "random": ("o", "-"),
     "celltype_reweighted": ("s", "--"),
