@@ -244,3 +244,39 @@ def test_curves_over_sizes_are_of_one_width(results):
     assert kept.groupby("family", dropna=False)["width"].unique().map(list).to_dict()["pca"] == [1.0]
     assert set(kept.loc[kept["family"] == "scvi", "width"]) == {2.0}
     assert (kept["family"] == "hvg").sum() == 1
+
+
+def test_depth_has_a_line_where_thinning_drops_cells(results):
+    results = results.assign(n_donors=np.nan, n_datasets=1.0, umis_per_cell=2000.0)
+    assert variation_figures.axes_of(results) == []
+    sizes, parts = (1.0, 3.2, 10.0, 32.0, 56.0), []
+    for place, size in enumerate(sizes):
+        for depth, kept in ((100, 0.9), (1000, 1.0)):
+            part = results.query("percentage == 10").assign(
+                percentage=size, strategy="depth", sampling=f"depth_{depth}"
+            )
+            cells = round(50 * size * kept) + part["subset_seed"]
+            parts.append(part.assign(n_cells=cells, umis_per_cell=depth + part["subset_seed"] + place))
+    table = pd.concat([results, *parts])
+    assert variation_figures.axes_of(table) == ["depth"]
+    figure = variation_figures.axis_curves(table, strategy="depth", metrics=variation_figures.METRICS)
+    lines = [line for line in figure.axes[0].lines if line.get_label().startswith("PCA")]
+    assert len(lines) == len(sizes), "more sizes than there once were shades"
+    assert len({to_hex(line.get_color()) for line in lines}) == len(sizes)
+    assert lines[0].get_label() == "PCA, 45 to 51 cells"
+    np.testing.assert_allclose(lines[0].get_xdata(), [100.5, 1000.5])
+    assert to_hex(style.shades("#0072B2", 1)[0]) == "#0072b2", "one size has the colour itself"
+
+
+def test_a_design_tells_what_it_knows_of_the_corpus_and_one_of_what_is_one(results):
+    few = results.query("percentage <= 10 and subset_seed == 0 and dataset == 'near'").assign(n_conditions=1)
+    few = few[few["percentage"].isin([0, 10]) & (few["family"] == "pca")]
+    counts = design_figure.design_counts(load_design("params/smoke.yaml"), few)
+    drawn = design_figure.design_schematic(counts)
+    texts = " | ".join(text.get_text().replace("\n", " ") for text in drawn.axes[0].texts)
+    assert "500 cells drawn at most" in texts
+    assert "1 corpus 1 size × 1 seed, 500 cells" in texts
+    assert "1 of them untrained; 1,000 parameters" in texts
+    assert "1 set, 30 test cells" in texts
+    whole = design_figure.design_counts(load_design("params/smoke.yaml"), results)
+    assert whole["counts"].iloc[0] == "cells"

@@ -160,7 +160,7 @@ def sampling_name(sampling: str) -> str:
 def shades(colour: str, n: int) -> list[tuple[float, ...]]:
     """A colour for each of `n` sizes, from a light one to the colour itself."""
     rgb = np.array(mpl.colors.to_rgb(colour))
-    return [tuple(1 - (1 - rgb) * share) for share in np.linspace(0.35, 1, n)]
+    return [tuple(1 - (1 - rgb) * share) for share in np.linspace(1, 0.35, n)[::-1]]
 
 
 def curve_name(family: str, sampling: str, width: float = 1.0) -> str:
