@@ -90,7 +90,8 @@ TEXTS = {
     ),
     "scaling_laws": Text(
         "Scaling of the held-out loss with cells",
-        f"Runs as dots, the form that leads as a line, its colour the verdict; {_BANDS}.",
+        "Runs as dots, the form that leads as a line, its colour the verdict; in words: the verdict, the form and its "
+        f"exponent; {_BANDS}.",
         "A verdict holds within the fitted range; losses are compared within a family only.",
         "61_scaling_laws",
     ),
@@ -103,7 +104,7 @@ TEXTS = {
     ),
     "exponents": Text(
         "Exponents of power laws",
-        "Exponents with 90 % intervals of all curves that a power law leads; open dots: another verdict.",
+        "Exponents with 90 % intervals of all curves that an unbroken power law leads; open dots: another verdict.",
         "An exponent holds within its fitted range, and those of different axes are not comparable.",
         "61_scaling_laws",
     ),

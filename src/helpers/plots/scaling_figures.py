@@ -51,7 +51,8 @@ def _told(table: pd.DataFrame) -> str:
     """Runs of what is shown, for a legend's title."""
     return (
         f"{counted(table['n_runs'], 'model')} a panel, {counted(table['seeds'], 'seed')} (dots); "
-        f"line: leading form; band: 90 % interval within the range, which tells nothing beyond it{_shared(table)}"
+        f"line: leading form; band: 90 % interval within the range, which tells nothing beyond it\n"
+        f"in words: the verdict, then the leading form with its exponent{_shared(table)}"
     )
 
 
@@ -96,7 +97,7 @@ def _draw_law(axes: Axes, law: pd.Series, curve: pd.DataFrame, x: pd.Series, los
     colour, field = (colours[law["verdict"]] for colours in (style.VERDICT_LINES, style.VERDICT_COLOURS))
     axes.plot(x, loss, "o", ms=2.5, mew=0, color="#333333", alpha=0.6)
     axes.plot(curve["x"], curve["value"], color=colour, lw=1.4)
-    axes.fill_between(curve["x"], curve["low"], curve["high"], color=field, alpha=0.55, lw=0)
+    axes.fill_between(curve["x"], curve["low"], curve["high"], color=field, alpha=0.7, lw=0)
     told = f"{law['verdict']}\n{law['form']} {_exponent(law, apart=chr(10))}".strip()
     axes.text(0.97, 0.95, told, transform=axes.transAxes, ha="right", va="top", size=style.SMALLEST)
     axes.set_xscale("log")
@@ -141,7 +142,7 @@ def excess_loss(table: pd.DataFrame, curves: pd.DataFrame, runs: pd.DataFrame) -
         axes.legend(title="exponent (90 %)", fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1)
     panels[0].set_ylabel("mean loss above the fitted floor")
     told = f"{counted(laws['n_runs'], 'model')} a curve, {counted(laws['seeds'], 'seed')}; dots: means of seeds"
-    reach = f"up to {laws['largest'].max():,.0f}, and nothing is known beyond{_shared(laws)}"
+    reach = f"up to {laws['largest'].max():,.0f} cells, and nothing is known beyond{_shared(laws)}"
     style.head(fig, f"{told}; {reach}")
     of_samplings = {style.sampling_name(name): style.strategy_marker(name)[0] for name in laws["sampling"]}
     handles = [
@@ -200,10 +201,10 @@ def verdict_map(table: pd.DataFrame) -> Figure:
     named = pd.DataFrame({"row": rows, "column": _sized(table).to_numpy(), "code": codes})
     named["sampling"] = table["sampling"].to_numpy()
     grid = named.pivot_table(index="row", columns=["sampling", "column"], values="code", sort=False)
-    left_out = f"; {few} curves with too few sizes are left out" if few else ""
+    left_out = f"; left out for too few sizes: {counted([few], 'curve')}" if few else ""
     blank = "; blank: not judged" if grid.isna().to_numpy().any() else ""
     told = (
-        f"Losses, or 1 − score: verdicts on {len(table)} curves, {told_sizes(table)}{left_out}{blank}. "
+        f"Losses, or 1 − score: verdicts on {counted([len(table)], 'curve')}, {told_sizes(table)}{left_out}{blank}. "
         "A verdict holds within the range and tells nothing beyond it; the same test cells judge all runs."
     )
     names = list(dict.fromkeys(named["column"]))
