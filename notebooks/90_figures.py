@@ -28,10 +28,17 @@ from helpers.analysis import laws
 from helpers.analysis.judged_sets import loss_units, missing_note, n_test
 from helpers.analysis.results import complete_runs, with_sampling
 from helpers.analysis.saturation import size_samplings
-from helpers.plots import cost_figures, design_figure, effect_figures, saturation_figures, scaling_figures
+from helpers.plots import (
+    captions,
+    cost_figures,
+    design_figure,
+    drawn_rows,
+    effect_figures,
+    saturation_figures,
+    scaling_figures,
+)
 from helpers.plots import study_figures as plots
 from helpers.plots import variation_figures as variations
-from helpers.plots.captions import TASKS
 from helpers.plots.diversity_figures import diversity_curves
 from helpers.plots.gallery import Gallery
 from helpers.plots.response_figures import response_axes
@@ -139,7 +146,7 @@ points, sizes = read["saturation"], read["saturation_sizes"]
 
 def about(task: str, metric: str) -> str:
     """Task and score in words."""
-    return ", ".join(dict.fromkeys([TASKS[task], saturation_figures.NAMES.get(metric, metric)]))
+    return ", ".join(dict.fromkeys([captions.TASKS[task], saturation_figures.NAMES.get(metric, metric)]))
 
 
 for (task, metric), part in points[points["rule"] == "published"].groupby(["task", "metric"], sort=False):
@@ -168,21 +175,26 @@ for (task, metric), part in near.groupby(["task", "metric"], sort=False):
 # %%
 laws_found, curves = scaling["laws"], scaling["curves"]
 fitted = laws.losses(table).assign(model=lambda rows: rows["family"].map(models))
-over_cells = laws_found[(laws_found["axis"] == "n_cells") & (laws_found["form"] != "")] if len(laws_found) else None
-drawn = {}
-if over_cells is not None and len(over_cells):
-    drawn["verdicts"] = scaling_figures.verdict_map(laws_found[laws_found["axis"] == "n_cells"])
-    of_loss = over_cells[over_cells["metric"] == "heldout_loss"]
+drawn = []  # name, figure, its laws, what is drawn of them
+if len(laws_found):
+    over_cells = laws_found[laws_found["axis"] == "n_cells"]
+    judged, led = over_cells[over_cells["form"] != ""], drawn_rows.led_by_power_law(laws_found)
+    of_loss = judged[judged["metric"] == "heldout_loss"]
     shown = of_loss[(of_loss["sampling"] == "random") & (of_loss["width"] == of_loss["width"].max())]
+    straight = of_loss[of_loss["verdict"] == "power law"]
+    if len(judged):
+        figure = scaling_figures.verdict_map(over_cells)
+        drawn.append(("verdicts", figure, judged, judged[drawn_rows.VERDICT]))
     if len(shown):
-        drawn["scaling_laws"] = scaling_figures.fitted_curves(shown, curves, fitted)
-    if (of_loss["verdict"] == "power law").any():
-        drawn["excess_loss"] = scaling_figures.excess_loss(of_loss, curves, fitted)
-if len(laws_found) and laws_found["low"].notna().any():
-    drawn["exponents"] = scaling_figures.exponent_forest(laws_found)
-for name, figure in drawn.items():
-    of_loss_alone = fitted["metric"] == "heldout_loss"
-    gallery.add(name, figure, laws_found, runs=fitted[of_loss_alone | (name in ("verdicts", "exponents"))])
+        figure = scaling_figures.fitted_curves(shown, curves, fitted)
+        drawn.append(("scaling_laws", figure, shown, drawn_rows.fitted_rows(shown, curves, fitted)))
+    if len(straight):
+        figure = scaling_figures.excess_loss(of_loss, curves, fitted)
+        drawn.append(("excess_loss", figure, straight, drawn_rows.excess_rows(straight, curves, fitted)))
+    if len(led):
+        drawn.append(("exponents", scaling_figures.exponent_forest(led), led, led[drawn_rows.EXPONENT]))
+for name, figure, of_laws, source in drawn:
+    gallery.add(name, figure, source, runs=drawn_rows.runs_of_curves(of_laws, fitted, models))
 
 # %% [markdown]
 # ## Compute
@@ -245,15 +257,15 @@ columns = {"score": ("classification", headline, "macro_f1"), "loss": ("heldout_
 pairs = with_sampling(complete_runs(table[table["percentage"] > 0], columns))
 pair = {"dataset": headline, "metric_name": "macro F1", "units": units}
 runs = trained[trained["run_id"].isin(pairs["run_id"]) & (trained["dataset"] == headline)]
-runs = runs[runs["metric"].isin(["macro_f1", "heldout_loss"])]
+runs = runs.query("(task == 'classification' and metric == 'macro_f1') or metric == 'heldout_loss'")
 if len(set(pairs["n_cells"])) > 1:
     told = ["run_id", "family", "strategy", "sampling", "n_cells", "subset_seed", "score", "loss"]
     gallery.add("loss_against_metric", plots.loss_against_metric(pairs, **pair), pairs[told], runs=runs)
     at_random = [name for name, sampling in study.strategies.items() if sampling.strategy == "random"]
     if at_random:
-        flat = effects[(effects["kind"] == "flat end") & (effects["term"] == at_random[0])]
-        figure = effect_figures.monotone_fits(pairs, effects, sampling=at_random[0], **pair)
-        gallery.add("monotone_fits", figure, flat, runs=runs)
+        fit = {"sampling": at_random[0], "dataset": headline}
+        figure = effect_figures.monotone_fits(pairs, effects, **pair | fit)
+        gallery.add("monotone_fits", figure, effect_figures.monotone_rows(pairs, effects, **fit), runs=runs)
 
 # %% [markdown]
 # ## Strategies against random cells, at equal size
@@ -262,8 +274,8 @@ if len(set(pairs["n_cells"])) > 1:
 by_strategy = effects[effects["kind"] == "strategy"]
 if by_strategy["testable"].any():
     figure = effect_figures.forest(by_strategy, xlabel="difference to random cells")
-    judged = by_strategy[["task", "metric"]].drop_duplicates()
-    runs = trained.merge(judged, on=["task", "metric"])
+    at_random = next(name for name, sampling in study.strategies.items() if sampling.strategy == "random")
+    runs = drawn_rows.compared_runs(by_strategy, trained, reference=at_random)
     gallery.add("strategy_effects", figure, by_strategy, runs=runs)
 
 # %%
@@ -282,8 +294,9 @@ gallery.overview().style.format({"rows": "{:,}"})
 from helpers.reading import between, finding
 
 names = ", ".join(sorted(trained["family"].unique()))
+beyond = f"Beyond these sizes nothing is known. {captions.about_size(trained)}".strip()
 finding(
     f"{len(gallery.figures)} figures of {trained['run_id'].nunique()} trained models ({names}; "
-    f"{between(trained['n_cells'], ',.0f')} cells, {trained['subset_seed'].nunique()} seeds). The corpus is small: the "
-    f"figures show that the method works, and claim nothing about larger ones.{missing_note(study, table)}"
+    f"{between(trained['n_cells'], ',.0f')} cells, {captions.seeds_of_each_size(trained)} of each size). "
+    f"{beyond}{missing_note(study, table)}"
 )

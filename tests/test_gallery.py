@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import PROJECT
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 
 from helpers.design import load_design
 from helpers.plots import cost_figures, design_figure, study_figures, style, variation_figures
@@ -114,12 +114,27 @@ def test_drawn_figures_have_captions_and_are_readable_in_print(path):
 
 
 def test_colours_of_families_samplings_and_verdicts_are_all_different():
-    palettes = (style.FAMILY_COLOURS, style.SAMPLING_COLOURS, style.VERDICT_COLOURS)
+    palettes = (style.FAMILY_COLOURS, style.SAMPLING_COLOURS, style.VERDICT_COLOURS, style.VERDICT_LINES)
     colours = [colour.lower() for palette in palettes for colour in palette.values()]
+    colours += [colour.lower() for colour in style.COLOURS]
     assert len(set(colours)) == len(colours)
     markers = [marker for marker, _ in style.STRATEGY_MARKERS.values()]
     assert len(set(markers)) == len(markers)
     assert style.sampling_colour("random", ["random", "mine"]) != style.sampling_colour("mine", ["random", "mine"])
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance as the guidelines of accessibility define it."""
+    rgb = np.array(to_rgb(colour))
+    return float(np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722])
+
+
+def test_lines_are_seen_on_white_and_fields_of_verdicts_differ_in_greyscale():
+    for colour in (*style.VERDICT_LINES.values(), *style.COLOURS):
+        assert 1.05 / (luminance(colour) + 0.05) >= 3, colour
+    fields = sorted(luminance(colour) + 0.05 for colour in style.VERDICT_COLOURS.values())
+    assert (np.divide(fields[1:], fields[:-1]) > 1.3).all()
+    assert min(fields) / 0.05 >= 4.5, "black text is read on each"
 
 
 def test_the_frontier_of_compute_falls_and_costs_more_along_it(results):
@@ -229,3 +244,39 @@ def test_curves_over_sizes_are_of_one_width(results):
     assert kept.groupby("family", dropna=False)["width"].unique().map(list).to_dict()["pca"] == [1.0]
     assert set(kept.loc[kept["family"] == "scvi", "width"]) == {2.0}
     assert (kept["family"] == "hvg").sum() == 1
+
+
+def test_depth_has_a_line_where_thinning_drops_cells(results):
+    results = results.assign(n_donors=np.nan, n_datasets=1.0, umis_per_cell=2000.0)
+    assert variation_figures.axes_of(results) == []
+    sizes, parts = (1.0, 3.2, 10.0, 32.0, 56.0), []
+    for place, size in enumerate(sizes):
+        for depth, kept in ((100, 0.9), (1000, 1.0)):
+            part = results.query("percentage == 10").assign(
+                percentage=size, strategy="depth", sampling=f"depth_{depth}"
+            )
+            cells = round(50 * size * kept) + part["subset_seed"]
+            parts.append(part.assign(n_cells=cells, umis_per_cell=depth + part["subset_seed"] + place))
+    table = pd.concat([results, *parts])
+    assert variation_figures.axes_of(table) == ["depth"]
+    figure = variation_figures.axis_curves(table, strategy="depth", metrics=variation_figures.METRICS)
+    lines = [line for line in figure.axes[0].lines if line.get_label().startswith("PCA")]
+    assert len(lines) == len(sizes), "more sizes than there once were shades"
+    assert len({to_hex(line.get_color()) for line in lines}) == len(sizes)
+    assert lines[0].get_label() == "PCA, 45 to 51 cells"
+    np.testing.assert_allclose(lines[0].get_xdata(), [100.5, 1000.5])
+    assert to_hex(style.shades("#0072B2", 1)[0]) == "#0072b2", "one size has the colour itself"
+
+
+def test_a_design_tells_what_it_knows_of_the_corpus_and_one_of_what_is_one(results):
+    few = results.query("percentage <= 10 and subset_seed == 0 and dataset == 'near'").assign(n_conditions=1)
+    few = few[few["percentage"].isin([0, 10]) & (few["family"] == "pca")]
+    counts = design_figure.design_counts(load_design("params/smoke.yaml"), few)
+    drawn = design_figure.design_schematic(counts)
+    texts = " | ".join(text.get_text().replace("\n", " ") for text in drawn.axes[0].texts)
+    assert "500 cells drawn at most" in texts
+    assert "1 corpus 1 size × 1 seed, 500 cells" in texts
+    assert "1 of them untrained; 1,000 parameters" in texts
+    assert "1 set, 30 test cells" in texts
+    whole = design_figure.design_counts(load_design("params/smoke.yaml"), results)
+    assert whole["counts"].iloc[0] == "cells"

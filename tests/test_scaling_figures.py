@@ -41,7 +41,7 @@ def words(figure) -> str:
 def test_verdict_map_says_what_it_holds_and_leaves_out():
     told = words(scaling_figures.verdict_map(LAWS))
     assert "verdicts on 2 curves, 8 to 9 sizes, 57 to 5,655 cells, 3 seeds each" in told
-    assert "1 curves with too few sizes are left out" in told
+    assert "left out for too few sizes: 1 curve." in told
     assert "blank" not in told
     assert "tells nothing beyond" in told
     two_sets = pd.concat([LAWS, LAWS.iloc[:1].assign(dataset="heart")], ignore_index=True)

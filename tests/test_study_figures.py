@@ -72,11 +72,11 @@ def test_figures_tell_seeds_range_and_what_the_range_cannot_tell(results):
     curves = study_figures.size_curves(scores, task="integration", metric="score", title="score", n_test=n_test)
     title = curves.legends[0].get_title().get_text()
     known = "2 sizes, 50 to 500 cells: of more nothing is known"
-    assert title == f"1 seeds of each size (dots), mean (line); {known}\n{SHARED}"
+    assert title == f"1 seed of each size (dots), mean (line); {known}\n{SHARED}"
     pairs = results.query("strategy == 'random'").assign(score=0.5, loss=[0.1, 0.2, 0.3, 0.4])
     options = {"dataset": "one", "metric_name": "F1", "units": {"pca": "nats"}}
     told = " ".join(study_figures.loss_against_metric(pairs, **options).legends[0].get_title().get_text().split())
-    assert told.startswith(f"n = 4 runs a panel (dots), 1 seeds of each size; {known}")
+    assert told.startswith(f"n = 4 runs a panel (dots), 1 seed of each size; {known}")
     assert told.endswith(f"known, nor of lower losses {SHARED}")
 
 
@@ -98,7 +98,7 @@ def test_a_monotone_fit_tells_its_verdict_and_nothing_is_written_over_another(re
         pairs, ends, sampling="random", dataset="one", metric_name="F1", units={"pca": "nats"}
     )
     panel = figure.axes[0]
-    assert panel.get_title() == "PCA\nboth move (n = 4, 1 seeds)"
+    assert panel.get_title() == "PCA\nboth move (n = 4, 1 seed)"
     assert len(panel.patches) == 1, "the flat end is shaded"
     over, title = figure._suptitle.get_window_extent(), panel.title.get_window_extent()
     assert over.y0 >= title.y1

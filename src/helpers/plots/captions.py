@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from helpers.plots import style
+from helpers.plots.drawn_rows import counted
 from helpers.reading import between
 
 TASKS = {
@@ -16,9 +17,8 @@ TASKS = {
     "heldout_loss": "held-out loss",
 }
 _DOTS = "Dots are seeds, lines their means."
-_BEYOND = (
-    "Beyond the sizes shown nothing is known, and a corpus this small says nothing about one of millions of cells."
-)
+_BEYOND = "Beyond the sizes shown nothing is known."
+STUDY_CELLS = 22_189_056  # of the published study's corpus
 _SAME_CELLS = "The same test cells judge all models, so that another choice of them is in no interval."
 _BANDS = "bands and intervals are of 90 %, by a bootstrap over seeds"
 
@@ -90,7 +90,8 @@ TEXTS = {
     ),
     "scaling_laws": Text(
         "Scaling of the held-out loss with cells",
-        f"Runs as dots, the form that leads as a line, its colour the verdict; {_BANDS}.",
+        "Runs as dots, the form that leads as a line, its colour the verdict; in words: the verdict, the form and its "
+        f"exponent; {_BANDS}.",
         "A verdict holds within the fitted range; losses are compared within a family only.",
         "61_scaling_laws",
     ),
@@ -103,7 +104,7 @@ TEXTS = {
     ),
     "exponents": Text(
         "Exponents of power laws",
-        "Exponents with 90 % intervals of all curves that a power law leads; open dots: another verdict.",
+        "Exponents with 90 % intervals of all curves that an unbroken power law leads; open dots: another verdict.",
         "An exponent holds within its fitted range, and those of different axes are not comparable.",
         "61_scaling_laws",
     ),
@@ -200,24 +201,35 @@ def kind_of(name: str) -> str:
 def caption(text: Text, runs: pd.DataFrame, n_test: Mapping[str, pd.Series]) -> str:
     """What a figure shows, of how many models, seeds and test cells, and what it cannot tell."""
     sets = _told_sets(runs, n_test) or ["No test set is judged."]
-    return " ".join([text.shows, _told_runs(runs), *sets, text.limits])
+    beyond = about_size(runs) if text.limits.endswith(_BEYOND) else ""
+    return " ".join([text.shows, _told_runs(runs), *sets, text.limits, beyond]).strip()
+
+
+def about_size(runs: pd.DataFrame) -> str:
+    """That a corpus is small, if its largest subset has under 1 % of the cells of the study's, else nothing."""
+    small = runs["n_cells"].max() < STUDY_CELLS / 100
+    return "A corpus this small says nothing about one of millions of cells." if small else ""
 
 
 def _told_runs(runs: pd.DataFrame) -> str:
     """Models, or corpora, with their seeds and sizes."""
     trained = runs[runs["percentage"] > 0]
     sampling = "sampling" if "sampling" in trained else "strategy"
-    seeds = between(trained.groupby([sampling, "percentage"])["subset_seed"].nunique(), "d")
-    sizes = trained["percentage"].nunique()
-    what = "seed" if seeds == "1" else "seeds"
-    told = f"{seeds} {what} of each of {sizes} sizes" if sizes > 1 else f"{seeds} {what} of one size"
+    seeds, sizes = seeds_of_each_size(trained), trained["percentage"].nunique()
+    told = f"{seeds} of each of {sizes} sizes" if sizes > 1 else f"{seeds} of one size"
     told += f" ({between(trained['n_cells'], ',.0f')} cells)"
     if "family" in trained:
         names = [style.FAMILY_NAMES.get(name, name) for name in dict.fromkeys(trained["family"])]
         models = trained["run_id"].nunique() if "run_id" in trained else len(trained)
-        return f"n = {models:,} trained models ({', '.join(names)}), {told}."
+        return f"n = {counted([models], 'trained model')} ({', '.join(names)}), {told}."
     corpora = trained.drop_duplicates([sampling, "percentage", "subset_seed"])
-    return f"n = {len(corpora):,} corpora, {told}."
+    return f"n = {counted([len(corpora)], 'corpus/corpora')}, {told}."
+
+
+def seeds_of_each_size(runs: pd.DataFrame) -> str:
+    """Seeds of the subsets of one sampling and size, in words."""
+    sampling = "sampling" if "sampling" in runs else "strategy"
+    return counted(runs.groupby([sampling, "percentage"])["subset_seed"].nunique(), "seed")
 
 
 def _told_sets(runs: pd.DataFrame, n_test: Mapping[str, pd.Series]) -> list[str]:

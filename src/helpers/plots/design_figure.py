@@ -9,6 +9,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from helpers.design import NO_STRATEGY, UNTRAINED, Design
 from helpers.plots import style
+from helpers.plots.drawn_rows import counted
 from helpers.plots.style import figure
 from helpers.reading import between
 
@@ -20,6 +21,13 @@ TASKS = {
     "heldout_loss": "held-out loss",
 }
 ONE = {"samplings": "sampling", "families": "family", "evaluations": "evaluation"}
+COUNTED = {  # what is counted, of one and, where that is not an s more, of many
+    "cells": "cell",
+    "cells drawn at most": "cell drawn at most/cells drawn at most",
+    "corpora": "corpus/corpora",
+    "models": "model",
+    "evaluations": "evaluation",
+}
 MOST = 6  # samplings in boxes of their own; of more those of one strategy are taken together
 WRAP, LINE, GAP = 27, 0.125, 0.22  # characters in a box, inches of a line and between boxes
 
@@ -28,26 +36,29 @@ def design_counts(design: Design, results: pd.DataFrame) -> pd.DataFrame:
     """What a design has and how much of it: stage, part, number, counts (of what), detail; a row for each box."""
     runs = results[(results["strategy"] != NO_STRATEGY) & results["task"].notna()]
     trained = runs[runs["percentage"] > 0]
-    rows = [("corpus", "cells to learn from", trained["n_unique"].max(), "cells", f"source: {design.corpus.source}")]
+    # Only a subset of 100 % tells how many cells the corpus has.
+    told = "cells" if (trained["percentage"] == 100).any() else "cells drawn at most"
+    rows = [("corpus", "cells to learn from", trained["n_unique"].max(), told, f"source: {design.corpus.source}")]
     many = trained["sampling"].nunique() > MOST
     for name, part in trained.groupby("strategy" if many else "sampling", sort=False):
         n = part.drop_duplicates(["sampling", "percentage", "subset_seed"])
-        sizes, seeds = n["percentage"].nunique(), between(n.groupby(["sampling", "percentage"]).size(), "d")
-        told = f"{sizes} size{'s' * (sizes > 1)} × {seeds} seeds, {between(part['n_cells'], ',.0f')} cells"
+        sizes = counted([n["percentage"].nunique()], "size")
+        seeds = counted(n.groupby(["sampling", "percentage"]).size(), "seed")
+        told = f"{sizes} × {seeds}, {between(part['n_cells'], ',.0f')} cells"
         ways = part["sampling"].nunique()
         rows.append(("samplings", name, len(n), "corpora", f"{f'{ways} ways, ' if ways > 1 else ''}{told}"))
     for name, part in runs.groupby("family", sort=False):
         of_family = part.drop_duplicates("run_id")
         untrained = int((of_family["strategy"] == UNTRAINED).sum())
         size = of_family["n_parameters"].dropna()
-        told = f"{between(size, ',.0f')} parameters" if len(size) else "parameters not known"
-        told += f", {untrained} of them untrained" if untrained else ""
+        told = counted(size, "parameter") if len(size) else "parameters not known"
+        told = f"{untrained} of them untrained; {told}" if untrained else told
         rows.append(("families", name, len(of_family), "models", told))
     for name, part in runs.groupby("task", sort=False):
         n = len(part.drop_duplicates(["run_id", "dataset"]))
         of_sets = part.drop_duplicates("dataset")
-        what = "conditions" if name == "perturbation" else "test cells"
-        told = f"{len(of_sets)} sets, {of_sets['n_test'].sum():,.0f} {what}"
+        what = "condition" if name == "perturbation" else "test cell"
+        told = f"{counted([len(of_sets)], 'set')}, {counted([of_sets['n_test'].sum()], what)}"
         rows.append(("evaluations", name, n, "evaluations", told))
     return pd.DataFrame(rows, columns=["stage", "part", "number", "counts", "detail"])
 
@@ -77,8 +88,10 @@ def design_schematic(counts: pd.DataFrame) -> Figure:
         before = centres
     models = int(counts.loc[counts["stage"] == "families", "number"].sum())
     scored = int(counts.loc[counts["stage"] == "evaluations", "number"].sum())
-    told = f"every sampling teaches every family, every model is judged by its evaluations: {models:,} models, "
-    axes.text(3.6, -0.18, f"{told}{scored:,} evaluations on its sets", ha="center", va="top", size=7)
+    told = (
+        f"every sampling teaches every family, every model is judged by its evaluations: {counted([models], 'model')}, "
+    )
+    axes.text(3.6, -0.18, f"{told}{counted([scored], 'evaluation')} on its sets", ha="center", va="top", size=7)
     return fig
 
 
@@ -97,7 +110,7 @@ def _in_inches(height: float) -> tuple[Figure, Axes]:
 def _text(stage: str, row: object) -> str:
     named = {"families": style.FAMILY_NAMES, "evaluations": TASKS}.get(stage, {})
     name = named.get(row.part) or (style.sampling_name(row.part) if stage == "samplings" else row.part)
-    lines = textwrap.wrap(name, WRAP), textwrap.wrap(f"{row.number:,.0f} {row.counts}", WRAP)
+    lines = textwrap.wrap(name, WRAP), textwrap.wrap(counted([row.number], COUNTED[row.counts]), WRAP)
     return "\n".join([*lines[0], *lines[1], *textwrap.wrap(row.detail, WRAP)])
 
 

@@ -1,6 +1,7 @@
 """Figures of effects at fixed size, and of scores against losses and budgets."""
 
 import textwrap
+from collections.abc import Iterator
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,8 +12,8 @@ from matplotlib.figure import Figure
 from helpers.analysis.equal_budget import flops_of_sizes
 from helpers.analysis.metric_against_loss import monotone_fit, seed_means
 from helpers.plots import study_figures, style
+from helpers.plots.drawn_rows import counted
 from helpers.plots.style import figure
-from helpers.reading import between
 
 METRIC_NAMES = {
     "macro_f1": "macro F1 (5-NN)",
@@ -86,7 +87,7 @@ def _draw_effects(axes: Axes, part: pd.DataFrame, sets: list[str], terms: list[s
 def _about(shown: pd.DataFrame) -> str:
     if shown.empty:
         return "nothing could be tested"
-    n, seeds = (between(shown[column], ".0f") for column in ("n", "n_seeds"))
+    n, seeds = counted(shown["n"], "run"), counted(shown["n_seeds"], "seed")
     sizes = shown.loc[shown["n_sizes"].idxmax(), "range"].split(";")[0]
     sizes = ("up to " if shown["n_sizes"].min() < shown["n_sizes"].max() else "") + sizes
     alone = (
@@ -94,7 +95,7 @@ def _about(shown: pd.DataFrame) -> str:
     )
     alone += " holds for these samplings alone."
     return (
-        f"n = {n} runs of {sizes}, {seeds} seeds each; bars: 90 %; filled: p < .05 after Holm.\n"
+        f"n = {n} of {sizes}, {seeds} each; bars: 90 %; filled: p < .05 after Holm.\n"
         "Right is better. The same test cells judge all runs: other cells might tell otherwise."
         + (alone if shown["p_holm"].isna().any() else "")
     )
@@ -109,24 +110,41 @@ def monotone_fits(
     `pairs` is as in `study_figures.loss_against_metric`, with percentage; `effects` has the flat ends, by family.
     """
     fig = study_figures.loss_against_metric(pairs, dataset=dataset, metric_name=metric_name, units=units)
-    ends = effects[(effects["kind"] == "flat end") & (effects["term"] == sampling) & (effects["dataset"] == dataset)]
-    ends = ends[ends["task"] == "classification"].drop_duplicates("family").set_index("family")
-    drawn = [axes for axes in fig.axes if axes.get_title()]
-    for axes, family in zip(drawn, dict.fromkeys(pairs["family"]), strict=True):
-        if family not in ends.index:
-            continue
-        end = ends.loc[family]
-        of_family = pairs[(pairs["family"] == family) & (pairs["width"] == end["width"])]
-        means = seed_means(of_family[of_family["sampling"] == sampling], ["loss", "score"])
-        x, y = monotone_fit(*(means[column].to_numpy(float) for column in ("loss", "score", "n")))
+    drawn = dict(zip(dict.fromkeys(pairs["family"]), [axes for axes in fig.axes if axes.get_title()], strict=True))
+    for family, end, x, y in _fits(pairs, effects, sampling, dataset):
+        axes = drawn[family]
         axes.plot(x, y, color="black", lw=1.2)
         if pd.notna(end["estimate"]):
             axes.axvspan(x[0], x[0] + end["estimate"] * (x[-1] - x[0]), color=FLAT_COLOUR, lw=0, zorder=0)
-        told = "\n".join(textwrap.wrap(f"{end['verdict']} (n = {end['n']}, {end['n_seeds']} seeds)", 38))
+        seeds = counted([end["n_seeds"]], "seed")
+        told = "\n".join(textwrap.wrap(f"{end['verdict']} (n = {end['n']}, {seeds})", 38))
         axes.set_title(f"{axes.get_title()}\n{told}")
     name = TERM_NAMES.get(sampling, sampling)
     style.head(fig, f"Line: monotone fit of {name} cells; shaded: its end that gains under one SD of seeds")
     return fig
+
+
+def monotone_rows(pairs: pd.DataFrame, effects: pd.DataFrame, *, sampling: str, dataset: str) -> pd.DataFrame:
+    """What `monotone_fits` draws: `drawn` tells runs from points of the fit, which have the share of its flat end."""
+    about = ["run_id", "family", "width", "strategy", "sampling", "percentage", "n_cells", "subset_seed"]
+    parts = [pairs.filter([*about, "loss", "score"]).assign(drawn="run")]
+    for family, end, x, y in _fits(pairs, effects, sampling, dataset):
+        fit = pd.DataFrame({"family": family, "width": end["width"], "sampling": sampling, "loss": x, "score": y})
+        of_end = {"flat_share": end["estimate"], "verdict": end["verdict"], "n": end["n"], "n_seeds": end["n_seeds"]}
+        parts.append(fit.assign(drawn="fit", **of_end))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _fits(
+    pairs: pd.DataFrame, effects: pd.DataFrame, sampling: str, dataset: str
+) -> Iterator[tuple[str, pd.Series, np.ndarray, np.ndarray]]:
+    """Family, its flat end, and losses and scores of the monotone fit of one sampling."""
+    ends = effects[(effects["kind"] == "flat end") & (effects["term"] == sampling) & (effects["dataset"] == dataset)]
+    ends = ends[ends["task"] == "classification"].drop_duplicates("family").set_index("family")
+    for family, end in ends.loc[ends.index.isin(pairs["family"])].iterrows():
+        of_family = pairs[(pairs["family"] == family) & (pairs["width"] == end["width"])]
+        means = seed_means(of_family[of_family["sampling"] == sampling], ["loss", "score"])
+        yield family, end, *monotone_fit(*(means[column].to_numpy(float) for column in ("loss", "score", "n")))
 
 
 @figure
@@ -154,8 +172,8 @@ def equal_budgets(runs: pd.DataFrame, *, dataset: str, metric_name: str) -> Figu
         else:
             style.log_ticks(axes.xaxis, runs[column].min(), runs[column].max())
     panels[0].set_ylabel(f"{metric_name} on {dataset}")
-    seeds = between(runs.groupby([names, "percentage"]).size(), "d")
+    seeds = counted(runs.groupby([names, "percentage"]).size(), "seed")
     sizes = runs["percentage"].nunique()
-    about = f"{len(runs)} runs of random cells, {sizes} sizes, {seeds} seeds of each (dots), means (lines)"
+    about = f"{len(runs)} runs of random cells, {sizes} sizes, {seeds} of each (dots), means (lines)"
     style.shared_legend(fig, panels[:1], ncols=4, title=f"{about}.\nNothing is told beyond either end of a line.")
     return fig

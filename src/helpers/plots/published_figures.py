@@ -9,6 +9,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from helpers.plots import style
+from helpers.plots.drawn_rows import counted
 from helpers.plots.style import figure
 
 VERDICT_TEXTS = {"no scaling": "none", "saturated": "sat.", "power law": "law", "not identifiable": "?"}
@@ -20,10 +21,10 @@ NAMED = (1, 10, 100)  # percentages whose ticks have room for a label
 def about(trained: pd.DataFrame) -> str:
     """Seeds and range of trained runs, and what they cannot tell, in two lines."""
     seeds = trained.groupby(["family", "strategy", "dataset", "percentage"])["subset_seed"].nunique()
-    n = " to ".join(dict.fromkeys(f"{value}" for value in (seeds.min(), seeds.max())))
     low, high = trained["n_cells"].min() / 1e6, trained["n_cells"].max() / 1e6
     return (
-        f"{n} seeds of each size, {low:.2g} to {high:.2g} million cells; the tables tell no number of test cells.\n"
+        f"{counted(seeds, 'seed')} of each size, {low:.2g} to {high:.2g} million cells; "
+        "the tables tell no number of test cells.\n"
         "Seeds of 100 % share all cells and those of 50 and 75 % many: their spread is a lower bound. "
         "Nothing here tells of more cells."
     )

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.plots import style
+from helpers.plots.drawn_rows import counted
 from helpers.plots.style import figure
 from helpers.reading import between
 
@@ -48,7 +49,7 @@ def saturation_heatmap(points: pd.DataFrame, runs: pd.DataFrame, *, n_test: pd.S
     score = _score(points, runs["metric"].iloc[0])
     style.head(
         fig,
-        f"Saturation point by the published rule, % of the corpus, {score}, {between(seeds, 'd')} seeds, "
+        f"Saturation point by the published rule, % of the corpus, {score}, {counted(seeds, 'seed')}, "
         f"{between(runs['n_cells'], ',.0f')} cells; the best of all seeds decides, without interval; of more cells it "
         "tells nothing; white: no size, since the best score is not over 0, or not judged",
     )
@@ -104,7 +105,7 @@ def probability_heatmap(
     cells = sizes["n_cells"].dropna()
     told = (
         f"numbers: % of {_drawn(points)}; ring: the point; line: 90 % interval\n"
-        f"{between(points['n_seeds'], 'd')} seeds{f', {between(cells, ",.0f")} cells' if len(cells) else ''}; "
+        f"{counted(points['n_seeds'], 'seed')}{f', {between(cells, ",.0f")} cells' if len(cells) else ''}; "
         "a curve at its largest size has not saturated within the range, beyond which nothing is known"
         f"{style.shared(points['sampling'])}"
     )
@@ -158,7 +159,7 @@ def gains(points: pd.DataFrame, sizes: pd.DataFrame, *, metric: str, n_test: pd.
         axes.set(xlabel="fall of the error for\ntwice the cells (better →)")
     panels[0].set_yticks(range(len(names)), _with_cells(names, n_test))
     panels[0].invert_yaxis()
-    seeds = f"{between(points['n_seeds'], 'd')} seeds; 90 % intervals from {_drawn(points)}"
+    seeds = f"{counted(points['n_seeds'], 'seed')}; 90 % intervals from {_drawn(points)}"
     style.shared_legend(fig, panels, ncols=4, title=seeds)
     cells = sizes["n_cells"].dropna()
     within = f" within {between(cells, ',.0f')} cells" if len(cells) else ""

@@ -13,6 +13,7 @@ from helpers.analysis.forms import EXPONENTS
 from helpers.analysis.laws import NAMES, told_range, told_sizes
 from helpers.analysis.scaling import VERDICTS, ScalingFit
 from helpers.plots import style
+from helpers.plots.drawn_rows import counted, led_by_power_law, means_above, runs_of_curve
 from helpers.plots.style import figure
 from helpers.reading import between
 
@@ -49,19 +50,14 @@ def _sized(table: pd.DataFrame) -> pd.Series:
 def _told(table: pd.DataFrame) -> str:
     """Runs of what is shown, for a legend's title."""
     return (
-        f"{between(table['n_runs'], 'd')} models a panel, {between(table['seeds'], 'd')} seeds (dots); "
-        f"line: leading form; band: 90 % interval within the range, which tells nothing beyond it{_shared(table)}"
+        f"{counted(table['n_runs'], 'model')} a panel, {counted(table['seeds'], 'seed')} (dots); "
+        f"line: leading form; band: 90 % interval within the range, which tells nothing beyond it\n"
+        f"in words: the verdict, then the leading form with its exponent{_shared(table)}"
     )
 
 
 def _shared(table: pd.DataFrame) -> str:
     return style.shared(table.loc[table["axis"] == "n_cells", "sampling"])
-
-
-def _runs_of(law: pd.Series, runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs of a curve over corpus sizes."""
-    same = [runs[name] == law[name] for name in ("model", "width", "budget", "sampling", "dataset", "metric")]
-    return runs[np.logical_and.reduce(same)]
 
 
 @figure
@@ -79,7 +75,7 @@ def fitted_curves(table: pd.DataFrame, curves: pd.DataFrame, runs: pd.DataFrame)
         for axes, name in zip(row, names, strict=True):
             part = table[(table["model"] == model) & (table["dataset"] == name)]
             for number, law in part.iterrows():
-                own = _runs_of(law, runs)
+                own = runs_of_curve(law, runs)
                 _draw_law(axes, law, curves[curves["curve"] == number], own[axis], own["loss"])
                 axes.lines[0].set_color(style.family_colour(model, models))
                 if axis == "n_cells":
@@ -91,24 +87,31 @@ def fitted_curves(table: pd.DataFrame, curves: pd.DataFrame, runs: pd.DataFrame)
             if axes in panels[-1]:
                 axes.set_xlabel(NAMES[axis])
         row[0].set_ylabel(f"{_name(model)}\n{METRIC_NAMES.get(metric, metric)}")
-    handles = [plt.Line2D([], [], color=colour, lw=3, label=name) for name, colour in style.VERDICT_COLOURS.items()]
+    handles = [plt.Line2D([], [], color=colour, lw=3, label=name) for name, colour in style.VERDICT_LINES.items()]
     columns = 4 if len(names) > 1 else 2
     fig.legend(handles=handles, loc="outside lower center", ncols=columns, title=style.wrapped(fig, _told(table)))
     return fig
 
 
 def _draw_law(axes: Axes, law: pd.Series, curve: pd.DataFrame, x: pd.Series, loss: pd.Series) -> None:
-    colour = style.VERDICT_COLOURS[law["verdict"]]
+    colour, field = (colours[law["verdict"]] for colours in (style.VERDICT_LINES, style.VERDICT_COLOURS))
     axes.plot(x, loss, "o", ms=2.5, mew=0, color="#333333", alpha=0.6)
-    axes.plot(curve["x"], curve["value"], color=colour if law["verdict"] != VERDICTS[-1] else "#8C8C8C", lw=1.4)
-    axes.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=0.45, lw=0)
-    told = law["form"]
-    if np.isfinite(law["exponent"]):
-        told += f"\n{law['exponent']:.2f}\n({law['low']:.2f} to {law['high']:.2f})"
+    axes.plot(curve["x"], curve["value"], color=colour, lw=1.4)
+    axes.fill_between(curve["x"], curve["low"], curve["high"], color=field, alpha=0.7, lw=0)
+    told = f"{law['verdict']}\n{law['form']} {_exponent(law, apart=chr(10))}".strip()
     axes.text(0.97, 0.95, told, transform=axes.transAxes, ha="right", va="top", size=style.SMALLEST)
     axes.set_xscale("log")
     if law["axis"] != "n_cells":
         style.log_ticks(axes.xaxis, x.min(), x.max())
+
+
+def _exponent(law: pd.Series, apart: str = " ") -> str:
+    """The exponent of a law and its interval, of either what is known."""
+    if not np.isfinite(law["exponent"]):
+        return ""
+    known = np.isfinite([law["low"], law["high"]]).all()
+    told = f"({law['low']:.2f} to {law['high']:.2f})" if known else "(no interval)"
+    return f"{law['exponent']:.2f}{apart}{told}"
 
 
 @figure
@@ -120,16 +123,17 @@ def excess_loss(table: pd.DataFrame, curves: pd.DataFrame, runs: pd.DataFrame) -
     laws = table[table["verdict"] == "power law"]
     names = _sized(laws)
     axis, models = table["axis"].iloc[0], list(dict.fromkeys(laws["model"]))
+    colours = dict(zip(dict.fromkeys(table["dataset"]), cycle(style.COLOURS), strict=False))
     fig, panels = style.grid(len(models), height=3.2)
     for axes, model in zip(panels, models, strict=True):
-        for colour, (number, law) in zip(cycle(style.COLOURS), laws[laws["model"] == model].iterrows(), strict=False):
-            means = _runs_of(law, runs).groupby(axis)["loss"].mean()
+        for number, law in laws[laws["model"] == model].iterrows():
+            colour = colours[law["dataset"]]
+            means = means_above(law, runs)
             curve = curves[curves["curve"] == number]
             own = "" if names[number] == _name(model) else names[number].removeprefix(_name(model)).strip() + ", "
-            told = f"{law['exponent']:.2f} ({law['low']:.2f} to {law['high']:.2f})"
-            label = f"{own}{law['dataset']}: {told}"
+            label = f"{own}{law['dataset']}: {_exponent(law)}"
             marker = style.strategy_marker(law["sampling"])[0]
-            axes.plot(means.index, means - law["floor"], marker, ms=3.5, color=colour, label=label)
+            axes.plot(means.index, means, marker, ms=3.5, color=colour, label=label)
             axes.plot(curve["x"], curve["value"] - law["floor"], color=colour, lw=1.1)
         axes.set(yscale="log", title=_name(model), xlabel=NAMES[axis])
         of_sizes = runs[runs["model"] == model].groupby(axis)["percentage"].first()
@@ -137,8 +141,8 @@ def excess_loss(table: pd.DataFrame, curves: pd.DataFrame, runs: pd.DataFrame) -
         style.log_ticks(axes.yaxis, *axes.get_ylim())
         axes.legend(title="exponent (90 %)", fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1)
     panels[0].set_ylabel("mean loss above the fitted floor")
-    told = f"{between(laws['n_runs'], 'd')} models a curve, {between(laws['seeds'], 'd')} seeds; dots: means of seeds"
-    reach = f"up to {laws['largest'].max():,.0f}, and nothing is known beyond{_shared(laws)}"
+    told = f"{counted(laws['n_runs'], 'model')} a curve, {counted(laws['seeds'], 'seed')}; dots: means of seeds"
+    reach = f"up to {laws['largest'].max():,.0f} cells, and nothing is known beyond{_shared(laws)}"
     style.head(fig, f"{told}; {reach}")
     of_samplings = {style.sampling_name(name): style.strategy_marker(name)[0] for name in laws["sampling"]}
     handles = [
@@ -151,7 +155,7 @@ def excess_loss(table: pd.DataFrame, curves: pd.DataFrame, runs: pd.DataFrame) -
 @figure
 def exponent_forest(table: pd.DataFrame) -> Figure:
     """Exponents with 90 % intervals of all curves that lead with a power law; open: the verdict is another one."""
-    laws = table[np.isfinite(table["low"])].sort_values(["axis", "model", "metric", "dataset"], kind="stable")
+    laws = led_by_power_law(table).sort_values(["axis", "model", "metric", "dataset"], kind="stable")
     fig, axes = plt.subplots(figsize=(style.FULL, 1.3 + min(0.135 * len(laws), TALLEST)))
     labels, names = [], _sized(laws)
     for place, (_, law) in enumerate(laws.iterrows()):
@@ -166,14 +170,17 @@ def exponent_forest(table: pd.DataFrame) -> Figure:
         labels.append(f"{names[law.name]} · {what} · {law['dataset']} · {how} · {NAMES[law['axis']]}")
     axes.set_yticks(-np.arange(len(laws)), labels, size=6)
     axes.set(xlabel="exponent, 90 % interval", xlim=(0, None), ylim=(-len(laws) + 0.3, 0.7))
-    told = f"{between(laws['n_runs'], 'd')} models a curve, {between(laws['seeds'], 'd')} seeds"
+    if laws.empty:
+        style.head(fig, "No curve is led by a power law")
+        return fig
+    told = f"{counted(laws['n_runs'], 'model')} a curve, {counted(laws['seeds'], 'seed')}"
     ranges = "; ".join(told_range(part) for _, part in laws.groupby("axis", sort=False))
-    least, most = np.exp(EXPONENTS)
+    looked_at = "\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}".join(f"{end:g}" for end in np.exp(EXPONENTS))
     style.head(
         fig,
         f"Curves that a power law leads ({told})\nfitted to {ranges}; nothing is known beyond\n"
         "open dot: the verdict is no power law; no dot: not told, since the interval "
-        f"is 1 or wider or reaches an end of what is looked at ({least:g} to {most:g}){_shared(laws)}",
+        f"is 1 or wider or reaches an end of what is looked at ({looked_at}){_shared(laws)}",
     )
     axes.axvline(0, color=style.GREY, lw=0.8)
     return fig
@@ -194,10 +201,10 @@ def verdict_map(table: pd.DataFrame) -> Figure:
     named = pd.DataFrame({"row": rows, "column": _sized(table).to_numpy(), "code": codes})
     named["sampling"] = table["sampling"].to_numpy()
     grid = named.pivot_table(index="row", columns=["sampling", "column"], values="code", sort=False)
-    left_out = f"; {few} curves with too few sizes are left out" if few else ""
+    left_out = f"; left out for too few sizes: {counted([few], 'curve')}" if few else ""
     blank = "; blank: not judged" if grid.isna().to_numpy().any() else ""
     told = (
-        f"Losses, or 1 − score: verdicts on {len(table)} curves, {told_sizes(table)}{left_out}{blank}. "
+        f"Losses, or 1 − score: verdicts on {counted([len(table)], 'curve')}, {told_sizes(table)}{left_out}{blank}. "
         "A verdict holds within the range and tells nothing beyond it; the same test cells judge all runs."
     )
     names = list(dict.fromkeys(named["column"]))
@@ -261,7 +268,7 @@ def controls(coverage: pd.DataFrame, rates: pd.DataFrame, runs: pd.DataFrame, la
     for truth, shapes in rates.groupby("truth", sort=False):
         for number, (shape, part) in enumerate(shapes.groupby("shape", sort=False)):
             look = ("o-", "s--", "^:")[number]
-            second.plot(part["ratio"], part["right"], look, ms=4, color=style.VERDICT_COLOURS[truth], label=shape)
+            second.plot(part["ratio"], part["right"], look, ms=4, color=style.VERDICT_LINES[truth], label=shape)
     second.axhline(0.95, color=style.GREY, lw=0.9, ls=":")
     second.set(xscale="log", ylim=(-0.03, 1.03), xlabel="range / SD of seeds", title="right verdicts")
     second.set_xticks(ratios := sorted(set(rates["ratio"])), [f"{ratio:g}" for ratio in ratios])
@@ -274,7 +281,7 @@ def controls(coverage: pd.DataFrame, rates: pd.DataFrame, runs: pd.DataFrame, la
     x = np.geomspace(*law.curve.x[[0, -1]], 50)
     third.plot(runs["n_cells"], runs["loss"] - floor, "o", ms=3, mew=0, alpha=0.5, color="#333333")
     label = f"exponent {law.exponent:.2f}\n({law.interval[0]:.2f} to {law.interval[1]:.2f})"
-    third.plot(x, law.predict(x) - floor, color=style.VERDICT_COLOURS["power law"], label=label)
+    third.plot(x, law.predict(x) - floor, color=style.VERDICT_LINES["power law"], label=label)
     third.set(xscale="log", yscale="log", xlabel="simulated cells", title="PCA's loss above its floor")
     for axis in (third.xaxis, third.yaxis):
         style.log_ticks(axis, *axis.get_view_interval())

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from helpers.analysis.saturation import size_samplings
 from helpers.plots import style
+from helpers.plots.drawn_rows import counted
 from helpers.plots.style import figure
 from helpers.reading import between
 
@@ -50,12 +51,12 @@ def sizes_of(trained: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 def told_seeds(trained: pd.DataFrame) -> str:
     """Seeds and sizes of what dots and lines show, for a legend's title."""
-    return f"{_each(trained)} seeds of each size (dots), mean (line); {_reach(trained)}"
+    return f"{_each(trained)} of each size (dots), mean (line); {_reach(trained)}"
 
 
 def _each(runs: pd.DataFrame) -> str:
-    """How many seeds the subsets of one size have, each size its own."""
-    return between(runs.groupby(["sampling", "percentage"])["subset_seed"].nunique(), "d")
+    """How many seeds the subsets of one size have, each size its own, in words."""
+    return counted(runs.groupby(["sampling", "percentage"])["subset_seed"].nunique(), "seed")
 
 
 def _reach(runs: pd.DataFrame, also: str = "") -> str:
@@ -212,8 +213,8 @@ def loss_against_metric(pairs: pd.DataFrame, *, dataset: str, metric_name: str, 
         axes.set(title=style.FAMILY_NAMES.get(family, family), xlabel=f"held-out loss on {dataset}\n{unit}")
         if axes.get_subplotspec().is_first_col():
             axes.set_ylabel(f"{metric_name} on {dataset}")
-    n = between(pairs.groupby("family").size(), "d")
-    told = f"n = {n} runs a panel (dots), {_each(pairs)} seeds of each size; {_reach(pairs, ', nor of lower losses')}"
+    n = counted(pairs.groupby("family").size(), "run")
+    told = f"n = {n} a panel (dots), {_each(pairs)} of each size; {_reach(pairs, ', nor of lower losses')}"
     style.shared_legend(fig, panels, ncols=4, title=told)
     bar = fig.colorbar(dots, ax=panels, shrink=0.8)
     bar.set_label("cells in the corpus")
@@ -250,5 +251,5 @@ def few_shot(scores: pd.DataFrame, *, n_test: pd.Series) -> Figure:
         axes.set_title(f"{name} (n = {n_test[name]:,})\n{part['seen'].iloc[0]}")
     _label_panels(panels, ylabel="macro F1 (head)", xlabel="cells of each type that teach")
     trained = scores[scores["percentage"] > 0]
-    style.shared_legend(fig, panels, ncols=4, title=f"means of {_each(trained)} seeds; {_reach(trained)}")
+    style.shared_legend(fig, panels, ncols=4, title=f"means of {_each(trained)}; {_reach(trained)}")
     return fig

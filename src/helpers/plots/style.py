@@ -36,13 +36,16 @@ SAMPLING_COLOURS = {
     "depth": "#882255",
     "composition": "#AA4499",
 }
-VERDICT_COLOURS = {  # light ones of Tol, for fields and bands
-    "no scaling": "#77AADD",
-    "saturated": "#EEDD88",
-    "power law": "#44BB99",
-    "not identifiable": "#D9D9D9",
+# Fields and bands, which differ in greyscale too, and lines, of which each has a contrast of 3 to white or more.
+VERDICT_COLOURS = {
+    "no scaling": "#5F97CF",
+    "saturated": "#E0B13C",
+    "power law": "#228866",
+    "not identifiable": "#E3E3E3",
 }
-COLOURS = tuple(SAMPLING_COLOURS.values())  # of evaluation sets, metrics and terms
+VERDICT_LINES = {"no scaling": "#2F6CA8", "saturated": "#9A6A00", "power law": "#0B6B4C", "not identifiable": "#767676"}
+# Of evaluation sets, metrics and terms: none of a family's or a sampling's, each with a contrast of 3 to white or more.
+COLOURS = ("#1F4E5F", "#B8336A", "#5B8C00", "#C0561A", "#6C4AB6", "#00868B", "#7A7A00", "#A02C2C", "#4A4A8A")
 STRATEGY_MARKERS = {
     "random": ("o", "-"),
     "celltype_reweighted": ("s", "--"),
@@ -157,7 +160,7 @@ def sampling_name(sampling: str) -> str:
 def shades(colour: str, n: int) -> list[tuple[float, ...]]:
     """A colour for each of `n` sizes, from a light one to the colour itself."""
     rgb = np.array(mpl.colors.to_rgb(colour))
-    return [tuple(1 - (1 - rgb) * share) for share in np.linspace(0.35, 1, n)]
+    return [tuple(1 - (1 - rgb) * share) for share in np.linspace(1, 0.35, n)[::-1]]
 
 
 def curve_name(family: str, sampling: str, width: float = 1.0) -> str:

@@ -25,11 +25,14 @@ def axes_of(results: pd.DataFrame) -> list[str]:
 
 
 def along(results: pd.DataFrame, strategy: str) -> pd.DataFrame:
-    """Runs of a strategy whose number of cells several samplings share, but for few donors with all their cells."""
+    """Runs of a strategy whose size several samplings share, but for few donors with all their cells.
+
+    The size is that in per cent of the corpus: cells that thinning leaves without counts are dropped.
+    """
     rows = trained_of(results)[lambda table: (table["strategy"] == strategy) & table[AXES[strategy]].notna()]
     rows = rows[(rows["sampling"] != strategy) | (strategy == "depth")]
-    samplings = rows.groupby("n_cells")["sampling"].nunique()
-    return rows[rows["n_cells"].isin(samplings.index[samplings > 1])]
+    samplings = rows.groupby("percentage")["sampling"].nunique()
+    return rows[rows["percentage"].isin(samplings.index[samplings > 1])]
 
 
 def spiked(results: pd.DataFrame) -> pd.DataFrame:
@@ -55,28 +58,30 @@ def widened(results: pd.DataFrame, models: Mapping[str, str]) -> pd.DataFrame:
 def axis_curves(results: pd.DataFrame, *, strategy: str, metrics: dict[str, str]) -> Figure:
     """Scores against donors, datasets or depth at a fixed number of cells: a row per metric (name -> its axis label).
 
-    A line joins the runs of one family and number of cells; one more, dotted, shows all cells (100 %) drawn at random.
+    A line joins the means of one family and size, darker with more cells; one more, dotted, shows all cells (100 %)
+    drawn at random.
     """
     axis, trained = AXES[strategy], trained_of(results)
     whole = trained[(trained["strategy"] == "random") & (trained["percentage"] == 100)]
     rows = along(results, strategy)[lambda table: table["metric"].isin(metrics)]
     families, names = list(dict.fromkeys(rows["family"])), list(dict.fromkeys(rows["dataset"]))
-    alphas = dict(zip(sorted(rows["n_cells"].unique()), (1.0, 0.6, 0.35, 0.2), strict=False))
+    sizes = sorted(rows["percentage"].unique())
+    colours = {name: style.shades(style.family_colour(name, families), len(sizes)) for name in families}
     marker, line = style.strategy_marker(strategy)
     fig, panels = _rows_of_sets(len(metrics), len(names))
     for number, (row, (metric, label)) in enumerate(zip(panels, metrics.items(), strict=True)):
         for axes, name in zip(row, names, strict=True):
             part = rows[(rows["metric"] == metric) & (rows["dataset"] == name)]
-            for (family, n_cells), runs in part.groupby(["family", "n_cells"], sort=False):
-                colour, means = style.family_colour(family, families), runs.groupby(axis)["value"].mean()
-                looks = {"color": colour, "marker": marker}
-                axes.plot(runs[axis], runs["value"], ls="", ms=2.5, alpha=0.5 * alphas[n_cells], mew=0, **looks)
-                told = f"{style.FAMILY_NAMES.get(family, family)}, {n_cells:,.0f} cells"
-                axes.plot(means.index, means, ls=line, ms=4, alpha=alphas[n_cells], label=told, **looks)
+            for (family, size), runs in part.groupby(["family", "percentage"], sort=False):
+                means = runs.groupby("sampling")[[axis, "value"]].mean().sort_values(axis)
+                looks = {"color": colours[family][sizes.index(size)], "marker": marker}
+                axes.plot(runs[axis], runs["value"], ls="", ms=2.5, alpha=0.5, mew=0, **looks)
+                told = f"{style.FAMILY_NAMES.get(family, family)}, {between(runs['n_cells'], ',.0f')} cells"
+                axes.plot(means[axis], means["value"], ls=line, ms=4, label=told, **looks)
                 full = whole.query("metric == @metric and dataset == @name and family == @family")["value"].mean()
-                axes.axhline(full, color=colour, lw=0.9, ls=":", label="all cells, random")
+                axes.axhline(full, color=colours[family][-1], lw=0.9, ls=":", label="all cells, random")
             axes.set(xscale="log", xlabel=AXIS_NAMES[axis] if number == len(metrics) - 1 else "")
-            ticks = np.sort(part[axis].round().unique())
+            ticks = np.sort(part.groupby("sampling")[axis].mean().round().unique())
             axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
             axes.set_xticks([], minor=True)
             if number == 0:
