@@ -98,7 +98,8 @@ def _draw_law(axes: Axes, law: pd.Series, curve: pd.DataFrame, x: pd.Series, los
     axes.plot(x, loss, "o", ms=2.5, mew=0, color="#333333", alpha=0.6)
     axes.plot(curve["x"], curve["value"], color=colour, lw=1.4)
     axes.fill_between(curve["x"], curve["low"], curve["high"], color=field, alpha=0.7, lw=0)
-    told = f"{law['verdict']}\n{law['form']} {_exponent(law, apart=chr(10))}".strip()
+    form = "" if law["form"] == law["verdict"] else f"{law['form']} "
+    told = f"{law['verdict']}\n{form}{_exponent(law, apart=chr(10))}".strip()
     axes.text(0.97, 0.95, told, transform=axes.transAxes, ha="right", va="top", size=style.SMALLEST)
     axes.set_xscale("log")
     if law["axis"] != "n_cells":
