@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, sync_playwright
 from helpers.models.counts import log_cp10k, raw_counts
 
 PROJECT = Path(__file__).resolve().parents[1]
+os.environ["NUMBA_NUM_THREADS"] = "1"  # numba takes no other number once it has run, and some tests set it for theirs
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

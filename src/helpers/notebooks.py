@@ -22,7 +22,7 @@ from helpers import status
 from helpers.design import load_design
 from helpers.provenance import find_project, notebook_hash, read_notebook
 from helpers.stages import pieces
-from helpers.store import claim, discard, read_record, record_path, write_text
+from helpers.store import RUNNER_FOLDERS, claim, discard, read_record, record_path, write_text
 
 MAX_BYTES = 1_000_000
 PROVENANCE = "provenance.json"
@@ -140,7 +140,8 @@ def restore(design: Path) -> bool:
     """
     study = load_design(design)
     results, tables = find_project() / "results" / study.name, find_project() / study.name / "tables"
-    if (results / "design.json").exists() or not (tables / RECORDS).exists():
+    made = results.exists() and any(entry.name not in RUNNER_FOLDERS for entry in results.iterdir())
+    if made or not (tables / RECORDS).exists():
         return False
     claim(study, results)
     for artifact, record in json.loads((tables / RECORDS).read_text()).items():
