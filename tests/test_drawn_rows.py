@@ -79,7 +79,7 @@ def test_curves_have_their_runs_and_their_numbers(found, runs):
     assert "n = 16 trained models (PCA, scVI), 2 seeds of each of 4 sizes (50 to 5,000 cells)" in caption
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert texts[0] == "not identifiable\nbroken power law 0.50\n(0.40 to 0.60)"
-    assert texts[1] == "power law\npower law 0.50\n(0.40 to 0.60)"
+    assert texts[1] == "power law\n0.50\n(0.40 to 0.60)"
     assert texts[3] == "saturated\nexponential"
 
 
