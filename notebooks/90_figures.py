@@ -43,6 +43,7 @@ from helpers.plots.diversity_figures import diversity_curves
 from helpers.plots.gallery import Gallery
 from helpers.plots.response_figures import response_axes
 
+# %%
 study, artifacts = store.open_store(design, results, stage="90_figures")
 tables = ["results", "diversity", "saturation", "saturation_sizes", "diversity_effect", "response_axes"]
 there = [f"{name}.parquet" for name in tables if name != "response_axes" or artifacts.has(f"{name}.parquet")]

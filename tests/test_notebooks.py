@@ -1,6 +1,5 @@
 """Pairs, reading copies, and what makes a notebook run again."""
 
-import ast
 import copy
 import json
 import re
@@ -47,12 +46,6 @@ def test_a_pair_that_differs_is_told(tmp_path, monkeypatch):
     assert notebooks.differences() == ["99_lone.ipynb has no 99_lone.py"]
 
 
-def lines_but_imports(source: str) -> int:
-    """Lines of a cell without its imports, which are as many as the notebook needs."""
-    imports = [node for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
-    return len(source.splitlines()) - sum(node.end_lineno - node.lineno + 1 for node in imports)
-
-
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_notebooks_read_well(source):
     notebook = read_notebook(source)
@@ -61,7 +54,7 @@ def test_notebooks_read_well(source):
     assert "**Finding.**" in first
     assert "**Method.**" in first
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert all(lines_but_imports(cell.source) <= 22 for cell in code), "a long cell belongs to a helper"
+    assert all(len(cell.source.splitlines()) <= 22 for cell in code), "a long cell belongs to a helper"
     assert any("finding(" in cell.source for cell in code)
 
 
