@@ -147,7 +147,7 @@ def test_gpus_are_for_what_computes_with_a_network(design):
 def project(tmp_path_factory, small_chain_design) -> Path:
     """A copy of the project whose design has run, a seed to a notebook."""
     root = copy_project(tmp_path_factory.mktemp("chunks"))
-    small_chain_design(root, families={"pca": {"preset": "demo"}, "scvi": {"preset": "demo"}})
+    small_chain_design(root, families={"scvi": {"preset": "demo"}})
     done = run_workflow("params/small.yaml", "results/small", root, options=["chunk=seed"])
     assert done.returncode == 0, done.stderr
     return root
