@@ -151,15 +151,20 @@ def test_kept_tables_are_drawn_from_where_there_are_no_results(finished, capsys)
     (finished / "figures").mkdir()
     (finished / "figures" / "two.svg").write_text("new")
     (finished / "notebooks").mkdir()
-    notebook = nbformat.reads(before["90_figures"].decode(), 4)
-    notebook.metadata["cellscale"]["seconds"] = 99
-    (finished / "notebooks" / "90_figures.ipynb").write_text(nbformat.writes(notebook))
+    for name in ("90_figures", "61_scaling_laws"):
+        notebook = nbformat.reads(before[name].decode(), 4)
+        notebook.metadata["cellscale"]["seconds"] = 99
+        (finished / "notebooks" / f"{name}.ipynb").write_text(nbformat.writes(notebook))
+    (finished / "scaling" / "laws.parquet").write_text("anew")
     assert notebooks.main(["redraw", design]) == 0
+    assert (root / "small" / "tables" / "scaling_laws.parquet").read_text() == "anew"
+    assert json.loads((root / "small" / "tables" / "records.json").read_text()).keys() == {"results.parquet", "scaling"}
     assert [path.name for path in (root / "small" / "figures").iterdir()] == ["two.svg"]
     stamps = json.loads((root / "small" / "provenance.json").read_text())
-    assert [stamps[name]["seconds"] for name in ("90_figures", "60_saturation")] == [99, 1.5]
+    told = [stamps[name]["seconds"] for name in ("90_figures", "61_scaling_laws", "60_saturation", "50_collect")]
+    assert told == [99, 99, 1.5, 1.5]
     after = {path.stem: path.read_bytes() for path in (root / "small" / "notebooks").iterdir()}
-    assert {name for name in after if after[name] != before[name]} == {"90_figures"}
+    assert {name for name in after if after[name] != before[name]} == {"90_figures", "61_scaling_laws"}
 
 
 def test_results_are_not_kept_in_place_of_something_else(finished, capsys):

@@ -5,7 +5,8 @@ out of every .ipynb what a session in Jupyter left there. ``readings params/demo
 figures of a finished design, and the controls of the analysis, to ``notebooks/executed/`` and ``figures/``. ``keep
 params/study.yaml`` copies figures, tables and the notebooks that hold all results of a finished design, with the
 provenance of each notebook, to a folder of the design's name; ``restore`` puts these tables into the results of a
-design that has none, so that its figures can be drawn without its models, and ``redraw`` keeps these figures.
+design that has none, so that its figures can be drawn without its models, and ``redraw`` keeps these figures, and the
+notebooks and tables that were made from them since.
 """
 
 import argparse
@@ -118,15 +119,11 @@ def keep(design: Path) -> Path:
         raise ValueError(f"{folder.name}/ holds something else than a design's results: give the design another name")
     discard(folder)
     _copy_figures(results, folder / "figures", "*.png")
-    for kind, patterns, root in (("notebooks", KEPT, results / "notebooks"), ("tables", TABLES, results)):
-        (folder / kind).mkdir()
-        for path in [path for pattern in patterns for path in sorted(root.glob(pattern))]:
-            if path.name not in NOT_RESULTS:
-                name = path.relative_to(root).as_posix().replace("/", "_")
-                shutil.copy(path, folder / kind / name)
-    write_text(folder / "tables" / RECORDS, json.dumps(_records(results), indent=1) + "\n")
-    stamps = {path.stem: read_notebook(path).metadata["cellscale"] for path in executed}
-    write_text(folder / PROVENANCE, json.dumps(stamps, indent=1) + "\n")
+    _copy_tables(results, folder / "tables")
+    (folder / "notebooks").mkdir()
+    for path in _of_all_results(results):
+        shutil.copy(path, folder / "notebooks")
+    write_text(folder / PROVENANCE, json.dumps(_stamps(executed), indent=1) + "\n")
     if (ended := status.read(results)) is not None:
         of_machine = ("process", "host")
         write_text(folder / status.FILE, yaml.safe_dump({key: ended[key] for key in ended if key not in of_machine}))
@@ -156,23 +153,47 @@ def restore(design: Path) -> bool:
 
 
 def redraw(design: Path) -> Path:
-    """Replace the kept figures of a design, and the notebook that draws them, by those in its results.
+    """Replace the kept figures and tables of a design by those in its results, which `restore` began, and those kept
+    notebooks that were executed there, of which the one that draws the figures must be one.
 
     Returns the folder. Raises ValueError as `keep`.
     """
     study = load_design(design)
     results, folder = find_project() / "results" / study.name, find_project() / study.name
-    path = results / "notebooks" / f"{FIGURES}.ipynb"
-    if not path.is_file() or not (folder / PROVENANCE).exists():
+    executed = _of_all_results(results)
+    if FIGURES not in [path.stem for path in executed] or not (folder / PROVENANCE).exists():
         raise ValueError(
-            f"{path.name} was not executed, or {folder.name}/ is not there: run make figures DESIGN={design}"
+            f"{FIGURES}.ipynb was not executed, or {folder.name}/ is not there: run make figures DESIGN={design}"
         )
-    _check_fit(path)
+    for path in executed:
+        _check_fit(path)
     _copy_figures(results, folder / "figures", "*.png")
-    shutil.copy(path, folder / "notebooks")
-    stamps = json.loads((folder / PROVENANCE).read_text()) | {FIGURES: read_notebook(path).metadata["cellscale"]}
+    _copy_tables(results, folder / "tables")
+    for path in executed:
+        shutil.copy(path, folder / "notebooks")
+    stamps = json.loads((folder / PROVENANCE).read_text()) | _stamps(executed)
     write_text(folder / PROVENANCE, json.dumps(stamps, indent=1) + "\n")
     return folder
+
+
+def _of_all_results(results: Path) -> list[Path]:
+    """Executed notebooks that hold all results of a design."""
+    found = [path for pattern in KEPT for path in sorted((results / "notebooks").glob(pattern))]
+    return [path for path in found if ".failed" not in path.name]
+
+
+def _stamps(executed: Sequence[Path]) -> dict[str, dict]:
+    return {path.stem: read_notebook(path).metadata["cellscale"] for path in executed}
+
+
+def _copy_tables(results: Path, to: Path) -> None:
+    """Replace kept tables, and their records, by those of the results."""
+    discard(to)
+    to.mkdir()
+    for path in [path for pattern in TABLES for path in sorted(results.glob(pattern))]:
+        if path.name not in NOT_RESULTS:
+            shutil.copy(path, to / path.relative_to(results).as_posix().replace("/", "_"))
+    write_text(to / RECORDS, json.dumps(_records(results), indent=1) + "\n")
 
 
 def _records(results: Path) -> dict[str, dict]:
