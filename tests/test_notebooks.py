@@ -156,6 +156,10 @@ def test_kept_tables_are_drawn_from_where_there_are_no_results(finished, capsys)
         notebook.metadata["cellscale"]["seconds"] = 99
         (finished / "notebooks" / f"{name}.ipynb").write_text(nbformat.writes(notebook))
     (finished / "scaling" / "laws.parquet").write_text("anew")
+    assert notebooks.main(["redraw", design]) == 1
+    assert "results.parquet: kept, and not among the results in small/" in capsys.readouterr().err
+    (finished / "results.parquet").write_text("results.parquet")
+    store.record_path(finished / "results.parquet").write_text(json.dumps(record))
     assert notebooks.main(["redraw", design]) == 0
     assert (root / "small" / "tables" / "scaling_laws.parquet").read_text() == "anew"
     assert json.loads((root / "small" / "tables" / "records.json").read_text()).keys() == {"results.parquet", "scaling"}

@@ -167,6 +167,8 @@ def redraw(design: Path) -> Path:
         )
     for path in executed:
         _check_fit(path)
+    if lost := json.loads((folder / "tables" / RECORDS).read_text()).keys() - _records(results).keys():
+        raise ValueError(f"{', '.join(sorted(lost))}: kept, and not among the results in {results.name}/: restore them")
     _copy_figures(results, folder / "figures", "*.png")
     _copy_tables(results, folder / "tables")
     for path in executed:
