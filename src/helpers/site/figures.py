@@ -5,11 +5,11 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlencode
 
 import pandas as pd
 
 from helpers.site.collection import Collection
+from helpers.site.explorer import address
 from helpers.site.notebook_pages import Stage
 from helpers.site.templates import write_page
 
@@ -61,19 +61,18 @@ def _figure(collection: Collection, name: str, about: Mapping[str, str], pages: 
     if numbers.exists():
         links[f"../{files}/source_data/{name}.csv"] = "Numbers (.csv)"
         if collection.results is not None and (chosen := _chosen(numbers)):
-            address = urlencode({"results": collection.name, **chosen}, safe=",")
-            links[f"../explorer.html#{address}"] = "In the explorer"
+            links[f"../{address(collection, chosen)}"] = "In the explorer"
     links[f"../{files}/{name}.svg"] = "SVG"
     if picture.with_suffix(".png").exists():
         links[f"../{files}/{name}.png"] = "PNG"
     return Figure(name, about["title"].rstrip("."), about["caption"], f"{files}/{name}", _size(picture), links)
 
 
-def _chosen(numbers: Path) -> dict[str, str]:
-    """Tasks and metrics of the numbers behind a figure, where they are few, as the explorer's address names them."""
+def _chosen(numbers: Path) -> dict[str, list[str]]:
+    """Tasks and metrics of the numbers behind a figure, where they are few."""
     columns = pd.read_csv(numbers, usecols=lambda name: name in {"task", "metric"}, dtype=str)
     values = {name: sorted(columns[name].dropna().unique()) for name in columns}
-    return {name: ",".join(found) for name, found in values.items() if 0 < len(found) <= MOST}
+    return {name: found for name, found in values.items() if 0 < len(found) <= MOST}
 
 
 def _size(picture: Path) -> str:
