@@ -755,7 +755,7 @@ def test_pages_count_one_thing_as_one(tmp_path):
     assert "\n1 executed notebook of 1 stage. " in (tmp_path / "notebooks.md").read_text()
     provenance_page.write([controlled], tmp_path, {"controls": stages})
     assert "<span>1 executed notebook, " in (tmp_path / "provenance.md").read_text()
-    figure = Figure("one", "One", "", "files/one", "")
+    figure = Figure("one", "One", "", "files/one")
     write_page(tmp_path / "figures.md", "figures", collection=controlled, figures=[figure], drawn_by="90_figures.ipynb")
     assert "\n1 figure, drawn " in (tmp_path / "figures.md").read_text()
 

@@ -21,13 +21,15 @@ VIEW_BOX = re.compile(r'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"')
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure as a page shows it: `files` is its path without a suffix, `size` its attributes, `links` by address."""
+    """A figure as a page shows it: `files` is its path without a suffix, `size` its width and height in pixels if they
+    are known, `links` by address.
+    """
 
     name: str
     title: str
     caption: str
     files: str
-    size: str
+    size: tuple[int, int] | None = None
     links: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -75,8 +77,8 @@ def _chosen(numbers: Path) -> dict[str, list[str]]:
     return {name: found for name, found in values.items() if 0 < len(found) <= MOST}
 
 
-def _size(picture: Path) -> str:
-    """Width and height of an svg on a page, so that it does not jump when it is loaded."""
+def _size(picture: Path) -> tuple[int, int] | None:
+    """Width and height of an svg on a page, which does not jump when it is loaded if they are told."""
     with picture.open(encoding="utf-8") as handle:
         found = VIEW_BOX.search(handle.read(2000))
-    return f'width="{ON_SCREEN * float(found[1]):.0f}" height="{ON_SCREEN * float(found[2]):.0f}"' if found else ""
+    return (round(ON_SCREEN * float(found[1])), round(ON_SCREEN * float(found[2]))) if found else None
