@@ -36,6 +36,16 @@ def copy_project(root: Path) -> Path:
     return root
 
 
+def own_environment(root: Path) -> None:
+    """Give a copy of the project this environment as its ``.venv``, in which make has nothing to install."""
+    (root / ".venv").mkdir()
+    for entry in Path(sys.prefix).iterdir():
+        (root / ".venv" / entry.name).symlink_to(entry)
+    for name in (".locked", ".installed"):  # files of the copy, newer than the lock
+        (root / ".venv" / name).unlink(missing_ok=True)
+        (root / ".venv" / name).touch()
+
+
 def start_workflow(
     design: str,
     results: str | Path,

@@ -17,13 +17,17 @@ import nbformat
 import papermill
 import pytest
 import yaml
-from conftest import PROJECT, copy_project
+from conftest import PROJECT, copy_project, own_environment
 from playwright.sync_api import Page
 
 from helpers import notebooks
 from helpers.provenance import notebook_hash
 from helpers.run import TYPES, declared_parameters
 
+BY_HAND = (  # the small design up to its verdicts
+    *("00_corpus", "05_split", "10_subset", "15_diversity", "20_pretrain", "25_embed", "30_classify"),
+    *("34_heldout_loss", "50_collect", "60_saturation", "61_scaling_laws"),
+)
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("[0-9]*.ipynb"))
 # All cells ran, or one failed, as the model knows it: cells out of sight are not in the page.
 ENDED = """() => {
@@ -43,15 +47,14 @@ def project(tmp_path_factory, small_chain_design) -> Path:
     root = copy_project(tmp_path_factory.mktemp("lab") / "project")
     for name in ("Makefile", "jupytext.toml", "requirements.lock"):
         shutil.copy(PROJECT / name, root)
-    design = root / small_chain_design(root, name="demo")
+    design = root / small_chain_design(root, name="demo", percentages=[10.0, 50.0, 100.0])
     design.replace(root / "params" / "demo.yaml")
-    (root / ".venv").mkdir()
-    for entry in Path(sys.prefix).iterdir():
-        (root / ".venv" / entry.name).symlink_to(entry)
-    for name in (".locked", ".installed"):  # files of this copy, newer than the lock: make has nothing to install
-        (root / ".venv" / name).unlink(missing_ok=True)
-        (root / ".venv" / name).touch()
+    own_environment(root)
     return root
+
+
+def own_code(project: Path) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(project / "src")}
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +73,7 @@ def address(project, tmp_path_factory) -> Iterator[str]:
     words = f"--no-browser --ServerApp.port={port} --IdentityProvider.token={token} --LabApp.expose_app_in_browser=True"
     if os.geteuid() == 0:
         words += " --allow-root"
-    environment = os.environ | {
-        "PYTHONPATH": str(project / "src"),
+    environment = own_code(project) | {
         "JUPYTER_DATA_DIR": str(users / "own"),
         "JUPYTER_CONFIG_DIR": str(users / "settings"),
         "JUPYTER_RUNTIME_DIR": str(users / "run"),
@@ -120,6 +122,7 @@ def run_all(page: Page, name: str) -> None:
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     page.wait_for_function(ENDED, timeout=90_000)
     save(page)
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")  # its memory is needed
 
 
 def save(page: Page) -> None:
@@ -129,21 +132,25 @@ def save(page: Page) -> None:
 
 @pytest.fixture(scope="module")
 def ran(page, project) -> dict[str, bytes]:
-    """Two notebooks that were run by hand, with their defaults; their files as they were before. What was saved is
-    copied to the folder ``saved`` beside the project.
+    """Notebooks that were run by hand, in order and with their defaults; their files as they were before. What was
+    saved is copied to the folder ``saved`` beside the project.
     """
     folder = project / "notebooks"
-    before = {path.name: path.read_bytes() for name in ("00_corpus", "05_split") for path in folder.glob(f"{name}.*")}
+    before = {path.name: path.read_bytes() for name in BY_HAND for path in folder.glob(f"{name}.*")}
     page.locator(".jp-DirListing-item", has_text="00_corpus.ipynb").wait_for(timeout=60_000)
-    for name in ("00_corpus.ipynb", "05_split.ipynb"):
-        run_all(page, name)
+    for name in BY_HAND:
+        run_all(page, f"{name}.ipynb")
+        if name == "05_split":  # what the defaults leave out
+            words = ["notebooks/30_classify.py", "out.ipynb", "-p", "family", "baselines", "-p", "strategy", "none"]
+            command, options = [sys.executable, "-m", "helpers.run", *words], {"cwd": project, "check": True}
+            subprocess.run(command, env=own_code(project), **options)
     shutil.copytree(folder, project.parent / "saved" / "notebooks")
     (project.parent / "saved" / "params").mkdir()
     return before
 
 
 def test_lab_opens_among_the_notebooks_and_asks_nothing_of_the_network(page, ran):
-    assert page.url.endswith("/notebooks/05_split.ipynb")
+    assert page.url.endswith(f"/notebooks/{BY_HAND[-1]}.ipynb")
     assert page.locator(".jp-BreadCrumbs").inner_text().strip("/ \n") == "notebooks"
     assert not [asked for asked in page.asked if not asked.startswith(("http://127.0.0.1:", "data:", "blob:"))]
     assert not [asked for asked in page.asked if "/lab/api/news" in asked or "/lab/api/update" in asked]
@@ -151,13 +158,15 @@ def test_lab_opens_among_the_notebooks_and_asks_nothing_of_the_network(page, ran
 
 
 def test_notebooks_run_by_hand_from_top_to_bottom_without_error(project, ran):
-    for name in ("00_corpus.ipynb", "05_split.ipynb"):
-        cells = [cell for cell in nbformat.read(project / "notebooks" / name, 4).cells if cell.cell_type == "code"]
+    for name in BY_HAND:
+        path = project / "notebooks" / f"{name}.ipynb"
+        cells = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
         outputs = [output for cell in cells for output in cell.outputs]
-        assert not [out for out in outputs if out.output_type == "error" or out.get("name") == "stderr"]
+        assert not [out for out in outputs if out.output_type == "error" or out.get("name") == "stderr"], name
         assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
         assert outputs
-    assert (project / "results" / "demo" / "split.parquet").exists(), "the defaults are the demo's"
+    laws = project / "results" / "demo" / "scaling" / "laws.parquet"
+    assert laws.exists(), "the defaults are the demo's, and each stage found what the one before had made"
 
 
 def test_what_lab_saves_is_the_same_pair_and_outputs_go_before_a_commit(project, ran, monkeypatch, capsys):
@@ -167,9 +176,10 @@ def test_what_lab_saves_is_the_same_pair_and_outputs_go_before_a_commit(project,
         assert path.suffix == ".ipynb" or path.read_bytes() == before
         assert notebook_hash(path) == notebook_hash(path.with_suffix(".py"))
     monkeypatch.chdir(folder)
-    assert notebooks.differences() == [f"{name}.ipynb {notebooks.OF_A_SESSION}" for name in ("00_corpus", "05_split")]
+    names = sorted(BY_HAND)
+    assert notebooks.differences() == [f"{name}.ipynb {notebooks.OF_A_SESSION}" for name in names]
     assert notebooks.main(["clear"]) == 0
-    assert capsys.readouterr().out == "wrote 00_corpus.ipynb\nwrote 05_split.ipynb\n"
+    assert capsys.readouterr().out == "".join(f"wrote {name}.ipynb\n" for name in names)
     assert {name: (folder / name).read_bytes() for name in ran} == ran
     (folder / "10_subset.ipynb").write_bytes(ran["05_split.ipynb"])
     assert notebooks.main(["clear"]) == 1, "cells that the .py lacks are not lost"

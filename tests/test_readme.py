@@ -1,10 +1,12 @@
 """The README and the pages beside it: every command runs in a fresh clone, every name and link leads somewhere.
 
 The clone's designs smoke, demo and study are one small design here. What takes long, changes the machine or needs the
-network is looked at without being done (`HOW`): CI runs `make demo`, `make test` and `make site` as they are.
+network is looked at without being done (`HOW`): CI runs `make demo`, `make test`, `make site` and the figures of the
+study as they are. A command inside a sentence is not run either: its target is dry-run, its module and files exist.
 """
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -20,7 +22,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import yaml
-from conftest import PROJECT, make_small_cells, make_small_design
+from conftest import PROJECT, make_small_cells, make_small_design, own_environment
 from test_published import made_up
 
 from helpers.design import load_design
@@ -66,12 +68,7 @@ def clone(tmp_path_factory) -> Path:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PROJECT / name, root / name)
     subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
-    (root / ".venv").mkdir()
-    for entry in Path(sys.prefix).iterdir():
-        (root / ".venv" / entry.name).symlink_to(entry)
-    for name in (".locked", ".installed"):  # files of this clone, newer than the lock: make has nothing to install
-        (root / ".venv" / name).unlink(missing_ok=True)
-        (root / ".venv" / name).touch()
+    own_environment(root)
     _write_small_designs(root)
     _write_atlas(root / "data" / "external" / "atlas")
     tables = root / "path/to/scFM-dataselection/plotting/metrics_csvs"
@@ -88,8 +85,8 @@ def _write_small_designs(root: Path) -> None:
     cells.write_h5ad(root / "cells.h5ad")
     values = make_small_design("cells.h5ad") | {"name": "smoke", "percentages": [1, 10, 100], "seeds": [0]}
     values["families"] = {"scvi": {"preset": "demo"}}
-    for name in ("smoke", "demo", "study"):
-        (root / "params" / f"{name}.yaml").write_text(yaml.safe_dump(values))
+    for file, name in {"smoke": "smoke", "demo": "smoke", "study": "study"}.items():
+        (root / "params" / f"{file}.yaml").write_text(yaml.safe_dump(values | {"name": name}))
     (root / "results").mkdir()
     (root / "results" / "demo").symlink_to("smoke")
 
@@ -144,6 +141,18 @@ def makes(*names: str) -> Callable[[Path, str], None]:
     return check
 
 
+def drawn_from_kept_tables(clone: Path, command: str) -> None:
+    """Keep the small design's results as the study's, and draw from what was kept alone."""
+    results = clone / "results" / "study"
+    shutil.copytree(clone / "results" / "smoke", results, ignore=shutil.ignore_patterns("site"))
+    owner = json.loads((results / "design.json").read_text())
+    (results / "design.json").write_text(json.dumps(owner | {"name": "study"}))
+    run(clone, "python -m helpers.notebooks keep params/study.yaml")
+    shutil.rmtree(results)
+    assert "kept tables are taken" in run(clone, command)
+    assert (results / "figures" / "heldout_loss.svg").stat().st_size
+
+
 def by_hand(clone: Path, command: str) -> None:
     """Commands on the reader's machine before there is a clone, or for Git: they name something that is there."""
     assert not re.search(r"[<>|;&`$]", command)
@@ -155,6 +164,8 @@ HOW: list[tuple[str, Callable[[Path, str], object]]] = [
         r"make demo DESIGN=params/smoke\.yaml",
         makes("results/smoke/results.parquet", "results/smoke/figures/heldout_loss.svg"),
     ),
+    (r"make figures DESIGN=params/study\.yaml", drawn_from_kept_tables),
+    (r"make site", makes("results/smoke/site/index.html", "results/smoke/site/explorer.html")),
     (r"make (figures|env|pairs)", run),
     (r"make [\w-]+( [A-Z]+=\S+)*", dry),  # tests of their own, and CI, run the rest
     (r"source \.venv/bin/activate", run),
@@ -164,9 +175,9 @@ HOW: list[tuple[str, Callable[[Path, str], object]]] = [
     (r"papermill notebooks/\S+ out\.ipynb.*", makes("out.ipynb")),
     (r"python -m helpers\.run notebooks/\S+ out\.ipynb.*", makes("out.ipynb")),
     (r"snakemake .*slurm.*", slurm),
-    (r"python -m pytest tests/\S+", lambda clone, command: run(clone, f"test -f {command.split()[-1]}")),
+    (r"python -m pytest tests/\S+", lambda clone, command: run(clone, f"{command} --collect-only")),  # of the suite
     (r"(ruff|snakefmt) .*", run),
-    (r"pre-commit (install|run).*", lambda clone, command: run(clone, "pre-commit validate-config")),
+    (r"pre-commit install", makes(".git/hooks/pre-commit")),
     (r"git (clone|switch|commit|push|tag|add) .*|cd cellscale", by_hand),
 ]
 
@@ -179,6 +190,15 @@ def test_every_command_runs(clone, command, page):
             how(clone, command)
             return
     pytest.fail(f"{page} has a command that no test runs: {command}")
+
+
+@pytest.mark.chain
+def test_every_make_command_of_a_sentence_could_run(clone):
+    told = {span for path in PAGES for span in inline(path) if re.match(r"make [a-z]", span)}
+    told = {span for span in told if not PLACEHOLDERS.search(span)}
+    assert len(told) > 15
+    for command in sorted(told - {"make help"}):
+        dry(clone, command)
 
 
 def test_every_block_of_python_runs():
@@ -231,11 +251,12 @@ def test_targets_modules_and_files_that_a_page_names_exist(path):
     stages = {source.stem for source in (PROJECT / "notebooks").glob("[0-9]*.py")}
     tops = {entry.name for entry in PROJECT.iterdir()} - {"results", ".venv"}
     for span in inline(path):
-        name = span.split("#")[0].rstrip("/")
-        if re.fullmatch(r"\d\d_\w+", name):
-            wrong += [] if name in stages else [name]
-        elif "/" in name and " " not in name and name.split("/")[0] in tops and not PLACEHOLDERS.search(name):
-            wrong += [] if (PROJECT / name).exists() else [name]
+        for word in span.split():
+            name = word.rpartition("=")[2].split("#")[0].rstrip("/")
+            if re.fullmatch(r"\d\d_\w+", name):
+                wrong += [] if name in stages else [name]
+            elif "/" in name and name.split("/")[0] in tops and not PLACEHOLDERS.search(name):
+                wrong += [] if (PROJECT / name).exists() else [name]
     assert not wrong, f"{path.name} names what is not there: {wrong}"
 
 

@@ -34,13 +34,14 @@ def test_workflows_call_make_targets_that_exist_and_pinned_actions(path):
     assert all(job["timeout-minutes"] <= 120 for job in workflow["jobs"].values())
 
 
-def test_ci_tests_runs_the_demo_and_builds_the_site():
+def test_ci_tests_runs_the_demo_builds_the_site_and_draws_from_the_kept_tables():
     run = [step["run"] for job, step in steps(GITHUB / "workflows" / "ci.yml") if job == "linux" and "run" in step]
     assert [command for command in run if command.startswith("make")] == [
         "make env",
         "make test",
         "make demo",
         "make site",
+        "make figures DESIGN=params/study.yaml",
     ]
 
 

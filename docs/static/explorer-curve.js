@@ -34,21 +34,20 @@ cellscale.curve = (() => {
     }));
     const untrained = isBaseline ? [] : table.alike(row, SAME.filter((name) => name !== "sampling")).filter((other) => at(other, "n_cells") === 0 && !Number.isNaN(at(other, "value")));
     const limits = { null: at(row, "null"), ceiling: at(row, "ceiling") };
-    return { about, points, sizes, limits, isBaseline, row, cells: at(row, "n_cells"), value: at(row, "value"), untrained: untrained.length ? mean(untrained.map((other) => at(other, "value"))) : null };
+    const names = Object.fromEntries(SAME.map((name) => [name, table.named(name, about[name])]));
+    const aim = table.metrics.get(about.metric).aim ?? "ceiling or reference"; // of a metric that nothing is known of
+    return { about, names, aim, points, sizes, limits, isBaseline, row, cells: at(row, "n_cells"), value: at(row, "value"), untrained: untrained.length ? mean(untrained.map((other) => at(other, "value"))) : null };
   }
 
-  function title({ about, isBaseline }) {
+  function title({ about, names, isBaseline }) {
     const width = about.width === null || about.width === 1 ? "" : `, ${about.width}×`;
-    const how = isBaseline ? ", baseline" : `, ${about.sampling.replaceAll("_", " ")}`;
-    return `${about.family}${width}${how}: ${about.metric} on ${about.dataset}`;
+    return `${names.family}${width}, ${isBaseline ? "baseline" : names.sampling}: ${names.metric} on ${about.dataset}`;
   }
 
-  // What a loss is compared with is no ceiling: lower is better.
-  const best = ({ task }) => (task === "heldout_loss" ? "reference" : "ceiling");
   const share = ({ percentage }, before = "", after = "") => (percentage === null ? "" : `${before}${percentage} %${after}`);
 
-  function words({ about, sizes, limits, untrained, isBaseline, cells, value }) {
-    const limit = `Null ${format(limits.null)}, ${best(about)} ${format(limits.ceiling)}.`;
+  function words({ aim, sizes, limits, untrained, isBaseline, cells, value }) {
+    const limit = `Null ${format(limits.null)}, ${aim} ${format(limits.ceiling)}.`;
     const floor = untrained === null ? "" : ` Untrained ${format(untrained)}.`;
     if (isBaseline || !sizes.length) return `${isBaseline ? "One value" : cells ? "This run" : "Untrained"}: ${format(value)}. ${limit}`;
     const [first, last] = [sizes[0], sizes.at(-1)];
@@ -63,11 +62,11 @@ cellscale.curve = (() => {
   }
 
   function traces(told, ink) {
-    const { about, points, sizes, limits, untrained } = told;
+    const { aim, points, sizes, limits, untrained } = told;
     const ends = sizes.length ? [sizes[0].cells / 1.3, sizes.at(-1).cells * 1.3] : [1, 10];
     const level = (name, value, dash, color) => ({ x: ends, y: [value, value], name, mode: "lines", line: { color, dash, width: 1.5 }, hovertemplate: `${name} ${format(value)}<extra></extra>` });
     const drawn = [];
-    if (limits.ceiling !== null) drawn.push(level(best(about), limits.ceiling, "solid", ink.muted));
+    if (limits.ceiling !== null) drawn.push(level(aim, limits.ceiling, "solid", ink.muted));
     if (limits.null !== null) drawn.push(level("null", limits.null, "dot", ink.muted));
     if (untrained !== null) drawn.push(level("untrained", untrained, "dashdot", ink.muted));
     if (!sizes.length) return [...drawn, level(told.isBaseline ? "this baseline" : "this run", told.value, "solid", ink.line)];
@@ -88,14 +87,14 @@ cellscale.curve = (() => {
     return [...shown, last];
   }
 
-  function layout({ sizes, about }, ink) {
+  function layout({ sizes, names }, ink) {
     const axis = { gridcolor: ink.grid, linecolor: ink.muted, zeroline: false, tickfont: { size: 11 }, automargin: true };
     const shown = labelled(sizes);
     return {
       height: 340, margin: { l: 50, r: 10, t: 10, b: 60 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: ink.text, size: 12, family: getComputedStyle(document.body).fontFamily },
       xaxis: { ...axis, type: "log", title: { text: "cells learned from (% of the corpus)", font: { size: 12 } }, tickvals: shown.map((size) => size.cells), ticktext: shown.map((size) => `${size.cells.toLocaleString("en")}<br>${share(size)}`), visible: sizes.length > 0, tickangle: 0 },
-      yaxis: { ...axis, title: { text: about.metric, font: { size: 12 } } },
+      yaxis: { ...axis, title: { text: names.metric, font: { size: 12 } } },
       legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 11 } },
       hoverlabel: { bgcolor: ink.ground, bordercolor: ink.muted, font: { color: ink.text } }, hovermode: "closest", uirevision: "fixed",
     };

@@ -19,6 +19,7 @@ window.cellscale = (() => {
       this.n = told.n;
       this.givenUp = told.given_up;
       this.value = codes.value;
+      this.words = told.words;
       this.metrics = new Map(metrics.map((metric) => [metric.name, metric]));
       const of = (values, own) => ({ codes: codes[own], values });
       this.columns = { metric: of(metrics.map((metric) => metric.name), "metric") };
@@ -32,6 +33,11 @@ window.cellscale = (() => {
       if (name === "value") return this.value[row];
       const column = this.columns[name];
       return column.values[column.codes[row]];
+    }
+
+    // A value as the pages name it.
+    named(name, value) {
+      return this.words[name]?.[value] ?? String(value);
     }
 
     // All distinct values of a column, in order.

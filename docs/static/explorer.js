@@ -4,12 +4,10 @@
   const FACETS = ["family", "sampling", "task", "dataset", "metric"];
   const COLUMNS = [
     ["family", "family"], ["sampling", "sampling"], ["n_cells", "cells"], ["dataset", "dataset"], ["metric", "metric"],
-    ["value", "value"], ["seed", "seed"], ["percentage", "%"], ["null", "null"], ["ceiling", "ceiling"],
-    ["task", "task"], ["seen", "cells were seen"], ["width", "width"], ["run_id", "run"],
+    ["value", "value"], ["seed", "seed"], ["percentage", "%"], ["null", "null"], ["ceiling", "ceiling or reference"],
+    ["task", "task"], ["seen", "seen"], ["width", "width"], ["run_id", "run"],
   ];
   const NUMBERS = new Set(["width", "percentage", "n_cells", "seed", "value", "null", "ceiling"]);
-  const AS_IT_IS = new Set(["dataset", "run_id"]); // names that stand elsewhere with their underscores
-  const named = (name, value) => (AS_IT_IS.has(name) ? value : String(value).replaceAll("_", " "));
   const SCORES = new Set(["value", "null", "ceiling"]);
   const NO_ROW = "No row fits these filters.";
   const $ = (id) => document.getElementById(id);
@@ -18,20 +16,24 @@
   let table, grid, rows = new Uint32Array(0), sort = null, pinned = null, shown = null, counts = {};
 
   // address ---------------------------------------------------------------------------------------------------------
+  // A comma stands between values, so one inside a value is escaped. Unlike decodeURIComponent, this never throws.
+  const unescaped = (text) => new URLSearchParams(`value=${text}`).get("value");
+
   function readAddress() {
-    const told = new URLSearchParams(location.hash.slice(1));
-    const name = told.get("results");
+    const told = Object.fromEntries(location.hash.slice(1).split("&").map((part) => part.split("=")));
+    const values = (name) => (told[name] || "").split(",").filter(Boolean).map(unescaped);
+    const [name] = values("results");
     if ([...$("collection").options].some((option) => option.value === name)) $("collection").value = name;
-    for (const facet of FACETS) filters[facet] = new Set((told.get(facet) || "").split(",").filter(Boolean));
-    const [column, direction] = (told.get("sort") || "").split(":");
+    for (const facet of FACETS) filters[facet] = new Set(values(facet));
+    const [column, direction] = (values("sort")[0] || "").split(":");
     sort = COLUMNS.some(([key]) => key === column) ? { column, direction: direction === "desc" ? "desc" : "asc" } : null;
   }
 
   function writeAddress() {
-    const told = new URLSearchParams({ results: $("collection").value });
-    for (const facet of FACETS) if (filters[facet].size) told.set(facet, [...filters[facet]].join(","));
-    if (sort) told.set("sort", `${sort.column}:${sort.direction}`);
-    const address = `#${told.toString().replaceAll("%2C", ",").replaceAll("%3A", ":")}`;
+    const told = [`results=${encodeURIComponent($("collection").value)}`];
+    for (const facet of FACETS) if (filters[facet].size) told.push(`${facet}=${[...filters[facet]].map(encodeURIComponent).join(",")}`);
+    if (sort) told.push(`sort=${sort.column}:${sort.direction}`);
+    const address = `#${told.join("&")}`;
     if (address !== location.hash) history.replaceState(null, "", address);
   }
 
@@ -45,7 +47,7 @@
   function makeFacets() {
     $("facets").replaceChildren(...FACETS.map((facet) => {
       const choices = table.distinct(facet).map((value) => made("label", {},
-        made("input", { type: "checkbox", value }), made("span", { textContent: named(facet, value) }), made("small")));
+        made("input", { type: "checkbox", value }), made("span", { textContent: table.named(facet, value) }), made("small")));
       const summary = made("summary", {}, made("span", { className: "facet-name", textContent: facet }), " ", made("span", { className: "facet-chosen" }));
       const box = made("details", { className: "facet" }, summary, made("fieldset", {}, made("legend", { className: "hidden-words", textContent: facet }), ...choices));
       box.dataset.facet = facet;
@@ -57,7 +59,7 @@
     for (const box of $("facets").children) {
       const facet = box.dataset.facet;
       const chosen = filters[facet];
-      box.querySelector(".facet-chosen").textContent = chosen.size === 0 ? "all" : chosen.size === 1 ? named(facet, [...chosen][0]) : `${chosen.size} chosen`;
+      box.querySelector(".facet-chosen").textContent = chosen.size === 0 ? "all" : chosen.size === 1 ? table.named(facet, [...chosen][0]) : `${chosen.size} chosen`;
       box.classList.toggle("filtered", chosen.size > 0);
       for (const input of box.querySelectorAll("input")) {
         const n = counts[facet]?.get(input.value) || 0;
@@ -89,7 +91,7 @@
     if (name === "n_cells") return value.toLocaleString("en");
     if (SCORES.has(name)) return value.toPrecision(4);
     if (NUMBERS.has(name)) return String(value);
-    return named(name, value);
+    return table.named(name, value);
   }
 
   function page(asked, answer) {
@@ -114,7 +116,7 @@
       order: sort ? [[COLUMNS.findIndex(([name]) => name === sort.column), sort.direction]] : [],
       columns: COLUMNS.map(([name, words]) => ({ data: name, title: words, className: NUMBERS.has(name) ? "dt-right" : "", render: jQuery.fn.dataTable.render.text() })),
       layout: { topStart: null, topEnd: null, bottomStart: "info", bottomEnd: { paging: { buttons: 5 } }, bottom2Start: "pageLength" },
-      language: { zeroRecords: NO_ROW }, drawCallback: rowsDrawn,
+      language: { zeroRecords: NO_ROW, info: "Rows _START_ to _END_ of _TOTAL_", infoEmpty: "", infoFiltered: "", lengthMenu: "_MENU_ rows a page" }, drawCallback: rowsDrawn,
     }));
   }
 

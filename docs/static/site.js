@@ -1,4 +1,4 @@
-// Every page: a switch that opens all code of a notebook, boxes that scroll by keyboard, and drawers that open by it.
+// Every page: a switch that opens all code of a notebook, boxes that scroll by keyboard, drawers that open by it.
 (() => {
   const button = document.querySelector("button.show-code");
   const folded = document.querySelectorAll("details.hide.above-input");
@@ -12,12 +12,12 @@
   }
   const boxes = document.querySelectorAll(".scroll, .table-wrapper, .cell_output .text_html, .highlight pre, dl.py dt.sig");
   const reachable = () => {
-    for (const box of boxes) {
+    for (const [place, box] of boxes.entries()) {
       if (box.scrollWidth > box.clientWidth) {
         box.tabIndex = 0;
         if (box.matches("div")) {
           box.setAttribute("role", "region");
-          box.setAttribute("aria-label", box.querySelector("caption")?.textContent.trim() || "Wide table");
+          box.setAttribute("aria-label", box.querySelector("caption")?.textContent.trim() || `Wide table, box ${place + 1} of the page`);
         }
       } else {
         box.removeAttribute("tabindex");
@@ -29,6 +29,9 @@
   reachable();
   window.addEventListener("resize", reachable);
   document.addEventListener("toggle", reachable, true);
+
+  // Sphinx calls the captions of the sidebar headings and does not say of which level.
+  for (const caption of document.querySelectorAll("p.caption[role=heading]")) caption.setAttribute("aria-level", "2");
 
   // furo's icons are labels of hidden boxes, which no key reaches; site.css hides a drawer that is closed.
   const drawers = [["__navigation", ".nav-overlay-icon", ".sidebar-drawer", "Pages of the site"], ["__toc", ".toc-overlay-icon", ".toc-drawer", "Contents of this page"]].map(([box, icon, drawer, words]) => ({

@@ -1,9 +1,24 @@
 """Messages about bad input: the key, the value and what would do."""
 
 import difflib
+import sys
+from collections.abc import Callable
 from typing import get_args
 
 from pydantic import BaseModel
+
+
+def answered(work: Callable[[], str]) -> int:
+    """Answer of a command line: what `work` tells, or the message of the ValueError that it raises. Returns the exit
+    code, 0 or 1.
+    """
+    try:
+        told = work()
+    except ValueError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    sys.stdout.write(f"{told}\n")
+    return 0
 
 
 def unknown(kind: str, value: object, known) -> str:

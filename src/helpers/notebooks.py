@@ -21,6 +21,7 @@ import yaml
 
 from helpers import status
 from helpers.design import load_design
+from helpers.messages import answered
 from helpers.provenance import find_project, notebook_hash, read_notebook
 from helpers.stages import pieces
 from helpers.store import RUNNER_FOLDERS, claim, discard, read_record, record_path, write_text
@@ -268,21 +269,19 @@ def main(arguments: list[str] | None = None) -> int:
         wrong = differences()
         sys.stderr.writelines(f"{line}: run 'python -m helpers.notebooks pair'\n" for line in wrong)
         return int(bool(wrong))
-    try:
-        if options.action == "restore":
-            told = "kept tables are taken" if restore(options.design) else "results are taken as they are"
-        elif options.action == "redraw":
-            told = f"figures are in {redraw(options.design).name}/figures/"
-        elif options.action == "keep":
-            told = f"figures, tables, notebooks and their provenance are in {keep(options.design).name}/"
-        else:
-            copied = update_readings(options.design)
-            told = f"{len(copied)} executed notebooks and the figures are in notebooks/executed/ and figures/"
-    except ValueError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    sys.stdout.write(f"{told}\n")
-    return 0
+    return answered(lambda: _done(options.action, options.design))
+
+
+def _done(action: str, design: Path) -> str:
+    """Do what an action says with a design, and tell it."""
+    if action == "restore":
+        return "kept tables are taken" if restore(design) else "results are taken as they are"
+    if action == "redraw":
+        return f"figures are in {redraw(design).name}/figures/"
+    if action == "keep":
+        return f"figures, tables, notebooks and their provenance are in {keep(design).name}/"
+    copied = update_readings(design)
+    return f"{len(copied)} executed notebooks and the figures are in notebooks/executed/ and figures/"
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pandas as pd
 
 from helpers.notebooks import CONTROLS, PROVENANCE
 from helpers.provenance import find_project, read_notebook
+from helpers.site.words import in_words
 
 RECORD = ".record.json"  # beside an artifact, of the store
 
@@ -46,7 +47,7 @@ class Collection:
         told = _read(file) if file.exists() else {}
         names = sorted(path.stem for path in self.figures.glob("*.svg"))
         ordered = [name for name in told if name in names] + [name for name in names if name not in told]
-        return {name: {"title": _in_words(name), "caption": ""} | told.get(name, {}) for name in ordered}
+        return {name: {"title": _title(name), "caption": ""} | told.get(name, {}) for name in ordered}
 
     def verdicts(self) -> pd.DataFrame | None:
         """Verdicts on the held-out loss over numbers of random cells, a row for each model and set; None without."""
@@ -100,6 +101,6 @@ def _read(file: Path) -> dict:
     return json.loads(file.read_text())
 
 
-def _in_words(name: str) -> str:
-    words = name.replace("_", " ").replace(" f1", " F1").replace("heldout", "held-out")
+def _title(name: str) -> str:
+    words = in_words(name)
     return words[:1].upper() + words[1:]

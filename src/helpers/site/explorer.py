@@ -8,7 +8,9 @@ all their digits.
 import base64
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -16,10 +18,12 @@ import pandas as pd
 from helpers.analysis.results import with_sampling
 from helpers.evaluate.registry import metric
 from helpers.site.collection import Collection
+from helpers.site.words import in_words
 
 RUN = ["run_id", "family", "width", "sampling", "percentage", "n_cells", "seed"]
 SET = ["task", "dataset", "seen"]
 LIMITS = ["null", "ceiling"]
+IN_WORDS = ["family", "sampling", "task", "metric"]  # sets of cells and runs have their names everywhere
 
 
 def write_table(collection: Collection, folder: Path) -> None:
@@ -32,9 +36,18 @@ def write_table(collection: Collection, folder: Path) -> None:
     (folder / "results.parquet").write_bytes(collection.results.read_bytes())
 
 
+def address(collection: Collection, chosen: Mapping[str, Sequence[str]]) -> str:
+    """Address of the explorer, from the root of the site, that shows some values of some columns; the page's script
+    reads it. A comma stands between values, so that one inside a value is escaped.
+    """
+    parts = {"results": [collection.name], **chosen}
+    told = "&".join(f"{name}={','.join(quote(value, safe='') for value in values)}" for name, values in parts.items())
+    return f"explorer.html#{told}"
+
+
 def encode(results: pd.DataFrame) -> dict:
     """The tidy table as plain values: ``runs`` and ``sets`` (columns of the distinct ones), ``metrics`` (names and what
-    they mean), ``columns`` (arrays of bytes, one entry per row) and ``n``.
+    they mean), ``columns`` (arrays of bytes, one entry per row), ``words`` (names of values, by column) and ``n``.
 
     Runs that were given up have a row without a task: such rows are left out, and ``given_up`` is their number.
     """
@@ -50,6 +63,7 @@ def encode(results: pd.DataFrame) -> dict:
         limits, distinct = pd.factorize(table[key], use_na_sentinel=False)
         columns[key], told[f"{key}s"] = _packed(limits), _plain(pd.Series(distinct))
     columns["value"] = _bytes(table["value"].to_numpy("<f8"), "f8")
+    told["words"] = {key: {name: in_words(name) for name in table[key].unique()} for key in IN_WORDS}
     told |= {"n": len(table), "given_up": int(results["task"].isna().sum())}
     return {"columns": columns, "metrics": [_meaning(name) for name in names], **told}
 
@@ -79,13 +93,14 @@ def _plain(values: pd.Series) -> list:
 
 
 def _meaning(name: str) -> dict[str, object]:
-    """What a metric means; a metric of the user's own has its name alone."""
+    """What a metric means, and what its column ``ceiling`` is to it; a metric of the user's own has its name alone."""
     try:
         known = metric(name)
     except ValueError:
         return {"name": name}
     limits = {key: _limit(getattr(known, key)) for key in ("low", "high", "best")}
-    return {"name": name, "about": known.description, "source": known.citation, **limits}
+    told = {"about": known.description, "source": known.citation, **limits}
+    return {"name": name, **told, "aim": "ceiling" if known.best > 0 else "reference"}  # not where less is better
 
 
 def _limit(value: float) -> float | str | None:

@@ -5,11 +5,11 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlencode
 
 import pandas as pd
 
 from helpers.site.collection import Collection
+from helpers.site.explorer import address
 from helpers.site.notebook_pages import Stage
 from helpers.site.templates import write_page
 
@@ -21,13 +21,15 @@ VIEW_BOX = re.compile(r'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"')
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure as a page shows it: `files` is its path without a suffix, `size` its attributes, `links` by address."""
+    """A figure as a page shows it: `files` is its path without a suffix, `size` its width and height in pixels if they
+    are known, `links` by address.
+    """
 
     name: str
     title: str
     caption: str
     files: str
-    size: str
+    size: tuple[int, int] | None = None
     links: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -61,23 +63,22 @@ def _figure(collection: Collection, name: str, about: Mapping[str, str], pages: 
     if numbers.exists():
         links[f"../{files}/source_data/{name}.csv"] = "Numbers (.csv)"
         if collection.results is not None and (chosen := _chosen(numbers)):
-            address = urlencode({"results": collection.name, **chosen}, safe=",")
-            links[f"../explorer.html#{address}"] = "In the explorer"
+            links[f"../{address(collection, chosen)}"] = "In the explorer"
     links[f"../{files}/{name}.svg"] = "SVG"
     if picture.with_suffix(".png").exists():
         links[f"../{files}/{name}.png"] = "PNG"
     return Figure(name, about["title"].rstrip("."), about["caption"], f"{files}/{name}", _size(picture), links)
 
 
-def _chosen(numbers: Path) -> dict[str, str]:
-    """Tasks and metrics of the numbers behind a figure, where they are few, as the explorer's address names them."""
+def _chosen(numbers: Path) -> dict[str, list[str]]:
+    """Tasks and metrics of the numbers behind a figure, where they are few."""
     columns = pd.read_csv(numbers, usecols=lambda name: name in {"task", "metric"}, dtype=str)
     values = {name: sorted(columns[name].dropna().unique()) for name in columns}
-    return {name: ",".join(found) for name, found in values.items() if 0 < len(found) <= MOST}
+    return {name: found for name, found in values.items() if 0 < len(found) <= MOST}
 
 
-def _size(picture: Path) -> str:
-    """Width and height of an svg on a page, so that it does not jump when it is loaded."""
+def _size(picture: Path) -> tuple[int, int] | None:
+    """Width and height of an svg on a page, which does not jump when it is loaded if they are told."""
     with picture.open(encoding="utf-8") as handle:
         found = VIEW_BOX.search(handle.read(2000))
-    return f'width="{ON_SCREEN * float(found[1]):.0f}" height="{ON_SCREEN * float(found[2]):.0f}"' if found else ""
+    return (round(ON_SCREEN * float(found[1])), round(ON_SCREEN * float(found[2]))) if found else None

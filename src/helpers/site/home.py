@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlencode
 
 import pandas as pd
 
-from helpers.plots.style import FAMILY_NAMES, VERDICT_COLOURS
+from helpers.plots.style import VERDICT_COLOURS
 from helpers.site.collection import Collection
-from helpers.site.explorer import scores
+from helpers.site.explorer import address, scores
 from helpers.site.figures import Figure
 from helpers.site.notebook_pages import Stage
 from helpers.site.templates import write_page
+from helpers.site.words import counted, in_words
 
 QUESTION = "Does more, or more diverse, pretraining data make single-cell models better, and how would I know?"
 HEADLINE = "heldout_loss"
@@ -34,7 +34,7 @@ def write(
     values = {
         "question": QUESTION,
         "lead": _lead(tables.get(first.name)),
-        "scores": _counted(len(tables[first.name]), "score") if first.name in tables else "the scores",
+        "scores": counted(len(tables[first.name]), "score") if first.name in tables else "the scores",
         "headline": _headline(first, figures[first.name]),
         "findings": list(_findings(first, stages[first.name])),
         "verdicts": [told for one in collections if (told := _verdicts(one, tables.get(one.name), stages[one.name]))],
@@ -49,23 +49,19 @@ def _lead(table: pd.DataFrame | None) -> str:
     trained = pd.DataFrame() if table is None else table[table["percentage"] > 0]
     if trained.empty:
         return about
-    families = [FAMILY_NAMES.get(name, name) for name in sorted(trained["family"].unique())]
+    families = [in_words(name) for name in sorted(trained["family"].unique())]
     n_models, cells = trained["run_id"].nunique(), trained["n_cells"]
     return (
-        f"{about} Here {_counted(n_models, 'model')} ({', '.join(families)}) learned from "
-        f"{_cells(cells.min(), cells.max())}, drawn in {_counted(trained['strategy'].nunique(), 'way')}, and "
-        f"{'has' if n_models == 1 else 'have'} {_counted(len(table), 'score')}, each beside its floor and its ceiling. "
+        f"{about} Here {counted(n_models, 'model')} ({', '.join(families)}) learned from "
+        f"{_cells(cells.min(), cells.max())}, drawn in {counted(trained['strategy'].nunique(), 'way')}, and "
+        f"{'has' if n_models == 1 else 'have'} {counted(len(table), 'score')}, each beside its floor and its ceiling. "
         "Everything is an executed notebook that can be run again, on your own atlas too."
     )
 
 
-def _counted(n: int, word: str) -> str:
-    return f"{n:,} {word}{'' if n == 1 else 's'}"
-
-
 def _cells(smallest: float, largest: float) -> str:
     """A range of numbers of cells, which may be one number."""
-    most = _counted(round(largest), "cell")
+    most = counted(round(largest), "cell")
     return most if smallest == largest else f"{smallest:,.0f} to {most}"
 
 
@@ -97,13 +93,13 @@ def _verdicts(collection: Collection, table: pd.DataFrame | None, stages: Sequen
     for law, n_budgets in zip(laws.to_dict("records"), budgets, strict=True):
         width = "" if law["width"] == 1 else f", {law['width']:g}×"
         budget = f", {law['budget']}" if n_budgets > 1 else ""
-        family = FAMILY_NAMES.get(law["model"], law["model"]) + width + budget
+        family = in_words(law["model"]) + width + budget
         rows.setdefault(family, {})[law["dataset"]] = _cell(collection, law)
     seen = {} if table is None else dict(zip(table["dataset"], table["seen"], strict=True))
     pages = {stage.name: stage.page for stage in stages}
     notebook = pages.get("61_scaling_laws", "notebooks")
     cells = _cells(laws["smallest"].min(), laws["largest"].max())
-    sizes, models = _counted(laws["n_sizes"].max(), "size"), _counted(laws["n_runs"].max(), "model")
+    sizes, models = counted(laws["n_sizes"].max(), "size"), counted(laws["n_runs"].max(), "model")
     return {
         "title": collection.title,
         "inside": collection.inside,
@@ -116,8 +112,8 @@ def _verdicts(collection: Collection, table: pd.DataFrame | None, stages: Sequen
 
 
 def _cell(collection: Collection, law: Mapping[str, object]) -> dict:
-    chosen = {"results": collection.name, "family": law["model"], "sampling": "random", "task": "heldout_loss"}
-    link = f"explorer.html#{urlencode(chosen | {'dataset': law['dataset']})}"
+    chosen = {"family": law["model"], "sampling": "random", "task": "heldout_loss", "dataset": law["dataset"]}
+    link = address(collection, {name: [value] for name, value in chosen.items()})
     told = {"verdict": law["verdict"], "colour": VERDICT_COLOURS[law["verdict"]], "reason": law["reason"]}
     is_law = law["verdict"] == "power law"
     exponent = f"{law['exponent']:.2f} ({law['low']:.2f} to {law['high']:.2f})" if is_law else ""

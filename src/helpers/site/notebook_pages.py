@@ -15,6 +15,7 @@ from helpers.provenance import find_project, read_notebook
 from helpers.reading import FINDING_PLACE
 from helpers.site.collection import Collection
 from helpers.site.templates import write_page
+from helpers.site.words import counted, in_words
 
 FOUND = re.compile(r"\*\*Finding\.\*\*\s+(.+?)(?:\n\s*\n|\Z)", re.DOTALL)
 TITLE = re.compile(r"\A#\s+(.+)\n?")
@@ -74,7 +75,7 @@ def describe(name: str, notebook) -> Page:
     text = notebook.cells[0].source if notebook.cells else ""
     title, found = TITLE.match(text), FOUND.search(text)
     finding = " ".join(found[1].split()) if found and FINDING_PLACE not in found[1] else ""
-    words = ", ".join(part.replace("_", " ") for part in about if part != "none")
+    words = ", ".join(in_words(part) for part in about if part != "none")
     return Page(name, stage, words, title[1].strip() if title else stage, finding)
 
 
@@ -99,8 +100,8 @@ def _fold(cell) -> None:
     tags = cell.metadata.get("tags", [])
     if "injected-parameters" in tags:
         return  # a few lines that tell what the notebook was run for
-    lines = len(cell.source.strip().splitlines())
-    what = "Parameters and their defaults" if "parameters" in tags else f"Code, {lines} line{'s' * (lines != 1)}"
+    lines = counted(len(cell.source.strip().splitlines()), "line")
+    what = "Parameters and their defaults" if "parameters" in tags else f"Code, {lines}"
     cell.metadata["tags"] = [*tags, "hide-input"]
     cell.metadata["mystnb"] = {"code_prompt_show": what, "code_prompt_hide": what}
 

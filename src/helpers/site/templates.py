@@ -7,6 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from helpers.provenance import find_project
+from helpers.site.words import counted, in_words
 
 
 @cache
@@ -14,7 +15,7 @@ def _environment() -> Environment:
     folder = find_project() / "docs" / "pages"
     options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
     made = Environment(loader=FileSystemLoader(folder), autoescape=False, **options)
-    made.filters |= {"cell": cell, "attribute": escape, "number": number}
+    made.filters |= {"cell": cell, "attribute": escape, "number": number, "counted": counted, "in_words": in_words}
     return made
 
 
