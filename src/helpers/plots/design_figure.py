@@ -8,18 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from helpers.design import NO_STRATEGY, UNTRAINED, Design
-from helpers.plots import style
+from helpers.plots import looks, style
 from helpers.plots.drawn_rows import counted
 from helpers.plots.style import figure
 from helpers.reading import between
 
-TASKS = {
-    "classification": "cell types, 5 neighbours",
-    "finetuning": "cell types, taught head",
-    "integration": "integration of batches",
-    "perturbation": "predicted responses",
-    "heldout_loss": "held-out loss",
-}
 ONE = {"samplings": "sampling", "families": "family", "evaluations": "evaluation"}
 COUNTED = {  # what is counted, of one and, where that is not an s more, of many
     "cells": "cell",
@@ -71,7 +64,7 @@ def design_schematic(counts: pd.DataFrame) -> Figure:
     heights = {name: [LINE * (text.count("\n") + 1.6) for text in of_stage] for name, of_stage in texts.items()}
     tall = max(sum(of_stage) + GAP / 2 * (len(of_stage) - 1) for of_stage in heights.values())
     fig, axes = _in_inches(tall + 0.75)
-    width, places = 1.48, [0.0, 1.92, 3.84, 5.72]
+    width, places = 1.48, [0.0, 1.907, 3.814, 5.72]
     middle, before = tall / 2, []
     for x, (name, of_stage) in zip(places, texts.items(), strict=True):
         told = name if name == "corpus" else f"{len(stages[name])} {name if len(stages[name]) > 1 else ONE[name]}"
@@ -79,7 +72,7 @@ def design_schematic(counts: pd.DataFrame) -> Figure:
         y, centres = middle + (sum(heights[name]) + GAP / 2 * (len(of_stage) - 1)) / 2, []
         for text, height, row in zip(of_stage, heights[name], stages[name], strict=True):
             y -= height
-            _box(axes, (x, y, width, height), text, _colour(name, row.part, counts))
+            _box(axes, (x, y, width, height), text, _colour(name, row.part))
             centres.append(y + height / 2)
             y -= GAP / 2
         for start in before:
@@ -108,17 +101,16 @@ def _in_inches(height: float) -> tuple[Figure, Axes]:
 
 
 def _text(stage: str, row: object) -> str:
-    named = {"families": style.FAMILY_NAMES, "evaluations": TASKS}.get(stage, {})
-    name = named.get(row.part) or (style.sampling_name(row.part) if stage == "samplings" else row.part)
+    names = {"samplings": style.sampling_name, "families": style.family_name, "evaluations": style.task_name}
+    name = names.get(stage, str)(row.part)
     lines = textwrap.wrap(name, WRAP), textwrap.wrap(counted([row.number], COUNTED[row.counts]), WRAP)
     return "\n".join([*lines[0], *lines[1], *textwrap.wrap(row.detail, WRAP)])
 
 
-def _colour(stage: str, part: str, counts: pd.DataFrame) -> str:
-    parts = list(counts.loc[counts["stage"] == stage, "part"])
+def _colour(stage: str, part: str) -> str:
     if stage == "families":
-        return style.family_colour(part, parts)
-    return style.sampling_colour(part, parts) if stage == "samplings" else style.GREY
+        return looks.family_colour(part)
+    return looks.sampling_colour(part) if stage == "samplings" else style.GREY
 
 
 def _box(axes: Axes, place: tuple[float, float, float, float], text: str, colour: str) -> None:
