@@ -37,10 +37,11 @@ def forest(effects: pd.DataFrame, *, xlabel: str, same_scale: bool = False) -> F
     terms = looks.ordered(shown["term"], "samplings")
     sets = {one: looks.ordered(effects.loc[effects["metric"] == one, "dataset"], "sets") for one in metrics}
     row = max(0.9, 0.075 * max(map(len, sets.values())) * (len(terms) + 1) + 0.35)
+    height = 1.0 + min(row * len(models), layout.TALLEST)
     fig, panels = plt.subplots(
         len(models),
         len(metrics),
-        figsize=(style.FULL if len(metrics) > 1 else style.COLUMN, 1.0 + row * len(models)),
+        figsize=(style.FULL if len(metrics) > 1 else style.COLUMN, height),
         sharex=same_scale,
         squeeze=False,
     )

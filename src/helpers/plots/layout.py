@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from helpers.plots.style import COLUMN, FULL, INK, sampling_name
 
 LEGEND_ROW = 0.14  # inches
+TALLEST = 7.6  # inches of rows of panels, on a page
 SHARED = "from half of all cells on, seeds share cells (at 100 % all): their spread is a lower bound"  # of random ones
 
 
@@ -32,8 +33,10 @@ def grid(n: int, *, height: float, most: int = 3, **options: object) -> tuple[Fi
 
 
 def rows_of_sets(n_rows: int, n_sets: int, *, height: float, **options: object) -> tuple[Figure, np.ndarray]:
-    """A figure of the page's full width, of one column for one set: sets in columns, rows of a `height` in inches."""
-    size = (FULL if n_sets > 1 else COLUMN, height * n_rows + 0.8)
+    """A figure of the page's full width, of one column for one set: sets in columns, rows of a `height` in inches, or
+    of less where a page has no room for so many.
+    """
+    size = (FULL if n_sets > 1 else COLUMN, min(height * n_rows, TALLEST) + 0.8)
     return plt.subplots(n_rows, n_sets, figsize=size, squeeze=False, **options)
 
 

@@ -17,7 +17,7 @@ FAMILY_COLOURS = {
     "geneformer": "#CC79A7",
     "scimilarity": "#E69F00",
 }
-OTHER_COLOURS = ("#56B4E9", "#7A5C3E", "#6A3D9A", "#F0E442")  # families of users, in order of appearance
+OTHER_COLOURS = ("#9326FF", "#663300", "#56B4E9", "#5D4266")  # families of users, in order of appearance
 # Where no family is told apart, or one alone is drawn under many samplings; muted colours of Tol, none of a family's.
 SAMPLING_COLOURS = {
     "random": "#332288",
@@ -30,8 +30,9 @@ SAMPLING_COLOURS = {
     "depth": "#882255",
     "composition": "#AA4499",
 }
-# Of evaluation sets, metrics and terms: none of a family's or a sampling's, each with a contrast of 3 to white or more.
-COLOURS = ("#1F4E5F", "#B8336A", "#5B8C00", "#C0561A", "#6C4AB6", "#00868B", "#7A7A00", "#A02C2C", "#4A4A8A")
+# Of evaluation sets, metrics and terms: none of a family's or a sampling's, each with a contrast of 3 to white
+# or more, and as far from each other as can be for colour-blind readers.
+COLOURS = ("#1F4E5F", "#D97D21", "#B266FF", "#663B0F", "#330066", "#4000FF", "#7493B2", "#8C8C5B", "#8600B2")
 STRATEGY_MARKERS = {
     "random": ("o", "-"),
     "celltype_reweighted": ("s", "--"),

@@ -46,7 +46,11 @@ def _draw_curves(axes: Axes, part: pd.DataFrame, x: str, *, log: bool) -> None:
         places = levels.index * 2.0**shift if log else levels.index + shift
         spread = [levels["mean"] - levels["min"], levels["max"] - levels["mean"]]
         name = _name(family, width, strategy, percentage)
-        axes.errorbar(places, levels["mean"], spread, elinewidth=0.6, label=name, **_curve(family, strategy))
+        _, _, bars = axes.errorbar(
+            places, levels["mean"], spread, elinewidth=0.6, label=name, **_curve(family, strategy)
+        )
+        for bar in bars:
+            bar.set_alpha(0.5)
 
 
 @figure
@@ -83,7 +87,8 @@ def response_axes(table: pd.DataFrame, *, metric: str) -> Figure:
         told = "" if held_out == dataset else "\n" + "\n".join(textwrap.wrap(f"({held_out})", 84 // len(shown)))
         column[0].set_title(dataset + told)
     for axes in panels[:, 0]:
-        axes.set_ylabel(f"{style.metric_name(metric)}, calibrated\n(0: null, 1: ceiling)")
+        told = layout.narrow(f"{style.metric_name(metric)}, calibrated")
+        axes.set_ylabel(f"{told}\n(0: null, 1: ceiling)")
     trained = rows[~rows["strategy"].isin([NO_STRATEGY, UNTRAINED])]
     seeds = counted(trained.groupby(ENCODER)["seed"].nunique() if len(trained) else [0], "seed")
     draws = counted([rows["draw"].max() + 1], "draw")

@@ -77,7 +77,7 @@ VERDICT_COLOURS = {
     "power law": "#228866",
     "not identifiable": "#E3E3E3",
 }
-VERDICT_LINES = {"no scaling": "#2F6CA8", "saturated": "#9A6A00", "power law": "#0B6B4C", "not identifiable": "#767676"}
+VERDICT_LINES = {"no scaling": "#2F6CA8", "saturated": "#9A6A00", "power law": "#00563B", "not identifiable": "#767676"}
 BASELINE_NAMES = {"hvg": "HVGs", "own_pca": "own PCA"}
 BASELINE_LINES = {"hvg": (0, (4, 1, 1, 1)), "own_pca": (0, (5, 2))}
 LIMIT_LINES = {"null": (0, (1, 3)), "ceiling": "-"}  # columns of the results

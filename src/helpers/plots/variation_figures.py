@@ -66,7 +66,6 @@ def axis_curves(results: pd.DataFrame, *, strategy: str, metrics: Sequence[str])
     families, names = looks.ordered(rows["family"], "families"), looks.ordered(rows["dataset"], "sets")
     sizes = sorted(rows["percentage"].unique())
     colours = {name: looks.shades(looks.family_colour(name), len(sizes)) for name in families}
-    line = looks.STRATEGY_MARKERS[strategy][1]
     fig, panels = layout.rows_of_sets(len(metrics), len(names), height=1.5)
     for row, metric in zip(panels, metrics, strict=True):
         for axes, name in zip(row, names, strict=True):
@@ -75,7 +74,7 @@ def axis_curves(results: pd.DataFrame, *, strategy: str, metrics: Sequence[str])
                 means = runs.groupby("sampling")[[axis, "value"]].mean().sort_values(axis)
                 colour, told = colours[family][sizes.index(size)], f"{between(runs['n_cells'], ',.0f')} cells"
                 label = f"{style.family_name(family)}, {told}"
-                axes.plot(means[axis], means["value"], ls=line, color=colour, label=label)
+                axes.plot(means[axis], means["value"], color=colour, label=label)
                 for sampling, own in runs.groupby("sampling", sort=False):
                     marker = looks.sampling_marker(sampling)[0]
                     axes.plot(own[axis], own["value"], marker, ms=2.5, alpha=0.5, mew=0, color=colour)
