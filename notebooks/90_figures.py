@@ -118,10 +118,11 @@ if len(taught["metric"].unique()) > 1 and (taught["percentage"] > 0).any():
 
 # %%
 rows = one_width[one_width["metric"].isin(plots.RESPONSES)].query("task == 'perturbation'")
-for metric in plots.RESPONSES if size_samplings(rows) else ():
-    name, of_metric = f"responses_{metric.removeprefix('calibrated_')}", rows[rows["metric"] == metric]
-    told = {"runs": of_metric, "about": style.metric_name(metric)}
-    display(gallery.add(name, plots.responses(rows, metric=metric), of_metric, **told))
+for metric, of_metric in rows.groupby("metric", sort=False):
+    if size_samplings(of_metric):
+        figure, told = plots.responses(of_metric, metric=metric), style.metric_name(metric)
+        name = f"responses_{metric.removeprefix('calibrated_')}"
+        display(gallery.add(name, figure, of_metric, runs=of_metric, about=told))
 
 # %% [markdown]
 # ## Predicted responses against what teaches them

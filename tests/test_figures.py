@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import PROJECT
+from matplotlib.axis import Axis
 from matplotlib.collections import PathCollection
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
@@ -21,7 +22,12 @@ from helpers.provenance import read_notebook
 TABLES = PROJECT / "study" / "tables"
 RENAMED = {"celltype_reweighted": "by_type", "geometric_sketching": "sketched"}  # as the design names its samplings
 MINE = {"scimilarity": "mine"}  # and one of its families
-TWICE = ["micro_f1", "mean_profile_r"]  # metrics whose figures look like those of others
+TWICE = [
+    "micro_f1",
+    "mean_profile_r",
+    "calibrated_delta_r",
+    "avg_bio",
+]  # metrics whose figures look like those of others
 NOT_DRAWN = r"design: str|folder\.fresh|gallery\.overview|finding\("  # in cells that draw no figure
 SLACK = 1.0  # pixels, of 120 an inch
 
@@ -39,7 +45,7 @@ def _design(folder) -> SimpleNamespace:
     design["evaluations"]["classification"]["n_neighbors"] = 7
     design["seeds_by_size"] = {size: design["seeds_by_size"][size] for size in design["percentages"]}
     path = folder / "named.yaml"
-    path.write_text(yaml.safe_dump(design))
+    path.write_text(yaml.safe_dump(design, sort_keys=False))
     return load_design(path)
 
 
@@ -110,28 +116,23 @@ def names_of(drawn) -> list[str]:
 
 
 def texts_of(figure) -> list[Text]:
-    """All texts of a figure that can be seen."""
-    return [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip() and _shown(text)]
+    """All texts of a figure that can be seen: ticks beyond the ends of an axis are there, and are not drawn."""
+    unseen = set()
+    for axis in figure.findobj(Axis):
+        low, high = sorted(axis.get_view_interval())
+        slack = 1e-6 * (high - low)
+        for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
+            if not low - slack <= tick.get_loc() <= high + slack:
+                unseen |= {tick.label1, tick.label2}
+    return [text for text in figure.findobj(Text) if _is_drawn(text) and text not in unseen]
 
 
-def _shown(text: Text) -> bool:
-    """Whether a text lies within the view of its axis: ticks beyond its ends are there, and are not drawn."""
-    axes = text.axes
-    if axes is None:
-        return True
-    for axis, view in ((axes.xaxis, axes.viewLim.intervalx), (axes.yaxis, axes.viewLim.intervaly)):
-        ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
-        for tick in ticks:
-            if text in (tick.label1, tick.label2):
-                low, high = sorted(view)
-                slack = 1e-6 * (high - low)
-                return axis.get_visible() and low - slack <= tick.get_loc() <= high + slack
-    return True
+def _is_drawn(text: Text) -> bool:
+    return text.get_visible() and bool(text.get_text().strip())
 
 
-def boxes_of(figure, texts) -> np.ndarray:
-    renderer = figure.canvas.get_renderer()
-    return np.array([text.get_window_extent(renderer).extents for text in texts])
+def boxes_of(texts) -> np.ndarray:
+    return np.array([text.get_window_extent().extents for text in texts])
 
 
 def overlapping(texts, boxes) -> list[tuple[str, str]]:
@@ -183,7 +184,7 @@ def test_text_is_readable_in_print_and_lies_within_the_figure(drawn):
     def check(figure):
         texts = texts_of(figure)
         small = [text.get_text() for text in texts if text.get_fontsize() < style.SMALLEST]
-        boxes, end = boxes_of(figure, texts), figure.bbox.extents[2:]
+        boxes, end = boxes_of(texts), figure.bbox.extents[2:]
         beyond = ((boxes[:, :2] < -SLACK) | (boxes[:, 2:] > end + SLACK)).any(axis=1)
         return small + [text.get_text() for text, out in zip(texts, beyond, strict=True) if out]
 
@@ -193,7 +194,7 @@ def test_text_is_readable_in_print_and_lies_within_the_figure(drawn):
 def test_no_text_lies_over_another(drawn):
     def check(figure):
         texts = texts_of(figure)
-        return overlapping(texts, boxes_of(figure, texts))
+        return overlapping(texts, boxes_of(texts))
 
     check_all(drawn[0], check)
 
@@ -202,11 +203,11 @@ def test_the_checks_of_text_can_fail(drawn):
     figure = drawn[0]["speed"]
     long = figure.text(0.9, 0.5, "runs out of the figure", size=5)
     texts = texts_of(figure)
-    boxes = boxes_of(figure, [long])
+    boxes = boxes_of([long])
     assert boxes[0, 2] > figure.bbox.extents[2] + SLACK
     title = figure._suptitle
     long.set(position=title.get_position(), text=title.get_text(), ha="center", va="top")
-    assert (title.get_text(), long.get_text()) in overlapping(texts, boxes_of(figure, texts))
+    assert (title.get_text(), long.get_text()) in overlapping(texts, boxes_of(texts))
     long.remove()
 
 
@@ -263,12 +264,11 @@ def test_a_sampling_has_its_marker_and_a_place_in_every_legend(drawn):
 def test_marks_of_a_figure_are_of_its_samplings(drawn):
     figures, study = drawn
     allowed = {looks.sampling_marker(name)[0] for name in study.strategies} | {"o", "x", "|", "None", "", "none", None}
-    check_all(figures, lambda figure: [line.get_marker() for line in figure.findobj(Line2D) if _odd(line, allowed)])
+    check_all(figures, lambda figure: [mark for mark in _marks(figure) if mark not in allowed])
 
 
-def _odd(line: Line2D, allowed: set) -> bool:
-    of_axis = line.get_marker() in (2, 3)  # ticks
-    return not of_axis and line.get_marker() not in allowed
+def _marks(figure) -> set:
+    return {line.get_marker() for axes in figure.axes for line in axes.lines}
 
 
 def test_families_stand_in_the_order_of_the_design(drawn):

@@ -33,14 +33,18 @@ def design_counts(design: Design, results: pd.DataFrame) -> pd.DataFrame:
     told = "cells" if (trained["percentage"] == 100).any() else "cells drawn at most"
     rows = [("corpus", "cells to learn from", trained["n_unique"].max(), told, f"source: {design.corpus.source}")]
     many = trained["sampling"].nunique() > MOST
-    for name, part in trained.groupby("strategy" if many else "sampling", sort=False):
+    kind = "strategy" if many else "sampling"
+    for name in looks.ordered(trained[kind], "samplings"):
+        part = trained[trained[kind] == name]
         n = part.drop_duplicates(["sampling", "percentage", "subset_seed"])
         sizes = counted([n["percentage"].nunique()], "size")
         seeds = counted(n.groupby(["sampling", "percentage"]).size(), "seed")
         told = f"{sizes} × {seeds}, {between(part['n_cells'], ',.0f')} cells"
         ways = part["sampling"].nunique()
+        name = part["sampling"].iloc[0] if ways == 1 else name
         rows.append(("samplings", name, len(n), "corpora", f"{f'{ways} ways, ' if ways > 1 else ''}{told}"))
-    for name, part in runs.groupby("family", sort=False):
+    for name in looks.ordered(runs["family"], "families"):
+        part = runs[runs["family"] == name]
         of_family = part.drop_duplicates("run_id")
         untrained = int((of_family["strategy"] == UNTRAINED).sum())
         size = of_family["n_parameters"].dropna()
@@ -72,7 +76,7 @@ def design_schematic(counts: pd.DataFrame) -> Figure:
         y, centres = middle + (sum(heights[name]) + GAP / 2 * (len(of_stage) - 1)) / 2, []
         for text, height, row in zip(of_stage, heights[name], stages[name], strict=True):
             y -= height
-            _box(axes, (x, y, width, height), text, _colour(name, row.part))
+            _box(axes, (x, y, width, height), text, _colour(name, row))
             centres.append(y + height / 2)
             y -= GAP / 2
         for start in before:
@@ -107,10 +111,11 @@ def _text(stage: str, row: object) -> str:
     return "\n".join([*lines[0], *lines[1], *textwrap.wrap(row.detail, WRAP)])
 
 
-def _colour(stage: str, part: str) -> str:
+def _colour(stage: str, row: object) -> str:
     if stage == "families":
-        return looks.family_colour(part)
-    return looks.sampling_colour(part) if stage == "samplings" else style.GREY
+        return looks.family_colour(row.part)
+    one_way = stage == "samplings" and " ways, " not in row.detail
+    return looks.sampling_colour(row.part) if one_way else style.GREY
 
 
 def _box(axes: Axes, place: tuple[float, float, float, float], text: str, colour: str) -> None:

@@ -47,7 +47,7 @@ def name_rows(panels: np.ndarray, names: Sequence[str], titles: Sequence[str], *
     for row, name in zip(panels, names, strict=True):
         row[0].set_ylabel(name)
     for axes in panels[-1]:
-        axes.set_xlabel("\n".join(textwrap.wrap(xlabel, int(19 * axes.figure.get_figwidth() / len(panels[-1])))))
+        axes.set_xlabel("\n".join(textwrap.wrap(xlabel, int(16 * axes.figure.get_figwidth() / len(panels[-1])))))
 
 
 def curve_panels(samplings: dict[str, int], *, height: float) -> tuple[Figure, dict[str, Axes]]:

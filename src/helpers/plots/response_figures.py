@@ -90,9 +90,10 @@ def response_axes(table: pd.DataFrame, *, metric: str) -> Figure:
         told = layout.narrow(f"{style.metric_name(metric)}, calibrated")
         axes.set_ylabel(f"{told}\n(0: null, 1: ceiling)")
     trained = rows[~rows["strategy"].isin([NO_STRATEGY, UNTRAINED])]
-    seeds = counted(trained.groupby(ENCODER)["seed"].nunique() if len(trained) else [0], "seed")
+    seeds = trained.groupby(ENCODER)["seed"].nunique() if len(trained) else pd.Series([0])
     draws = counted([rows["draw"].max() + 1], "draw")
-    told = f"mean (line) and range (bar) of {draws} of what teaches, {seeds} of each trained encoder"
+    told = f"mean (line) and range (bar) of {draws} of what teaches, {counted(seeds, 'seed')} of each trained encoder"
+    told += ", whose spread is not seen" if seeds.max() == 1 else ""
     told += "; the whole task has one draw"
     left = f"; {counted([len(folds) - MOST], 'more fold')} in the table" if len(folds) > MOST else ""
     cells, contexts = (int(rows[level].max()) for level in LEVELS.values())

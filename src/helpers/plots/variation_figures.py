@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.plots import layout, looks, style
@@ -55,73 +56,83 @@ def widened(results: pd.DataFrame, models: Mapping[str, str]) -> pd.DataFrame:
 
 @figure
 def axis_curves(results: pd.DataFrame, *, strategy: str, metrics: Sequence[str]) -> Figure:
-    """Scores against donors, datasets or depth at a fixed number of cells: a row per metric.
+    """Scores against donors, datasets or depth at a fixed number of cells: metrics of each family in rows, sets in
+    columns.
 
-    A line joins the means of one family and size, darker with more cells; one more, dotted, shows all cells (100 %)
-    drawn at random.
+    A line joins the means of one size, darker with more cells; one more, dotted, shows all cells (100 %) drawn at
+    random.
     """
     axis, trained = AXES[strategy], trained_of(results)
     whole = trained[(trained["strategy"] == "random") & (trained["percentage"] == 100)]
     rows = along(results, strategy)[lambda table: table["metric"].isin(metrics)]
-    families, names = looks.ordered(rows["family"], "families"), looks.ordered(rows["dataset"], "sets")
-    sizes = sorted(rows["percentage"].unique())
-    colours = {name: looks.shades(looks.family_colour(name), len(sizes)) for name in families}
-    fig, panels = layout.rows_of_sets(len(metrics), len(names), height=1.5)
-    for row, metric in zip(panels, metrics, strict=True):
-        for axes, name in zip(row, names, strict=True):
-            part = rows[(rows["metric"] == metric) & (rows["dataset"] == name)]
-            for (family, size), runs in part.groupby(["family", "percentage"], sort=False):
-                means = runs.groupby("sampling")[[axis, "value"]].mean().sort_values(axis)
-                colour, told = colours[family][sizes.index(size)], f"{between(runs['n_cells'], ',.0f')} cells"
-                label = f"{style.family_name(family)}, {told}"
-                axes.plot(means[axis], means["value"], color=colour, label=label)
-                for sampling, own in runs.groupby("sampling", sort=False):
-                    marker = looks.sampling_marker(sampling)[0]
-                    axes.plot(own[axis], own["value"], marker, ms=2.5, alpha=0.5, mew=0, color=colour)
-                    axes.plot(means.loc[sampling, axis], means.loc[sampling, "value"], marker, ms=4, color=colour)
-                    axes.plot([], [], marker, ms=4, color=style.INK, label=style.sampling_name(sampling))
-                full = whole.query("metric == @metric and dataset == @name and family == @family")["value"].mean()
-                axes.axhline(full, color=colours[family][-1], lw=0.9, ls=":", label="all cells, random")
-            axes.set(xscale="log")
-            ticks = np.sort(part.groupby("sampling")[axis].mean().round().unique())
-            axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
-            axes.set_xticks([], minor=True)
-    titles = [f"{name}\n{rows.loc[rows['dataset'] == name, 'seen'].iloc[0]}" for name in names]
-    layout.name_rows(panels, [style.metric_name(metric) for metric in metrics], titles, xlabel=AXIS_NAMES[axis])
-    layout.shared_legend(fig, panels.flat, title=told_seeds(rows))
-    return fig
+    fig, panels = _at_equal_size(rows, axis, [name for name in metrics if (rows["metric"] == name).any()])
+    levels = whole.groupby(["metric", "family", "dataset"])["value"].mean()
+    ticks = np.sort(rows.groupby("sampling")[axis].mean().round().unique())
+    for key, axes in panels.items():
+        if key in levels.index:
+            axes.axhline(levels[key], color=looks.family_colour(key[1]), lw=0.9, ls=":", label="all cells, random")
+        axes.set(xscale="log")
+        axes.set_xticks(kept := ticks[layout.apart(np.log(ticks), 0.3)], [f"{tick:,.0f}" for tick in kept])
+        axes.set_xticks([], minor=True)
+    return _named(fig, panels, rows, AXIS_NAMES[axis], of_all=["all cells, random"])
 
 
 @figure
 def spike_ins(rows: pd.DataFrame) -> Figure:
-    """Scores with 0, 10, 50 % of the cells replaced by treated ones, at equal size: metrics in rows, sets in columns.
+    """Scores with 0, 10, 50 % of the cells replaced by treated ones, at equal size: metrics of each family in rows,
+    sets in columns.
 
-    `rows` is of `spiked`; a line joins the means of one family and size, darker with more cells.
+    `rows` is of `spiked`; a line joins the means of one size, darker with more cells.
     """
     rows = rows[rows["metric"].isin(METRICS)]
-    metrics = [name for name in METRICS if (rows["metric"] == name).any()]
-    names = looks.ordered(rows["dataset"], "sets")
-    families, sizes = looks.ordered(rows["family"], "families"), sorted(rows["percentage"].unique())
-    shares = sorted(rows["spike_ins"].unique())
-    fig, panels = layout.rows_of_sets(len(metrics) * len(families), len(names), height=1.5, sharex=True)
-    lines = [(metric, family) for metric in metrics for family in families]
-    for row, (metric, family) in zip(panels, lines, strict=True):
-        colours = looks.shades(looks.family_colour(family), len(sizes))
-        for axes, name in zip(row, names, strict=True):
-            part = rows[(rows["metric"] == metric) & (rows["family"] == family) & (rows["dataset"] == name)]
-            for size, colour in zip(sizes, colours, strict=True):
-                runs = part[part["percentage"] == size]
-                means = runs.groupby("spike_ins")["value"].mean()
-                told = f"{style.family_name(family)}, {size:g} % ({runs['n_cells'].mean():,.0f} cells)"
-                axes.plot(means.index, means, color=colour, lw=0.9, label=told)
-                for sampling, of_share in runs.groupby("sampling", sort=False):
-                    marker = looks.sampling_marker(sampling)[0]
-                    axes.plot(of_share["spike_ins"], of_share["value"], marker, ms=3, mew=0, color=colour)
-                    axes.plot([], [], marker, ms=3, color=style.INK, label=style.sampling_name(sampling))
-            axes.set_xticks(shares, [f"{share:g}" for share in shares])
-    rows_of = [f"{style.family_name(family)}\n{style.metric_name(metric)}" for metric, family in lines]
-    layout.name_rows(panels, rows_of, names, xlabel="spike-ins, %")
-    layout.shared_legend(fig, panels.flat, ncols=3, title=told_seeds(rows))
+    fig, panels = _at_equal_size(rows, "spike_ins", [name for name in METRICS if (rows["metric"] == name).any()])
+    for axes in panels.values():
+        axes.set_xticks(shares := sorted(rows["spike_ins"].unique()), [f"{share:g}" for share in shares])
+    return _named(fig, panels, rows, "spike-ins, %")
+
+
+Panels = dict[tuple[str, str, str], Axes]  # by metric, family and set
+
+
+def _at_equal_size(rows: pd.DataFrame, x: str, metrics: Sequence[str]) -> tuple[Figure, Panels]:
+    """Seeds of each sampling as marks, means of one size joined by a line, in panels; a set without values has none."""
+    names, sizes = looks.ordered(rows["dataset"], "sets"), sorted(rows["percentage"].unique())
+    lines = [(metric, family) for metric in metrics for family in looks.ordered(rows["family"], "families")]
+    fig, grid = layout.rows_of_sets(len(lines), len(names), height=1.3)
+    panels = {
+        (*line, name): axes
+        for line, row in zip(lines, grid, strict=True)
+        for name, axes in zip(names, row, strict=True)
+    }
+    inks = dict(zip(sizes, looks.shades(style.INK, len(sizes)), strict=True))
+    for (metric, family, name), axes in panels.items():
+        colours = dict(zip(sizes, looks.shades(looks.family_colour(family), len(sizes)), strict=True))
+        part = rows[(rows["metric"] == metric) & (rows["family"] == family) & (rows["dataset"] == name)]
+        for size, runs in part.groupby("percentage"):
+            means = runs.groupby("sampling")[[x, "value"]].mean().sort_values(x)
+            axes.plot(means[x], means["value"], color=colours[size], lw=0.9)
+            told = f"{size:g} % ({between(rows.loc[rows['percentage'] == size, 'n_cells'], ',.0f')} cells)"
+            axes.plot([], [], color=inks[size], lw=0.9, label=told)
+            for sampling in looks.ordered(runs["sampling"], "samplings"):
+                own, marker = runs[runs["sampling"] == sampling], looks.sampling_marker(sampling)[0]
+                axes.plot(own[x], own["value"], marker, ms=2.5, alpha=0.5, mew=0, color=colours[size])
+                axes.plot(*means.loc[sampling], marker, ms=3.5, mew=0, color=colours[size])
+        for sampling in looks.ordered(part["sampling"], "samplings"):
+            marker = looks.sampling_marker(sampling)[0]
+            axes.plot([], [], marker, ms=3.5, color=style.INK, label=style.sampling_name(sampling))
+        axes.set_visible(len(part) > 0)
+    return fig, panels
+
+
+def _named(fig: Figure, panels: Panels, rows: pd.DataFrame, xlabel: str, of_all: Sequence[str] = ()) -> Figure:
+    """Names of rows, columns and axes, and the legend."""
+    lines = list(dict.fromkeys((metric, family) for metric, family, _ in panels))
+    grid = np.array(list(panels.values())).reshape(len(lines), -1)
+    seen = rows.groupby("dataset")["seen"].first()
+    titles = [f"{name}\n{seen[name]}" for name in dict.fromkeys(name for *_, name in panels)]
+    told = [f"{style.family_name(family)}\n{style.metric_name(metric)}" for metric, family in lines]
+    layout.name_rows(grid, told, titles, xlabel=xlabel)
+    layout.shared_legend(fig, grid.flat, title=told_seeds(rows), of_all=of_all)
     return fig
 
 
