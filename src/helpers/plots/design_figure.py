@@ -34,7 +34,8 @@ def design_counts(design: Design, results: pd.DataFrame) -> pd.DataFrame:
     rows = [("corpus", "cells to learn from", trained["n_unique"].max(), told, f"source: {design.corpus.source}")]
     many = trained["sampling"].nunique() > MOST
     kind = "strategy" if many else "sampling"
-    for name in looks.ordered(trained[kind], "samplings"):
+    names = dict(zip(trained["sampling"], trained[kind], strict=True))
+    for name in dict.fromkeys(names[sampling] for sampling in looks.ordered(names, "samplings")):
         part = trained[trained[kind] == name]
         n = part.drop_duplicates(["sampling", "percentage", "subset_seed"])
         sizes = counted([n["percentage"].nunique()], "size")
