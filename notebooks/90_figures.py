@@ -93,6 +93,8 @@ if study.evaluations.finetuning:
     scores += [("finetuning", metric, f"macro F1 (head, {fewest or 'all'} cells of each type)")]
 if study.evaluations.integration:
     scores += [("integration", "avg_bio", "AvgBIO")]
+
+# %%
 for task, metric, title in scores:
     rows = one_width[(one_width["task"] == task) & (one_width["metric"] == metric)]
     if size_samplings(rows):  # else of one size, or missing; 50_collect says why
