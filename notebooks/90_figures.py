@@ -28,6 +28,8 @@ from helpers.analysis import laws
 from helpers.analysis.judged_sets import loss_units, missing_note, n_test
 from helpers.analysis.results import complete_runs, with_sampling
 from helpers.analysis.saturation import size_samplings
+
+# %%
 from helpers.plots import (
     captions,
     cost_figures,

@@ -86,7 +86,7 @@ def size_curves(
     scores = results[(results["task"] == task) & (results["metric"] == metric)]
     trained = _over_sizes(scores)
     names, families = looks.ordered(scores["dataset"], "sets"), looks.ordered(trained["family"], "families")
-    fig, panels = layout.rows_of_sets(len(families), len(names), height=1.2, sharey=True)
+    fig, panels = layout.rows_of_sets(len(families), len(names), height=1.2 if len(families) > 3 else 1.6, sharey=True)
     for row, family in zip(panels, families, strict=True):
         for axes, name in zip(row, names, strict=True):
             part = scores[scores["dataset"] == name]
@@ -144,7 +144,7 @@ def responses(results: pd.DataFrame, *, metric: str) -> Figure:
     scores = results[results["metric"] == metric]
     trained = _over_sizes(scores)
     names, families = looks.ordered(scores["dataset"], "sets"), looks.ordered(trained["family"], "families")
-    fig, panels = layout.rows_of_sets(len(families), len(names), height=1.2, sharey=True)
+    fig, panels = layout.rows_of_sets(len(families), len(names), height=1.2 if len(families) > 3 else 1.6, sharey=True)
     for row, family in zip(panels, families, strict=True):
         for axes, name in zip(row, names, strict=True):
             part = scores[scores["dataset"] == name]
