@@ -28,14 +28,18 @@ from helpers.analysis import laws
 from helpers.analysis.judged_sets import loss_units, missing_note, n_test
 from helpers.analysis.results import complete_runs, with_sampling
 from helpers.analysis.saturation import size_samplings
+
+# %%
 from helpers.plots import (
     captions,
     cost_figures,
     design_figure,
     drawn_rows,
     effect_figures,
+    looks,
     saturation_figures,
     scaling_figures,
+    style,
 )
 from helpers.plots import study_figures as plots
 from helpers.plots import variation_figures as variations
@@ -56,6 +60,8 @@ trained = table[(table["percentage"] > 0) & (table["strategy"] != "none") & tabl
 scaling = {path.stem: pd.read_parquet(path) for path in artifacts.read("scaling").glob("*.parquet")}
 headline, units, n_of_sets = study.evaluations.heldout_loss.headline, loss_units(table), n_test(table)
 models, one_width = laws.alike(study), plots.at_one_width(table)
+samplings = {name: sampling.strategy for name, sampling in study.strategies.items()}
+looks.know(study.families, samplings, table["dataset"].dropna().unique())
 gallery = Gallery(n_of_sets)
 
 # %% [markdown]
@@ -81,13 +87,16 @@ if len(several):
 # ## Scores against corpus size
 
 # %%
-scores = [("classification", "micro_f1", "micro F1 (5-NN)"), ("classification", "macro_f1", "macro F1 (5-NN)")]
+neighbours = study.evaluations.classification.n_neighbors
+scores = [("classification", name, f"{style.metric_name(name)} ({neighbours}-NN)") for name in ("micro_f1", "macro_f1")]
 if study.evaluations.finetuning:
     fewest = min(study.evaluations.finetuning.few_shot, default=None)
     metric = f"macro_f1_at_{fewest}" if fewest else "macro_f1"
     scores += [("finetuning", metric, f"macro F1 (head, {fewest or 'all'} cells of each type)")]
 if study.evaluations.integration:
     scores += [("integration", "avg_bio", "AvgBIO")]
+
+# %%
 for task, metric, title in scores:
     rows = one_width[(one_width["task"] == task) & (one_width["metric"] == metric)]
     if size_samplings(rows):  # else of one size, or missing; 50_collect says why
@@ -113,8 +122,11 @@ if len(taught["metric"].unique()) > 1 and (taught["percentage"] > 0).any():
 
 # %%
 rows = one_width[one_width["metric"].isin(plots.RESPONSES)].query("task == 'perturbation'")
-if size_samplings(rows):
-    display(gallery.add("responses", plots.responses(rows), rows, runs=rows))
+for metric, of_metric in rows.groupby("metric", sort=False):
+    if size_samplings(of_metric):
+        figure, told = plots.responses(of_metric, metric=metric), style.metric_name(metric)
+        name = f"responses_{metric.removeprefix('calibrated_')}"
+        display(gallery.add(name, figure, of_metric, runs=of_metric, about=told))
 
 # %% [markdown]
 # ## Predicted responses against what teaches them
@@ -147,7 +159,7 @@ points, sizes = read["saturation"], read["saturation_sizes"]
 
 def about(task: str, metric: str) -> str:
     """Task and score in words."""
-    return ", ".join(dict.fromkeys([captions.TASKS[task], saturation_figures.NAMES.get(metric, metric)]))
+    return ", ".join(dict.fromkeys([style.task_name(task), style.metric_name(metric)]))
 
 
 for (task, metric), part in points[points["rule"] == "published"].groupby(["task", "metric"], sort=False):
@@ -206,7 +218,7 @@ rows = trained[(trained["metric"] == "heldout_loss") & (trained["dataset"] == he
 rows, frontier = cost_figures.varied(rows, models), scaling["frontier"].query("dataset == @headline")
 if len(rows):
     told = {"models": models, "units": units, "dataset": headline}
-    display(gallery.add("compute_frontier", cost_figures.compute_frontier(rows, frontier, **told), rows, runs=rows))
+    display(gallery.add("compute_frontier", cost_figures.loss_against_compute(rows, frontier, **told), rows, runs=rows))
 
 # %%
 for name, best in frontier.groupby("model", sort=False):
@@ -294,10 +306,11 @@ gallery.overview().style.format({"rows": "{:,}"})
 # %% tags=["show"]
 from helpers.reading import between, finding
 
-names = ", ".join(sorted(trained["family"].unique()))
+names = ", ".join(map(style.family_name, looks.ordered(trained["family"], "families")))
 beyond = f"Beyond these sizes nothing is known. {captions.about_size(trained)}".strip()
 finding(
-    f"{len(gallery.figures)} figures of {trained['run_id'].nunique()} trained models ({names}; "
+    f"{drawn_rows.counted([len(gallery.figures)], 'figure')} of "
+    f"{drawn_rows.counted([trained['run_id'].nunique()], 'trained model')} ({names}; "
     f"{between(trained['n_cells'], ',.0f')} cells, {captions.seeds_of_each_size(trained)} of each size). "
     f"{beyond}{missing_note(study, table)}"
 )

@@ -324,7 +324,7 @@ def test_the_figure_says_where_nothing_can_be_told():
     assert [len(text) for text in texts] == [0, 1, 0, 1]
     legend = drawn.legends[0]
     assert "5 draws" in legend.get_title().get_text()
-    assert "one encoder seed" in legend.get_title().get_text()
+    assert "1 seed of each trained encoder, whose spread is not seen" in " ".join(legend.get_title().get_text().split())
     names = {text.get_text() for text in legend.get_texts()}
     assert names == {"PCA, 100 % of the corpus", "PCA, untrained", "own PCA of the control cells"}
 

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from helpers.plots import effect_figures, evaluation_figures, study_figures
-from helpers.plots.style import GREY, SHARED
+from helpers.plots.layout import SHARED
+from helpers.plots.style import GREY
 
 
 def grey_levels(axes) -> dict[str, float]:
@@ -59,11 +60,11 @@ def test_size_curves_show_null_and_ceiling_of_each_set(results, task, names):
 
 
 def test_responses_name_their_null_and_ceiling_and_the_number_of_conditions(results):
-    of_metrics = [results.assign(metric=name, null=0.0, ceiling=1.0) for name in study_figures.RESPONSES]
-    figure = study_figures.responses(pd.concat(of_metrics, ignore_index=True))
+    metric = study_figures.RESPONSES[0]
+    figure = study_figures.responses(results.assign(metric=metric, null=0.0, ceiling=1.0), metric=metric)
     assert {"strongest null (0)", "ceiling (1)"} < set(legend(figure))
     assert all(set(grey_levels(axes).values()) == {0, 1} for axes in figure.axes)
-    assert [axes.get_title() for axes in figure.axes[:2]] == ["one (1 condition)", "two (3 conditions)"]
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["one\n1 condition", "two\n3 conditions"]
 
 
 def test_figures_tell_seeds_range_and_what_the_range_cannot_tell(results):

@@ -5,17 +5,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from helpers.plots import style
+from helpers.plots import looks, style
 from helpers.plots.drawn_rows import counted
 from helpers.reading import between
 
-TASKS = {
-    "classification": "types by neighbours",
-    "finetuning": "types by a taught head",
-    "integration": "integration",
-    "perturbation": "responses",
-    "heldout_loss": "held-out loss",
-}
 _DOTS = "Dots are seeds, lines their means."
 _BEYOND = "Beyond the sizes shown nothing is known."
 STUDY_CELLS = 22_189_056  # of the published study's corpus
@@ -43,22 +36,23 @@ TEXTS = {
     ),
     "size_curves": Text(
         "Score against corpus size",
-        f"A panel for each test set. {_DOTS} Horizontal lines: untrained models, baselines, floor and supervised "
-        "reference. Percentages of the corpus stand above the cells.",
+        f"Families in rows, test sets in columns. {_DOTS} Horizontal lines: untrained models, baselines, floor and "
+        "supervised reference. Percentages of the corpus stand above the cells.",
         f"{_SAME_CELLS} {_BEYOND}",
         "60_saturation",
     ),
     "few_shot": Text(
         "Few labelled cells",
         "Macro F1 of a head on the embedding against the cells of each type that teach it, of untrained models and of "
-        "those pretrained on the smallest and the largest corpus; lines are means over seeds. Grey: majority class and "
-        "logistic regression on the same taught cells.",
+        "those pretrained on the smallest and the largest corpus, families in rows; lines are means over seeds. Grey: "
+        "majority class and logistic regression on the same taught cells.",
         f"Only the two ends of the corpus sizes are shown. {_BEYOND}",
         "31_finetune",
     ),
     "responses": Text(
         "Calibrated scores of predicted responses against corpus size",
-        f"Scores are calibrated: 0 is the strongest null, 1 the ceiling, unclipped. {_DOTS}",
+        "Families in rows, held-out contexts in columns. Scores are calibrated, unclipped: 0 is the strongest null, 1 "
+        f"the ceiling. {_DOTS}",
         f"One treatment of one study teaches and judges: other treatments may answer otherwise. {_BEYOND}",
         "33_perturb",
     ),
@@ -83,8 +77,9 @@ TEXTS = {
     ),
     "saturation_error": Text(
         "Saturation points by the error rule",
-        "The smallest size whose mean error is at most the smallest mean error / 0.95 (ring), its 90 % interval (line) "
-        "and the probability of each size in per cent of the draws (numbers).",
+        "The smallest size whose mean error is at most the smallest mean error / 0.95 (frame), its 90 % interval "
+        "(line) and the probability of each size in per cent of the draws (numbers). A curve without interval says so: "
+        "one of its sizes has a single seed, so that nothing can be drawn again.",
         f"A curve whose point is its largest size has not saturated within the range. {_BEYOND}",
         "60_saturation",
     ),
@@ -104,7 +99,8 @@ TEXTS = {
     ),
     "exponents": Text(
         "Exponents of power laws",
-        "Exponents with 90 % intervals of all curves that an unbroken power law leads; open dots: another verdict.",
+        "Exponents with 90 % intervals of all curves that an unbroken power law leads, colours by family, "
+        "marks by sampling; open marks: another verdict.",
         "An exponent holds within its fitted range, and those of different axes are not comparable.",
         "61_scaling_laws",
     ),
@@ -151,7 +147,8 @@ TEXTS = {
     ),
     "subset_sizes": Text(
         "What subsets hold",
-        f"Cells, median UMIs per cell and the product of both against the size in per cent of the corpus. {_DOTS}",
+        f"Median UMIs per cell, and their product with the cells, against the cells of subsets, above which stand the "
+        f"percentages of the corpus. {_DOTS}",
         "The product of cells and median UMIs is near the number of UMIs, and not that number itself.",
         "10_subset",
     ),
@@ -170,7 +167,7 @@ TEXTS = {
     ),
     "loss_against_metric": Text(
         "Downstream score against held-out loss",
-        "A dot for each model, coloured by corpus size, on the same test set.",
+        "A mark for each model, by its sampling, coloured by corpus size, on the same test set.",
         f"An association over sizes, which move both, and no cause. {_BEYOND}",
         "62_diversity_effect",
     ),
@@ -219,7 +216,7 @@ def _told_runs(runs: pd.DataFrame) -> str:
     told = f"{seeds} of each of {sizes} sizes" if sizes > 1 else f"{seeds} of one size"
     told += f" ({between(trained['n_cells'], ',.0f')} cells)"
     if "family" in trained:
-        names = [style.FAMILY_NAMES.get(name, name) for name in dict.fromkeys(trained["family"])]
+        names = [style.family_name(name) for name in looks.ordered(trained["family"], "families")]
         models = trained["run_id"].nunique() if "run_id" in trained else len(trained)
         return f"n = {counted([models], 'trained model')} ({', '.join(names)}), {told}."
     corpora = trained.drop_duplicates([sampling, "percentage", "subset_seed"])
@@ -248,5 +245,5 @@ def _told_sets(runs: pd.DataFrame, n_test: Mapping[str, pd.Series]) -> list[str]
         ]
         if parts:
             what = "conditions" if task == "perturbation" else "test cells"
-            told.append(f"{what.capitalize()}, {TASKS[task]}: {', '.join(parts)}.")
+            told.append(f"{what.capitalize()}, {style.task_name(task)}: {', '.join(parts)}.")
     return told

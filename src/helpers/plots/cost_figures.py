@@ -7,14 +7,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from helpers.plots import style
+from helpers.plots import layout, looks, style
 from helpers.plots.study_figures import sizes_of, told_seeds
 from helpers.plots.style import figure
 from helpers.reading import between
 
 LEAST_RANGE = 1.5  # of FLOPs, from the least to the most
 SPEEDS = {"cells_per_second": "trained cells per second", "embedded_per_second": "embedded cells per second"}
-SIZES = {"n_cells": "cells", "umis_per_cell": "median UMIs per cell", "umis": "cells × median UMIs"}
+SIZES = {  # column -> what it tells, and its scale
+    "umis_per_cell": ("median UMIs per cell", "linear"),
+    "umis": ("cells × median UMIs", "log"),
+}
 
 
 def envelope(runs: pd.DataFrame) -> pd.DataFrame:
@@ -35,7 +38,7 @@ def varied(runs: pd.DataFrame, models: Mapping[str, str]) -> pd.DataFrame:
 
 
 @figure
-def compute_frontier(
+def loss_against_compute(
     runs: pd.DataFrame, fitted: pd.DataFrame, *, models: Mapping[str, str], units: Mapping[str, str], dataset: str
 ) -> Figure:
     """Held-out loss on one set against training FLOPs, a panel per model, whose losses alone are comparable: runs as
@@ -45,28 +48,28 @@ def compute_frontier(
     `fitted` is ``scaling/frontier.parquet`` of the set; `models` maps families to what they are without their budget.
     """
     runs = varied(runs, models)
-    names = list(dict.fromkeys(runs["model"]))
+    names = looks.ordered(runs["model"], "families")
     sizes = sorted(runs["percentage"].unique())
-    fig, panels = style.grid(len(names), height=2.0)
+    fig, panels = layout.grid(len(names), height=2.0)
     for axes, name in zip(panels, names, strict=True):
         part = runs[runs["model"] == name]
-        colour = style.family_colour(name, names)
-        colours = dict(zip(sizes, style.shades(colour, len(sizes)), strict=True))
-        for sampling, dots in part.groupby("sampling", sort=False):
-            marker, told = style.strategy_marker(dots["strategy"].iloc[0])[0], style.sampling_name(sampling)
+        colour = looks.family_colour(name)
+        colours = dict(zip(sizes, looks.shades(colour, len(sizes)), strict=True))
+        for sampling in looks.ordered(part["sampling"], "samplings"):
+            dots, marker = part[part["sampling"] == sampling], looks.sampling_marker(sampling)[0]
             axes.scatter(dots["flops"], dots["value"], s=7, marker=marker, lw=0, c=dots["percentage"].map(colours))
-            axes.scatter([], [], s=9, marker=marker, lw=0, color=style.GREY, label=told)
+            axes.scatter([], [], s=9, marker=marker, lw=0, color=style.GREY, label=style.sampling_name(sampling))
         best = envelope(part)
         axes.step(best["flops"], best["value"], where="post", color="black", lw=1, label="frontier of the means")
         law = fitted[fitted["model"] == name]
         if len(law):
             axes.plot(law["budget"], law["loss"], color=colour, ls="--", label="frontier of the fitted law")
-        axes.set(xscale="log", title=style.FAMILY_NAMES.get(name, name))
-        style.log_ticks(axes.xaxis, part["flops"].min(), part["flops"].max())
+        axes.set(xscale="log", title=style.family_name(name))
+        layout.log_ticks(axes.xaxis, part["flops"].min(), part["flops"].max())
         axes.set_ylabel("\n".join(textwrap.wrap(f"held-out loss on {dataset} ({units[name]})", 34)))
-    for axes in style.lowest(panels):
+    for axes in layout.lowest(panels):
         axes.set_xlabel("training FLOPs")
-    style.shared_legend(fig, panels, ncols=4, title=f"dots: runs, darker with more cells; {told_seeds(runs)}")
+    layout.shared_legend(fig, panels, title=f"dots: runs, darker with more cells; {told_seeds(runs)}")
     return fig
 
 
@@ -78,51 +81,47 @@ def speed(runs: pd.DataFrame) -> Figure:
     """
     known = [name for name in SPEEDS if name in runs and (runs[name] > 0).any()]
     runs = runs.assign(**{name: runs[name].where(runs[name] > 0) for name in known})  # untrained models: 0
-    families = list(dict.fromkeys(runs["family"]))
-    fig, panels = style.grid(len(known), height=0.8 + 0.2 * len(families), most=2)
+    families = looks.ordered(runs["family"], "families")
+    fig, panels = layout.grid(len(known), height=0.5 + 0.2 * len(families), most=1)
     rng = np.random.default_rng(0)  # of where dots lie within a family's line
     for axes, name in zip(panels, known, strict=True):
         for place, family in enumerate(families):
             values = runs.loc[runs["family"] == family, name].dropna()
-            at, colour = place + rng.uniform(-0.22, 0.22, len(values)), style.family_colour(family, families)
+            at, colour = place + rng.uniform(-0.22, 0.22, len(values)), looks.family_colour(family)
             axes.plot(values, at, "o", ms=2.5, mew=0, alpha=0.4, color=colour)
             if len(values):
                 axes.plot([values.median()] * 2, [place - 0.35, place + 0.35], color=colour, lw=1.6)
-        axes.set_yticks(range(len(families)), [style.FAMILY_NAMES.get(one, one) for one in families])
+        axes.set_yticks(range(len(families)), [style.family_name(one) for one in families])
         axes.set(xscale="log", xlabel=SPEEDS[name])
-        style.log_ticks(axes.xaxis, runs[name].min(), runs[name].max())
+        layout.log_ticks(axes.xaxis, runs[name].min(), runs[name].max())
         axes.invert_yaxis()
     devices = " or ".join(sorted(set(runs["device"].dropna()))) if "device" in runs else ""
     told = f"dots: {between(runs.groupby('family').size(), 'd')} models of a family, line: their median"
-    style.head(fig, f"{told}{f'; trained on {devices}' if devices else ''}")
+    layout.head(fig, f"{told}{f'; trained on {devices}' if devices else ''}")
     return fig
 
 
 @figure
 def subset_sizes(table: pd.DataFrame) -> Figure:
-    """What subsets hold against their size: cells, median UMIs per cell, and the product of both.
+    """What subsets hold against their number of cells: median UMIs per cell, and the product of both.
 
     `table` is ``diversity.parquet``, of samplings with several sizes.
     """
     table = table.assign(umis=table["n_cells"] * table["umis_per_cell"])
-    samplings = list(dict.fromkeys(table["sampling"]))
-    fig, panels = style.grid(len(SIZES), height=1.9)
-    for axes, (column, label) in zip(panels, SIZES.items(), strict=True):
-        for sampling, part in table.groupby("sampling", sort=False):
-            marker, line = style.strategy_marker(part["strategy"].iloc[0])
-            means, colour = part.groupby("percentage")[column].mean(), style.sampling_colour(sampling, samplings)
-            axes.plot(part["percentage"], part[column], marker, ms=2.5, mew=0, alpha=0.5, color=colour)
-            looks = {"color": colour, "ls": line, "marker": marker, "ms": 4}
-            axes.plot(means.index, means, label=style.sampling_name(sampling), **looks)
-        cells, sizes = sizes_of(table)
-        axes.set(xscale="log", yscale="linear" if column == "umis_per_cell" else "log", xlabel="% of the corpus")
-        kept = style.apart(np.log(sizes), 0.14)
-        axes.set_xticks(sizes[kept], [f"{size:g}" for size in sizes[kept]])
-        axes.set_xticks([], minor=True)
-        axes.set_ylabel(label)
-    panels[0].set_yticks(cells[kept], [f"{n:,.0f}" for n in cells[kept]])
-    panels[0].set_yticks([], minor=True)
-    panels[1].set_ylim(0, None)
-    style.log_ticks(panels[2].yaxis, table["umis"].min(), table["umis"].max())
-    style.shared_legend(fig, panels, ncols=4, title=told_seeds(table))
+    cells, sizes = sizes_of(table)
+    fig, panels = layout.grid(len(SIZES), height=1.75, most=1)
+    for axes, (column, (label, scale)) in zip(panels, SIZES.items(), strict=True):
+        for sampling in looks.ordered(table["sampling"], "samplings"):
+            part, (marker, line) = table[table["sampling"] == sampling], looks.sampling_marker(sampling)
+            means, colour = part.groupby("n_cells")[column].mean(), looks.sampling_colour(sampling)
+            axes.plot(part["n_cells"], part[column], marker, ms=2.5, mew=0, alpha=0.5, color=colour)
+            curve = {"color": colour, "ls": line, "marker": marker, "ms": 4}
+            axes.plot(means.index, means, label=style.sampling_name(sampling), **curve)
+        layout.size_axis(axes, cells, sizes)
+        axes.set(yscale=scale, xlabel="cells in the subset", ylabel=label)
+        if scale == "log":
+            layout.log_ticks(axes.yaxis, table[column].min(), table[column].max())
+        else:
+            axes.set_ylim(0, None)
+    layout.shared_legend(fig, panels, title=told_seeds(table))
     return fig

@@ -8,18 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from helpers.design import NO_STRATEGY, UNTRAINED, Design
-from helpers.plots import style
+from helpers.plots import looks, style
 from helpers.plots.drawn_rows import counted
 from helpers.plots.style import figure
 from helpers.reading import between
 
-TASKS = {
-    "classification": "cell types, 5 neighbours",
-    "finetuning": "cell types, taught head",
-    "integration": "integration of batches",
-    "perturbation": "predicted responses",
-    "heldout_loss": "held-out loss",
-}
 ONE = {"samplings": "sampling", "families": "family", "evaluations": "evaluation"}
 COUNTED = {  # what is counted, of one and, where that is not an s more, of many
     "cells": "cell",
@@ -40,14 +33,19 @@ def design_counts(design: Design, results: pd.DataFrame) -> pd.DataFrame:
     told = "cells" if (trained["percentage"] == 100).any() else "cells drawn at most"
     rows = [("corpus", "cells to learn from", trained["n_unique"].max(), told, f"source: {design.corpus.source}")]
     many = trained["sampling"].nunique() > MOST
-    for name, part in trained.groupby("strategy" if many else "sampling", sort=False):
+    kind = "strategy" if many else "sampling"
+    names = dict(zip(trained["sampling"], trained[kind], strict=True))
+    for name in dict.fromkeys(names[sampling] for sampling in looks.ordered(names, "samplings")):
+        part = trained[trained[kind] == name]
         n = part.drop_duplicates(["sampling", "percentage", "subset_seed"])
         sizes = counted([n["percentage"].nunique()], "size")
         seeds = counted(n.groupby(["sampling", "percentage"]).size(), "seed")
         told = f"{sizes} × {seeds}, {between(part['n_cells'], ',.0f')} cells"
         ways = part["sampling"].nunique()
+        name = part["sampling"].iloc[0] if ways == 1 else name
         rows.append(("samplings", name, len(n), "corpora", f"{f'{ways} ways, ' if ways > 1 else ''}{told}"))
-    for name, part in runs.groupby("family", sort=False):
+    for name in looks.ordered(runs["family"], "families"):
+        part = runs[runs["family"] == name]
         of_family = part.drop_duplicates("run_id")
         untrained = int((of_family["strategy"] == UNTRAINED).sum())
         size = of_family["n_parameters"].dropna()
@@ -71,7 +69,7 @@ def design_schematic(counts: pd.DataFrame) -> Figure:
     heights = {name: [LINE * (text.count("\n") + 1.6) for text in of_stage] for name, of_stage in texts.items()}
     tall = max(sum(of_stage) + GAP / 2 * (len(of_stage) - 1) for of_stage in heights.values())
     fig, axes = _in_inches(tall + 0.75)
-    width, places = 1.48, [0.0, 1.92, 3.84, 5.72]
+    width, places = 1.48, [0.0, 1.907, 3.814, 5.72]
     middle, before = tall / 2, []
     for x, (name, of_stage) in zip(places, texts.items(), strict=True):
         told = name if name == "corpus" else f"{len(stages[name])} {name if len(stages[name]) > 1 else ONE[name]}"
@@ -79,7 +77,7 @@ def design_schematic(counts: pd.DataFrame) -> Figure:
         y, centres = middle + (sum(heights[name]) + GAP / 2 * (len(of_stage) - 1)) / 2, []
         for text, height, row in zip(of_stage, heights[name], stages[name], strict=True):
             y -= height
-            _box(axes, (x, y, width, height), text, _colour(name, row.part, counts))
+            _box(axes, (x, y, width, height), text, _colour(name, row))
             centres.append(y + height / 2)
             y -= GAP / 2
         for start in before:
@@ -108,17 +106,17 @@ def _in_inches(height: float) -> tuple[Figure, Axes]:
 
 
 def _text(stage: str, row: object) -> str:
-    named = {"families": style.FAMILY_NAMES, "evaluations": TASKS}.get(stage, {})
-    name = named.get(row.part) or (style.sampling_name(row.part) if stage == "samplings" else row.part)
+    names = {"samplings": style.sampling_name, "families": style.family_name, "evaluations": style.task_name}
+    name = names.get(stage, str)(row.part)
     lines = textwrap.wrap(name, WRAP), textwrap.wrap(counted([row.number], COUNTED[row.counts]), WRAP)
     return "\n".join([*lines[0], *lines[1], *textwrap.wrap(row.detail, WRAP)])
 
 
-def _colour(stage: str, part: str, counts: pd.DataFrame) -> str:
-    parts = list(counts.loc[counts["stage"] == stage, "part"])
+def _colour(stage: str, row: object) -> str:
     if stage == "families":
-        return style.family_colour(part, parts)
-    return style.sampling_colour(part, parts) if stage == "samplings" else style.GREY
+        return looks.family_colour(row.part)
+    one_way = stage == "samplings" and " ways, " not in row.detail
+    return looks.sampling_colour(row.part) if one_way else style.GREY
 
 
 def _box(axes: Axes, place: tuple[float, float, float, float], text: str, colour: str) -> None:

@@ -7,16 +7,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from helpers.plots.style import (
-    FULL,
-    GREY,
-    figure,
-    sampling_colour,
-    sampling_name,
-    shared_legend,
-    size_axis,
-    strategy_marker,
-)
+from helpers.plots import layout, looks, style
+from helpers.plots.study_figures import told_seeds
+from helpers.plots.style import GREY, figure
 
 INDICES = {
     "n_types": "cell types",
@@ -31,37 +24,33 @@ INDICES = {
 @figure
 def diversity_curves(table: pd.DataFrame, whole: Mapping[str, float] | None) -> Figure:
     """What subsets hold against their number of cells: seeds as dots, their mean as a line, the corpus as a dashed one.
+    An index that no subset knows has no panel.
 
     `table` has one row per subset with sampling, n_cells and the indices; `whole` has the indices of the corpus, None
     where they are not known.
     """
-    samplings = list(dict.fromkeys(table["sampling"]))
-    colours = {name: sampling_colour(name, samplings) for name in samplings}
-    fig, panels = plt.subplots(2, 3, figsize=(FULL, 4.1), sharex=True)
-    for axes, (index, title) in zip(panels.flat, INDICES.items(), strict=True):
-        for name, part in table.groupby("sampling", sort=False):
-            means = part.groupby("n_cells")[index].mean()
-            marker, line = strategy_marker(part["strategy"].iloc[0])
-            axes.plot(part["n_cells"], part[index], marker, ms=2.5, mew=0, alpha=0.5, color=colours[name])
-            axes.plot(
-                means.index, means, marker=marker, ls=line, ms=4.5, color=colours[name], label=sampling_name(name)
-            )
+    samplings = looks.ordered(table["sampling"], "samplings")
+    shown = {index: title for index, title in INDICES.items() if table[index].notna().any()}
+    fig, panels = layout.grid(len(shown), height=1.75)
+    for axes, (index, title) in zip(panels, shown.items(), strict=True):
+        for name in samplings:
+            part, colour = table[table["sampling"] == name], looks.sampling_colour(name)
+            means, (marker, line) = part.groupby("n_cells")[index].mean(), looks.sampling_marker(name)
+            axes.plot(part["n_cells"], part[index], marker, ms=2.5, mew=0, alpha=0.5, color=colour)
+            curve = {"marker": marker, "ls": line, "ms": 3.5, "color": colour}
+            axes.plot(means.index, means, label=style.sampling_name(name), **curve)
         if whole is not None:
             axes.axhline(whole[index], color=GREY, lw=0.9, ls="--", label="whole corpus")
         axes.set(title=title, xscale="log", ylim=(0, None))
-        known = table[index].notna().groupby(table["sampling"]).any()
-        if not known.all():
-            missing = f"the other {(~known).sum()}" if known.any() else "these cells"
-            axes.text(0.5, 0.45, f"unknown for {missing}", transform=axes.transAxes, ha="center", size=8)
-        if not known.any():
-            axes.set(yticks=[])
     of_sizes = table.groupby("n_cells")["percentage"].first()
     sizes, percentages = of_sizes.index.to_numpy(), of_sizes.to_numpy()
-    for axes in panels.flat:
-        size_axis(axes, sizes, percentages, name_percentages=axes in panels[0])
-    for axes in panels[1]:
+    for axes in panels:
+        layout.size_axis(axes, sizes, percentages, name_percentages=axes.get_subplotspec().is_first_row())
+    for axes in layout.lowest(panels):
         axes.set_xlabel("cells in the subset")
-    shared_legend(fig, panels[0][:1], ncols=min(len(colours) + 1, 5))
+    unknown = [title for index, title in INDICES.items() if index not in shown]
+    told = f"; unknown for these cells: {', '.join(unknown)}" if unknown else ""
+    layout.shared_legend(fig, panels[:1], title=f"{told_seeds(table)}{told}")
     return fig
 
 

@@ -11,17 +11,11 @@ from matplotlib.figure import Figure
 
 from helpers.analysis.equal_budget import flops_of_sizes
 from helpers.analysis.metric_against_loss import monotone_fit, seed_means
-from helpers.plots import study_figures, style
+from helpers.plots import layout, looks, study_figures, style
 from helpers.plots.drawn_rows import counted
 from helpers.plots.style import figure
 
-METRIC_NAMES = {
-    "macro_f1": "macro F1 (5-NN)",
-    "avg_bio": "AvgBIO",
-    "calibrated_specific_r": "context-specific r (calibrated)",
-    "heldout_loss": "−held-out loss",
-}
-TERM_NAMES = style.STRATEGY_NAMES | {
+TERM_NAMES = {
     "shannon": "Shannon index",
     "vendi": "Vendi score",
     "n_donors": "donors",
@@ -39,14 +33,15 @@ def forest(effects: pd.DataFrame, *, xlabel: str, same_scale: bool = False) -> F
     if `same_scale`, else by none, since held-out losses of models differ in unit.
     """
     shown = effects[effects["testable"]]
-    models, metrics = (list(dict.fromkeys(effects[column])) for column in ("model", "metric"))
-    terms = list(dict.fromkeys(shown["term"]))
-    sets = {metric: list(dict.fromkeys(effects.loc[effects["metric"] == metric, "dataset"])) for metric in metrics}
+    models, metrics = looks.ordered(effects["model"], "families"), list(dict.fromkeys(effects["metric"]))
+    terms = looks.ordered(shown["term"], "samplings")
+    sets = {one: looks.ordered(effects.loc[effects["metric"] == one, "dataset"], "sets") for one in metrics}
     row = max(0.9, 0.075 * max(map(len, sets.values())) * (len(terms) + 1) + 0.35)
+    height = 1.0 + min(row * len(models), layout.TALLEST)
     fig, panels = plt.subplots(
         len(models),
         len(metrics),
-        figsize=(min(style.FULL, max(style.COLUMN, 1.2 + 1.8 * len(metrics))), 1.0 + row * len(models)),
+        figsize=(style.FULL if len(metrics) > 1 else style.COLUMN, height),
         sharex=same_scale,
         squeeze=False,
     )
@@ -54,10 +49,11 @@ def forest(effects: pd.DataFrame, *, xlabel: str, same_scale: bool = False) -> F
         for axes, metric in zip(line, metrics, strict=True):
             part = shown[(shown["model"] == model) & (shown["metric"] == metric)]
             _draw_effects(axes, part, sets[metric], terms)
-            axes.set_title(METRIC_NAMES.get(metric, metric) if model == models[0] else "")
-            axes.set_xlabel(xlabel if model == models[-1] else "")
-        line[0].set_ylabel(style.FAMILY_NAMES.get(model, model))
-    style.shared_legend(fig, panels.flat, ncols=4, title=_about(shown))
+            told = ("−" if metric == "heldout_loss" else "") + style.metric_name(metric)  # so that right is better
+            axes.set_title("\n".join(textwrap.wrap(told, 22)) if model == models[0] else "")
+            axes.set_xlabel("\n".join(textwrap.wrap(xlabel, 20)) if model == models[-1] else "")
+        line[0].set_ylabel(style.family_name(model))
+    layout.shared_legend(fig, panels.flat, title=_about(shown))
     return fig
 
 
@@ -67,12 +63,12 @@ def _draw_effects(axes: Axes, part: pd.DataFrame, sets: list[str], terms: list[s
         rows = part[part["term"] == term]
         at = rows["dataset"].map({name: place for place, name in enumerate(sets)}).to_numpy(float)
         at = at + 0.7 * ((number + 0.5) / len(terms) - 0.5)
-        strategies = term in style.SAMPLING_COLOURS
-        colour = style.sampling_colour(term, terms) if strategies else style.COLOURS[number % len(style.COLOURS)]
-        marker = style.strategy_marker(term)[0] if strategies else "os^D"[number // len(style.COLOURS) % 4]
+        named = part["kind"].eq("strategy").all() if "kind" in part else False
+        colour = looks.sampling_colour(term) if named else looks.COLOURS[number % len(looks.COLOURS)]
+        marker = looks.sampling_marker(term)[0] if named else "os^D"[number // len(looks.COLOURS) % 4]
         axes.hlines(at, rows["low"], rows["high"], color=colour, lw=1.2)
         faces = np.where(rows["p_holm"] < 0.05, colour, "white")
-        label = TERM_NAMES.get(term, term.replace("_", " "))
+        label = TERM_NAMES.get(term) or style.sampling_name(term)
         known = rows["p_holm"].notna().to_numpy()
         options = {"facecolors": faces[known], "edgecolors": colour, "lw": 1, "zorder": 3}
         axes.scatter(rows["estimate"][known], at[known], s=16, marker=marker, **options)
@@ -110,7 +106,8 @@ def monotone_fits(
     `pairs` is as in `study_figures.loss_against_metric`, with percentage; `effects` has the flat ends, by family.
     """
     fig = study_figures.loss_against_metric(pairs, dataset=dataset, metric_name=metric_name, units=units)
-    drawn = dict(zip(dict.fromkeys(pairs["family"]), [axes for axes in fig.axes if axes.get_title()], strict=True))
+    families = looks.ordered(pairs["family"], "families")
+    drawn = dict(zip(families, [axes for axes in fig.axes if axes.get_title()], strict=True))
     for family, end, x, y in _fits(pairs, effects, sampling, dataset):
         axes = drawn[family]
         axes.plot(x, y, color="black", lw=1.2)
@@ -119,8 +116,8 @@ def monotone_fits(
         seeds = counted([end["n_seeds"]], "seed")
         told = "\n".join(textwrap.wrap(f"{end['verdict']} (n = {end['n']}, {seeds})", 38))
         axes.set_title(f"{axes.get_title()}\n{told}")
-    name = TERM_NAMES.get(sampling, sampling)
-    style.head(fig, f"Line: monotone fit of {name} cells; shaded: its end that gains under one SD of seeds")
+    name = style.sampling_name(sampling)
+    layout.head(fig, f"Line: monotone fit of {name} cells; shaded: its end that gains under one SD of seeds")
     return fig
 
 
@@ -154,26 +151,26 @@ def equal_budgets(runs: pd.DataFrame, *, dataset: str, metric_name: str) -> Figu
     Of equally costly sizes the line over FLOPs has the largest, as in `equal_compute`.
     """
     names = runs["family"] + runs["width"].map("-w{:g}".format).where(runs["width"] != 1, "")
-    families = list(dict.fromkeys(runs["family"]))
+    families = looks.ordered(runs["family"], "families")
     fig, panels = plt.subplots(1, 2, figsize=(style.FULL, 3.0), sharey=True)
     titles = {"n_cells": "equal data: cells in the corpus", "flops": "equal compute: FLOPs of training"}
     for axes, (column, title) in zip(panels, titles.items(), strict=True):
         for number, (name, part) in enumerate(runs.groupby(names, sort=False)):
-            colour = style.family_colour(part["family"].iloc[0], families)
+            colour = looks.family_colour(part["family"].iloc[0])
             means = part.groupby("percentage")[[column, "score"]].mean()
             means = means.loc[flops_of_sizes(part).index] if column == "flops" else means
             axes.plot(part[column], part["score"], "o", ms=2.5, alpha=0.5, mew=0, color=colour)
             line = ("-", "--", ":", "-.")[number % 4 if len(families) < names.nunique() else 0]
-            label = style.FAMILY_NAMES.get(name, name)
+            label = style.family_name(name)
             axes.plot(means[column], means["score"], ls=line, marker="o", ms=4, color=colour, label=label)
         axes.set(xscale="log", xlabel=title)
         if column == "n_cells":
-            style.size_axis(axes, *study_figures.sizes_of(runs))
+            layout.size_axis(axes, *study_figures.sizes_of(runs))
         else:
-            style.log_ticks(axes.xaxis, runs[column].min(), runs[column].max())
+            layout.log_ticks(axes.xaxis, runs[column].min(), runs[column].max())
     panels[0].set_ylabel(f"{metric_name} on {dataset}")
     seeds = counted(runs.groupby([names, "percentage"]).size(), "seed")
-    sizes = runs["percentage"].nunique()
-    about = f"{len(runs)} runs of random cells, {sizes} sizes, {seeds} of each (dots), means (lines)"
-    style.shared_legend(fig, panels[:1], ncols=4, title=f"{about}.\nNothing is told beyond either end of a line.")
+    n, sizes = counted([len(runs)], "run"), counted([runs["percentage"].nunique()], "size")
+    about = f"{n} of random cells, {sizes}, {seeds} of each (dots), means (lines)"
+    layout.shared_legend(fig, panels[:1], title=f"{about}.\nNothing is told beyond either end of a line.")
     return fig

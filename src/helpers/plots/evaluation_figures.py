@@ -10,7 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.design import Run
-from helpers.plots.style import COLOURS, GREY, LIMIT_LINES, family_colour, figure, sequential, shared_legend
+from helpers.plots.layout import shared_legend
+from helpers.plots.looks import COLOURS, family_colour, sequential
+from helpers.plots.style import GREY, LIMIT_LINES, figure
 
 
 @figure
@@ -47,7 +49,7 @@ def loss_by_cell(losses: Mapping[Run, pd.DataFrame], *, unit: str) -> Figure:
             seeds = sorted(other.seed for other in losses if other.percentage == run.percentage)
             at = sizes.index(run.percentage) + 0.6 * ((seeds.index(run.seed) + 0.5) / len(seeds) - 0.5)
             axes.plot([at, at], of_cells.quantile([0.1, 0.9]), color="#BBBBBB", lw=1.2)
-            axes.plot(at, of_cells.mean(), "o", ms=2.5, color=family_colour(run.family, [run.family]))
+            axes.plot(at, of_cells.mean(), "o", ms=2.5, color=family_colour(run.family))
         controls = first.loc[first["dataset"] == name, ["null", "reference"]].mean()
         axes.axhline(controls["null"], color=GREY, ls=":", lw=1)
         axes.axhline(controls["reference"], color=GREY, ls="-", lw=1)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from helpers.plots import style
+from helpers.plots import layout, looks, style
 from helpers.plots.drawn_rows import counted
 from helpers.plots.style import figure
 
@@ -54,14 +54,14 @@ def verdict_grid(fits: pd.DataFrame, *, title: str) -> Figure:
         plt.Rectangle((0, 0), 1, 1, fc=colour, ec=style.GREY, lw=0.5) for colour in style.VERDICT_COLOURS.values()
     ]
     names = [f"{VERDICT_TEXTS[name]}: {name}" for name in style.VERDICT_COLOURS]
-    fig.legend(handles, names, loc="outside lower center", ncols=4)
+    fig.legend(handles, names, loc="outside lower center")
     return fig
 
 
 def _grid(cells: pd.DataFrame, title: str) -> Figure:
     """`cells` has family, strategy, task, dataset, and the text and RGB colour of each cell."""
-    tasks, families = (list(dict.fromkeys(cells[column])) for column in ("task", "family"))
-    rows = {task: list(dict.fromkeys(cells.loc[cells["task"] == task, "strategy"])) for task in tasks}
+    tasks, families = list(dict.fromkeys(cells["task"])), looks.ordered(cells["family"], "families")
+    rows = {task: looks.ordered(cells.loc[cells["task"] == task, "strategy"], "samplings") for task in tasks}
     fig, panels = plt.subplots(
         len(tasks),
         len(families),
@@ -74,7 +74,7 @@ def _grid(cells: pd.DataFrame, title: str) -> Figure:
         for axes, family in zip(line, families, strict=True):
             part = cells[(cells["task"] == task) & (cells["family"] == family)]
             _draw_cells(axes, part, rows[task], sets)
-            axes.set_title(style.FAMILY_NAMES.get(family, family) if task == tasks[0] else "")
+            axes.set_title(style.family_name(family) if task == tasks[0] else "")
             axes.set_yticks(
                 range(len(rows[task])), [_strategy(name) for name in rows[task]] if family == families[0] else []
             )
@@ -107,14 +107,15 @@ def published_curves(results: pd.DataFrame, *, task: str, metric: str, title: st
     """
     scores = results[(results["task"] == task) & (results["metric"] == metric)]
     trained = scores[scores["percentage"] > 0]
-    strategies, sets, families = (list(dict.fromkeys(trained[name])) for name in ("strategy", "dataset", "family"))
+    kinds = {"strategy": "samplings", "dataset": "sets", "family": "families"}
+    strategies, sets, families = (looks.ordered(trained[column], kind) for column, kind in kinds.items())
     size = (2.2 * len(sets) + 0.4, 1.5 * len(strategies) + 1.5)
     fig, panels = plt.subplots(len(strategies), len(sets), figsize=size, sharex=True, sharey="col", squeeze=False)
     for line, strategy in zip(panels, strategies, strict=True):
         for axes, name in zip(line, sets, strict=True):
             part = scores[scores["dataset"] == name]
             for family in families:
-                _draw_family(axes, part[part["family"] == family], strategy, family, families)
+                _draw_family(axes, part[part["family"] == family], strategy, family)
             for baseline, runs in part[part["strategy"] == "none"].groupby("family", sort=False):
                 level, known = runs["value"].iloc[0], BASELINE_NAMES.get(baseline, baseline)
                 axes.axhline(level, color=style.GREY, lw=0.9, ls=BASELINE_LINES.get(baseline, "-"), label=known)
@@ -122,16 +123,16 @@ def published_curves(results: pd.DataFrame, *, task: str, metric: str, title: st
         line[0].set_ylabel(_strategy(strategy))
     _size_axis(panels[0][0], trained)
     fig.suptitle(title, fontsize=9)
-    style.shared_legend(fig, panels.flat, ncols=4, title=f"Dots: runs, lines: means. {about(trained)}")
+    layout.shared_legend(fig, panels.flat, title=f"Dots: runs, lines: means. {about(trained)}")
     return fig
 
 
-def _draw_family(axes: Axes, runs: pd.DataFrame, strategy: str, family: str, families: list[str]) -> None:
-    colour, own = style.family_colour(family, families), runs[runs["strategy"] == strategy]
+def _draw_family(axes: Axes, runs: pd.DataFrame, strategy: str, family: str) -> None:
+    colour, own = looks.family_colour(family), runs[runs["strategy"] == strategy]
     axes.plot(own["n_cells"], own["value"], "o", color=colour, ms=2.2, alpha=0.5, mew=0)
     means = own.groupby("n_cells")["value"].mean()
     if len(means):
-        axes.plot(means.index, means, "o-", color=colour, ms=3.2, label=style.FAMILY_NAMES.get(family, family))
+        axes.plot(means.index, means, "o-", color=colour, ms=3.2, label=style.family_name(family))
     untrained = runs.loc[runs["strategy"] == "untrained", "value"]
     if len(untrained):
         axes.axhline(untrained.mean(), color=colour, lw=0.9, ls=(0, (1, 2)))
@@ -147,4 +148,4 @@ def _size_axis(axes: Axes, trained: pd.DataFrame) -> None:
 
 
 def _strategy(name: str) -> str:
-    return style.STRATEGY_NAMES.get(name, name.replace("_", " "))
+    return style.sampling_name(name)

@@ -12,12 +12,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from helpers.design import Run
-from helpers.plots.style import (
-    GREY,
-    figure,
-    sequential,
-    shared_legend,
-)
+from helpers.plots.layout import shared_legend
+from helpers.plots.looks import sequential
+from helpers.plots.style import GREY, figure
 
 N_SHOWN_TYPES = 9
 N_SHOWN_CELLS = 4000  # exact neighbours, and a UMAP within seconds
