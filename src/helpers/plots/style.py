@@ -24,6 +24,13 @@ FAMILY_COLOURS = {
 }
 OTHER_COLOURS = ("#56B4E9", "#7A5C3E", "#6A3D9A", "#F0E442")  # families of users, in order of appearance
 FAMILY_NAMES = {"pca": "PCA", "scvi": "scVI", "ssl": "SSL", "geneformer": "Geneformer", "scimilarity": "SCimilarity"}
+
+
+def family_name(family: str, width: float = 1.0) -> str:
+    """A family as a reader knows it, with its width where that is not 1: ``scVI``, ``scVI 2×``."""
+    return FAMILY_NAMES.get(family, family) + ("" if width == 1 else f" {width:g}×")
+
+
 # Where no family is told apart, or one alone is drawn under many samplings; muted colours of Tol, none of a family's.
 SAMPLING_COLOURS = {
     "random": "#332288",
