@@ -73,8 +73,8 @@ if there:
     chosen, n_sets = there[-1], counted(sets["dataset"].nunique(), "evaluation set")
     size = f" at {chosen.percentage:g} % of the corpus" if chosen.percentage > 0 else ""
     finding(
-        f"{counted(len(there), 'model')} of {model} {'embeds' if len(there) == 1 else 'embed'} {len(positions):,} cells "
-        f"of {n_sets} in {counted(embedding.shape[1], 'dimension')}. The picture shows the one{size} with seed "
+        f"{counted(len(there), 'model')} of {model} {'embeds' if len(there) == 1 else 'embed'} {len(positions):,} "
+        f"cells of {n_sets} in {counted(embedding.shape[1], 'dimension')}. The picture shows the one{size} with seed "
         f"{chosen.seed}, {'as UMAP' if first else 'on its first two principal components'}."
     )
 else:

@@ -128,8 +128,8 @@ if len(scores):
     display(overview.style.format("{:.3f}", na_rep="–"))
 
 # %% [markdown]
-# Half of each set tests; the other half lent its labels. The F1 of each type, by one model of the largest size or by the
-# first baseline; types with few cells are not scored.
+# Half of each set tests; the other half lent its labels. The F1 of each type, by one model of the largest size or by
+# the first baseline; types with few cells are not scored.
 
 # %% tags=["show"]
 from helpers.plots import evaluation_figures as plots
@@ -149,5 +149,5 @@ if len(scores):
 # %% tags=["show"]
 if len(scores):
     unscored = sum(int((~judged(name)[1]["scored"]).sum()) for name in means.columns)
-    note(f"Types with under {task.min_cells} cells, which are not scored, of all sets: {unscored}.")
+    note(f"Types of all sets that have under {task.min_cells} cells and are not scored: {unscored}.")
 failures.raise_failed(failed)

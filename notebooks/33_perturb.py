@@ -151,8 +151,8 @@ if len(scores) and strategy == NO_STRATEGY:
     own = wide.reindex(["own_pca"]).iloc[0] > wide.loc["floor"]
     finding(
         f"The correlation with what is specific to a held-out type's response is {null} for the strongest null and "
-        f"{ceiling} for the ceiling, over {counted(wide.shape[1], 'set')}. A head on the components of the control cells "
-        f"alone is above that null on {own.sum()} of them."
+        f"{ceiling} for the ceiling, over {counted(wide.shape[1], 'set')}. A head on the components of the control "
+        f"cells alone is above that null on {own.sum()} of them."
     )
 
 # %% tags=["show"]

@@ -139,8 +139,8 @@ if len(scores):
     seeds = f" where seeds of one size differ by {spread:.4f} (SD)" if pd.notna(spread) else ""
     known = f", and another measurement of the same cells {reference:.4f}" if pd.notna(reference) else ""
     finding(
-        f"The held-out loss of {model_of(family, width, strategy)} on {name} {change}{seeds}. The null, what the corpus "
-        f"tells of each gene, has {null:.4f}{known}."
+        f"The held-out loss of {model_of(family, width, strategy)} on {name} {change}{seeds}. The null, what the "
+        f"corpus tells of each gene, has {null:.4f}{known}."
     )
 else:
     finding(f"{judging.nothing(family, strategy)} 50_collect lists the reasons.")

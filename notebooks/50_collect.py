@@ -69,7 +69,8 @@ lost = {"evaluation": (len(missing), "missing"), "run": (n_given_up, "given up")
 lost = [f"{counted(n, what) if n else f'no {what}'} {why}" for what, (n, why) in lost.items()]
 finding(
     f"The table has {len(table):,} rows of {trained['run_id'].nunique():,} of {counted(len(study.runs()), 'run')} and "
-    f"{counted(n_baselines, 'baseline')}, with {' and '.join(lost)}. Training all models took {minutes:,.1f} core-minutes."
+    f"{counted(n_baselines, 'baseline')}, with {' and '.join(lost)}. Training all models took "
+    f"{minutes:,.1f} core-minutes."
 )
 
 # %% tags=["show"]

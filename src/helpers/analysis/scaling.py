@@ -160,8 +160,8 @@ def fit_scaling(
     exponent = float(lead.form.exponent(lead.theta)[0]) if lead.form.exponent else np.nan
     if (single := int((curve.n == 1).sum())) > 1:
         best = lead.form.name + (f" with exponent {exponent:.2g}" if lead.form.exponent else "")
-        values = f"one run for {f'{single} of {len(curve.x)} sizes' if single < len(curve.x) else 'each value'} of {x}"
-        reason = f"{values}, so that there is no interval; by AICc of the values alone: {best}"
+        sizes = f"{single} of {len(curve.x)} sizes" if single < len(curve.x) else "each size"
+        reason = f"one run for {sizes} ({axis}), so that there is no interval; by AICc of the values alone: {best}"
         return ScalingFit("not identifiable", reason, **told, **without, exponent=exponent)
     samples = curve.resampled(n_boot, rng)
     close = scores.index[scores["distance"] < CLOSE]
