@@ -131,16 +131,16 @@ if len(scores):
 # %% tags=["show"]
 if len(scores):
     first, last = (f"{head.iloc[end]:.4f} at {head.index[end]:g} %" for end in (0, -1))
-    change = f"{trend(head.iloc[0], head.iloc[-1])} from {first} to {last} of the corpus ({unit})"
-    change = change if len(head) > 1 else f"is {head.iloc[0]:.4f} ({unit})"
+    change = f"is {head.iloc[0]:.4f}"
     if len(head) > 1:
         step = head.iloc[-2] - head.iloc[-1]
-        change += f", the last step {'down' if step >= 0 else 'up'} by {abs(step):.4f}"
-    seeds = f" where seeds of one size differ by {spread:.4f} (SD)" if pd.notna(spread) else ""
-    known = f", and another measurement of the same cells {reference:.4f}" if pd.notna(reference) else ""
+        change = f"{trend(head.iloc[0], head.iloc[-1])} from {first} to {last} of the corpus, "
+        change += f"{'down' if step >= 0 else 'up'} by {abs(step):.4f} in the last step"
+    seeds = f", where seeds of one size differ by {spread:.4f} (SD)" if pd.notna(spread) else ""
+    known = f" and another measurement of the same cells {reference:.4f}" if pd.notna(reference) else ""
     finding(
-        f"The held-out loss of {model_of(family, width, strategy)} on {name} {change}{seeds}. The null, what the "
-        f"corpus tells of each gene, has {null:.4f}{known}."
+        f"The held-out loss of {model_of(family, width, strategy)} on {name} {change}{seeds}. The null of gene means has "
+        f"{null:.4f}{known} ({unit})."
     )
 else:
     finding(f"{judging.nothing(family, strategy)} 50_collect lists the reasons.")

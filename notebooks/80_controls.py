@@ -178,10 +178,12 @@ along.style.format({"exponent": "{:.1%}", "change": "{:.1%}"}).hide()
 
 # %% [markdown]
 # ## From counts to an exponent, in numbers
-# An exponent of 1 is planted.
+# An exponent of 1 is planted; what is to come from the largest size on may be less than one SD of seeds.
 
 # %% tags=["show"]
-note(f"Simulated cells: {law}.")
+low, high = law.interval
+exponent = f"{law.exponent:.2f} ({low:.2f} to {high:.2f})"
+note(f"Simulated cells: {law}. The leading form, {law.form}, has an exponent of {exponent}.")
 
 # %% [markdown]
 # Nothing is planted, and this is said:
