@@ -139,8 +139,8 @@ if len(scores):
     seeds = f", where seeds of one size differ by {spread:.4f} (SD)" if pd.notna(spread) else ""
     known = f" and another measurement of the same cells {reference:.4f}" if pd.notna(reference) else ""
     finding(
-        f"The held-out loss of {model_of(family, width, strategy)} on {name} {change}{seeds}. The null of gene means has "
-        f"{null:.4f}{known} ({unit})."
+        f"The held-out loss of {model_of(family, width, strategy)} on {name} {change}{seeds}. The null of gene means "
+        f"has {null:.4f}{known} ({unit})."
     )
 else:
     finding(f"{judging.nothing(family, strategy)} 50_collect lists the reasons.")

@@ -118,7 +118,7 @@ if len(points):
 if len(points):
     first = f"{at_once or 'none'} of {counted(n, 'curve')} of {name} {'saturates' if at_once < 2 else 'saturate'}"
     finding(
-        f"By the published rule {first} at the smallest size, {smallest:g} % of the corpus, while by the error rule "
+        f"By the published rule {first} at the smallest size ({smallest:g} %), while by the error rule "
         f"{doing(early, 'does', 'do')} and {edge} not saturated within the range. The two rules disagree on "
         f"{both['disagree'].sum()} of {counted(both['judged_twice'].sum(), 'curve')} of all scores, with "
         f"{counted(near['n_seeds'].dropna(), 'seed')} a size, and {reach(runs['n_cells'].max())}."

@@ -66,7 +66,7 @@ judged_by = judged_by if len(scores) else "No downstream score has a curve"
 # %% tags=["show"]
 if len(random):
     finding(
-        f"Of {counted(len(random), 'curve')} of the held-out loss over random cells ({laws.told_sizes(random)}) "
+        f"Of {counted(len(random), 'held-out loss curve')} over random cells ({laws.told_sizes(random)}) "
         f"{laws.told_verdicts(random['verdict'])}. {judged_by}, and {reach(over_cells['largest'].max())}."
     )
 else:

@@ -174,7 +174,7 @@ if links:
     diverse = told + (f", while {names} cannot be told apart from the strategy" if alike else "")
 elif alike:
     diverse = f"Whether {names} explain the score at a fixed size cannot be told, with too few samplings to separate "
-    diverse += "diversity from the strategy"
+    diverse += "them from the strategy"
 else:
     diverse = "No measure of diversity could be tested at a fixed size"
 
@@ -187,7 +187,8 @@ compared = compared.assign(
 sides = compared.groupby("term")[["better", "worse"]].sum().assign(n=compared.groupby("term").size())
 clear = sides[sides["better"] + sides["worse"] > 0].sort_values(["better", "worse"], ascending=False)
 strategies = [
-    f"`{row.Index}` is better in {row.better} and worse in {row.worse} of {row.n} scores" for row in clear.itertuples()
+    f"`{row.Index}` {'' if place else 'is better '}in {row.better} and {'' if place else 'worse in '}{row.worse} of {row.n}"
+    for place, row in enumerate(clear.itertuples())
 ]
 others = len(sides) - min(2, len(clear))
 if clear.empty:
@@ -197,7 +198,7 @@ if clear.empty:
         else "Nothing was compared with random cells"
     )
 else:
-    told = f"Against as many random cells {listed(strategies[:2])}"
+    told = f"Against as many random cells {listed(strategies[:2])} scores"
 finding(f"{diverse}. {told}, and {reach(trained['n_cells'].max())}.")
 
 # %% tags=["show"]

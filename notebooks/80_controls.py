@@ -117,12 +117,12 @@ hard = rates[enough & hardest].groupby("shape", sort=False)["right"].min()
 held = [*coverage["held"], *along["exponent"], *along["change"]]
 nothing = 100 * negative["power law"].max()
 finding(
-    f"Where the loss falls by 20 standard deviations of seeds or more, the planted verdict is found in at least "
-    f"{100 * easy:.0f} % of {repeats:,} tables of each shape, but for {counted(len(hard), 'shape')} near to others "
+    f"Where the loss falls by 20 seed SDs or more, at least {100 * easy:.0f} % of {repeats:,} tables of a "
+    f"shape get the planted verdict, but for {counted(len(hard), 'shape')} near to others "
     f"({listed([f'{100 * share:.0f} %' for share in hard])}) and power laws that turn steeper "
-    f"({100 * rates.loc[enough & broken, 'right'].min():.0f} %). Where nothing is planted a power law is found in "
-    f"{f'at most {nothing:.0f} % of tables' if nothing else 'no table'}, and 90 % intervals hold a planted truth in "
-    f"{100 * min(held):.0f} to {100 * max(held):.0f} %."
+    f"({100 * rates.loc[enough & broken, 'right'].min():.0f} %). Where nothing is planted "
+    f"{f'at most {nothing:.0f} % get' if nothing else 'none gets'} a power law, and 90 % intervals hold a planted truth "
+    f"in {100 * min(held):.0f} to {100 * max(held):.0f} %."
 )
 
 # %% tags=["show"]

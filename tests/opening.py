@@ -28,7 +28,8 @@ def check(notebook, name: str, *, table: bool = True, figure: bool = True) -> st
     assert finding in notebook.cells[0].source, f"{name}: the finding does not stand under the question"
     assert len(SENTENCE.findall(finding)) == 2, f"{name}: not two sentences: {finding}"
     assert finding.endswith("."), f"{name}: {finding}"
-    assert len(finding.split()) <= MOST_WORDS, f"{name}: {len(finding.split())} words: {finding}"
+    words = re.findall(r"\S*\w\S*", finding)
+    assert len(words) <= MOST_WORDS, f"{name}: {len(words)} words: {finding}"
     assert not re.search(r"\b(nan|1 (seed|curve|set|size|model|run|type)s)\b", finding), f"{name}: {finding}"
     assert tables or not table, f"{name}: no table"
     assert figures or not figure, f"{name}: no figure"

@@ -55,12 +55,12 @@ def on_all_sets(means: pd.DataFrame) -> str:
     if len(last) == 1:
         return "No other set is judged."
     low, high = last.idxmin(), last.idxmax()
-    told = f"it lies between {last[low]:.2f} ({low}) and {last[high]:.2f} ({high}) over {counted(len(last), 'set')}"
+    told = f"the {len(last)} sets range from {last[low]:.2f} ({low}) to {last[high]:.2f} ({high})"
     if len(means) == 1:
         return f"{told[0].upper()}{told[1:]}."
     higher = int((last > means.iloc[0][last.index]).sum())
-    more = "all of them" if higher == n else f"{higher} of them" if higher else "none of them"
-    return f"At {means.index[-1]:g} % {told}, and is higher than at {means.index[0]:g} % on {more}."
+    more = "all" if higher == n else f"{higher} of them" if higher else "none of them"
+    return f"At {means.index[-1]:g} % {told}, higher than at {means.index[0]:g} % on {more}."
 
 
 def on_baselines(means: pd.DataFrame, headline: str, *, what: str, floor: str, given: str = "") -> str:
