@@ -186,10 +186,7 @@ compared = compared.assign(
 )
 sides = compared.groupby("term")[["better", "worse"]].sum().assign(n=compared.groupby("term").size())
 clear = sides[sides["better"] + sides["worse"] > 0].sort_values(["better", "worse"], ascending=False)
-strategies = [
-    f"`{row.Index}` {'' if place else 'is better '}in {row.better} and {'' if place else 'worse in '}{row.worse} of {row.n}"
-    for place, row in enumerate(clear.itertuples())
-]
+strategies = [f"`{row.Index}` is better in {row.better} and worse in {row.worse}" for row in clear.itertuples()]
 others = len(sides) - min(2, len(clear))
 if clear.empty:
     told = (
@@ -198,7 +195,8 @@ if clear.empty:
         else "Nothing was compared with random cells"
     )
 else:
-    told = f"Against as many random cells {listed(strategies[:2])} scores"
+    of = counted(clear["n"].iloc[:2], "score")
+    told = f"Against as many random cells {listed(strategies[:2])} of {of}"
 finding(f"{diverse}. {told}, and {reach(trained['n_cells'].max())}.")
 
 # %% tags=["show"]

@@ -132,14 +132,14 @@ for rival, name in RIVALS.items():
 pretrained = table[~table["strategy"].isin([NO_STRATEGY, UNTRAINED])]
 seeds = counted(pretrained["seed"].nunique(), "encoder seed")
 if found:
-    what = {"specific_r": "what is specific to a held-out type", "delta_r": "the response"}[names[0]]
+    what = {"specific_r": "Predicted type-specific responses", "delta_r": "Predicted responses"}[names[0]]
     heads = [curves.loc[(names[0], axis, "heads")] for axis in ("treated cells", "contexts")]
-    rose = [f"{one['rise']:.0f} of {counted(one['curves'], 'curve')}" for one in heads]
+    rose = [f"{one['rise']:.0f} of {one['curves']:.0f}" for one in heads]
     gains = [f"{one['median_gain']:.2f}" for one in heads]
     first = next(iter(of_rival.values()), "")
     race = f"pretrained encoders are in all {axes.repeats} draws ahead of {first}" if first else "there is no rival"
     finding(
-        f"Predictions of {what} are shown to improve with treated cells on {rose[0]} (median gain {gains[0]} from null "
+        f"{what} are shown to improve with treated cells on {rose[0]} curves (median gain {gains[0]} from null "
         f"to ceiling) and with contexts on {rose[1]} ({gains[1]}). With {seeds}, {race}."
     )
 else:

@@ -121,8 +121,8 @@ finding(
     f"shape get the planted verdict, but for {counted(len(hard), 'shape')} near to others "
     f"({listed([f'{100 * share:.0f} %' for share in hard])}) and power laws that turn steeper "
     f"({100 * rates.loc[enough & broken, 'right'].min():.0f} %). Where nothing is planted "
-    f"{f'at most {nothing:.0f} % get' if nothing else 'none gets'} a power law, and 90 % intervals hold a planted truth "
-    f"in {100 * min(held):.0f} to {100 * max(held):.0f} %."
+    f"{f'at most {nothing:.0f} % get' if nothing else 'no table gets'} a power law, and 90 % intervals hold a planted "
+    f"truth in {100 * min(held):.0f} to {100 * max(held):.0f} %."
 )
 
 # %% tags=["show"]
