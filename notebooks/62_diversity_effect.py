@@ -173,8 +173,7 @@ if links:
     told = f"At a fixed size, the score goes with {listed(links)} after correction"
     diverse = told + (f", while {names} cannot be told apart from the strategy" if alike else "")
 elif alike:
-    diverse = f"Whether {names} explain the score at a fixed size cannot be told, with too few samplings to separate "
-    diverse += "them from the strategy"
+    diverse = f"For want of samplings, effects of {names} at a fixed size cannot be told from those of the strategy"
 else:
     diverse = "No measure of diversity could be tested at a fixed size"
 
