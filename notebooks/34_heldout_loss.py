@@ -135,8 +135,8 @@ if len(scores):
     if len(head) > 1:
         step = head.iloc[-2] - head.iloc[-1]
         change = f"{trend(head.iloc[0], head.iloc[-1])} from {first} to {last} of the corpus, "
-        change += f"{'down' if step >= 0 else 'up'} by {abs(step):.4f} in the last step"
-    seeds = f", where seeds of one size differ by {spread:.4f} (SD)" if pd.notna(spread) else ""
+        change += f"{'down' if step >= 0 else 'up'} {abs(step):.4f} in the last step"
+    seeds = f", with an SD of seeds of {spread:.4f}" if pd.notna(spread) else ""
     known = f" and another measurement of the same cells {reference:.4f}" if pd.notna(reference) else ""
     finding(
         f"The held-out loss of {model_of(family, width, strategy)} on {name} {change}{seeds}. The null of gene means "
