@@ -102,7 +102,8 @@ model, n_models = (
     counted(len(cards), f"untrained {family_name(family, width)} model"),
 )
 if not cards:
-    finding(f"All runs of {model}, {n_given_up} in number, were given up. The reasons stand below.")
+    which = f"All {n_given_up} runs of {model} were" if n_given_up > 1 else f"The one run of {model} was"
+    finding(f"{which} given up. The reasons stand below.")
 elif strategy == UNTRAINED:
     parameters = next(card["n_parameters"]["total"] for card in cards.values())
     each = f"{'has' if len(cards) == 1 else 'have'} {parameters:,} parameters{'' if len(cards) == 1 else ' each'}"

@@ -142,7 +142,9 @@ def test_a_family_that_can_never_be_trained_stops_nothing(results):
     reasons = failed.groupby("strategy")["reason"].unique()
     assert reasons["random"].tolist() == ["UnfitCellsError: these cells have no donors"]
     assert reasons["untrained"].tolist() == ["MemoryError: try batch_size = 8"]
-    assert "All 4 runs of stubborn (random) were given up" in shown(results, "20_pretrain--stubborn--random")
+    assert "All 4 runs of stubborn trained on `random` cells were given up" in shown(
+        results, "20_pretrain--stubborn--random"
+    )
     for stage in ("25_embed", "30_classify", "34_heldout_loss"):
         assert "All runs of stubborn (random) were given up" in shown(results, f"{stage}--stubborn--random")
     assert {"autoencoder", "moody"} <= set(pd.read_parquet(results / "saturation.parquet")["family"])
