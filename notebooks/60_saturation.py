@@ -112,14 +112,15 @@ if len(points):
     by_rule = [part[(part["task"] == task) & (part["metric"] == metric)] for part in (published, near)]
     n, smallest, name = len(by_rule[1]), points["percentage"].min(), saturation_figures.NAMES.get(metric, metric)
     at_once, early = (int((part["percentage"] == smallest).sum()) for part in by_rule)
-    edge = doing(int(by_rule[1]["at_edge"].sum()), "has", "have")
+    n_edge = int(by_rule[1]["at_edge"].sum())
+    edge = f" and {doing(n_edge, 'has', 'have')} not saturated within the range" if n_edge else ""
 
 # %% tags=["show"]
 if len(points):
     first = f"{at_once or 'none'} of {counted(n, 'curve')} of {name} {'saturates' if at_once < 2 else 'saturate'}"
     finding(
         f"By the published rule {first} at the smallest size ({smallest:g} %), while by the error rule "
-        f"{doing(early, 'does', 'do')} and {edge} not saturated within the range. The two rules disagree on "
+        f"{doing(early, 'does', 'do')}{edge}. The two rules disagree on "
         f"{both['disagree'].sum()} of {counted(both['judged_twice'].sum(), 'curve')} of all scores, with "
         f"{counted(near['n_seeds'].dropna(), 'seed')} a size, and {reach(runs['n_cells'].max())}."
     )

@@ -187,12 +187,11 @@ sides = compared.groupby("term")[["better", "worse"]].sum().assign(n=compared.gr
 clear = sides[sides["better"] + sides["worse"] > 0].sort_values(["better", "worse"], ascending=False)
 strategies = [f"`{row.Index}` is better in {row.better} and worse in {row.worse}" for row in clear.itertuples()]
 others = len(sides) - min(2, len(clear))
-if clear.empty:
-    told = (
-        f"Of {counted(len(sides), 'sampling')} none differs from as many random cells"
-        if len(sides)
-        else "Nothing was compared with random cells"
-    )
+if sides.empty:
+    told = "Nothing was compared with random cells"
+elif clear.empty:
+    which = f"None of {len(sides)} samplings differs" if len(sides) > 1 else f"`{sides.index[0]}` does not differ"
+    told = f"{which} from as many random cells in any score"
 else:
     of = counted(clear["n"].iloc[:2], "score")
     told = f"Against as many random cells {listed(strategies[:2])} of {of}"
