@@ -48,7 +48,8 @@ manifest = json.loads((artifacts.read("corpus") / "manifest.json").read_text())
 # %% tags=["show"]
 from helpers.corpus.external import in_source
 from helpers.plots import stage_figures as plots
-from helpers.reading import finding
+from helpers.reading import finding, note
+from helpers.words import counted
 
 counts = corpus.read_obs(artifacts).rename(columns={"total_counts": "umis", "n_genes": "genes"})
 own, files = counts[in_source(counts, study)], counts[~in_source(counts, study)]
@@ -58,6 +59,18 @@ overview = own.groupby(["dataset_id", "batch"], observed=True).agg(
     median_umis=("umis", "median"),
     median_genes=("genes", "median"),
 )
+
+# %% tags=["show"]
+tissues = f" and {counted(own['tissue'].nunique(), 'tissue')}" if "tissue" in own else ""
+medians = overview["median_umis"]
+ends = f", from {medians.min():,.0f} in the shallowest library to {medians.max():,.0f} in the deepest"
+finding(
+    f"Models may learn from {n_corpus:,} of {len(own):,} cells, which come from "
+    f"{counted(own['batch'].nunique(), 'library/libraries')}{tissues} and share {manifest['n_genes']:,} genes. "
+    f"A median cell has {own['umis'].median():,.0f} UMIs{ends if len(medians) > 1 else ''}."
+)
+
+# %% tags=["show"]
 shown = overview.nlargest(plots.MOST, "cells").sort_index()
 shown.style.format("{:,.0f}").set_caption(f"{len(shown)} of {len(overview):,} libraries" * (len(shown) < len(overview)))
 
@@ -73,14 +86,5 @@ if study.files:
         median_umis=("umis", "median"),
     )
     judged["missing_genes"] = [manifest["missing_genes"][name] for name in judged.index]
+    note(f"{counted(len(files), 'cell')} with files of their own judge as well:")
     display(judged.style.format("{:,.0f}").format("{:.1%}", subset=["missing_genes"]))
-
-# %% tags=["show"]
-beside = f", and so do {len(files):,} cells with files of their own" if study.files else ""
-tissues = f" and {own['tissue'].nunique()} tissues" if "tissue" in own else ""
-finding(
-    f"{len(own):,} cells of {own['batch'].nunique()} libraries{tissues} share "
-    f"{manifest['n_genes']:,} genes; {n_corpus:,} of them may be learned from, the rest judges{beside}. A median cell "
-    f"has {own['umis'].median():,.0f} UMIs, from {overview['median_umis'].min():,.0f} in the shallowest library to "
-    f"{overview['median_umis'].max():,.0f} in the deepest."
-)

@@ -73,27 +73,30 @@ if not files["evaluation_sets"].fresh:
         sets.to_parquet(path, index=False)
 
 # %% [markdown]
-# ## Who is in which role; of many libraries those with most cells
+# ## Who is in which role
 
 # %% tags=["show"]
 from helpers.plots import stage_figures as plots
-from helpers.reading import finding
+from helpers.reading import finding, note
+from helpers.words import counted
 
+n_corpus, n_validation = (int((roles == role).sum()) for role in ("corpus", "validation"))
+n_judging, n_silent = sets["position"].nunique(), int(silent.sum())
+shared = sets.loc[sets["seen"] == "transductive", "position"].nunique()
+finding(
+    f"Models may learn from {counted(n_corpus, 'cell')} and {n_validation:,} others stop the training, while "
+    f"{n_judging:,} judge{f', {shared:,} of them transductively' if shared else ' and are never learned from'}. "
+    f"Models see {int(genes['selected'].sum()):,} of {len(genes):,} genes, chosen on the corpus alone."
+)
+if n_silent:
+    note(f"Cells without a count in these genes, which are left out: {n_silent:,}.")
+
+# %% [markdown]
+# Of many libraries those with most cells; `evaluation` counts all that may judge, of which a set may take a part.
+
+# %% tags=["show"]
 of_batch = pd.crosstab(cells.obs["batch"], roles.rename("role"), margins=True, margins_name="all")
 of_batch[of_batch.index.isin(of_batch["all"].nlargest(plots.MOST + 1).index)].style.format("{:,}")
 
 # %% tags=["show"]
 plots.evaluation_sets(sets)
-
-# %% tags=["show"]
-sizes = roles.value_counts()
-by_seen = sets.groupby("seen", sort=False).size()
-n_silent = int(silent.sum())
-finding(
-    f"{sizes['corpus']:,} cells may be learned from and {sizes['validation']:,} stop the training; "
-    f"{sizes['evaluation']:,} cells judge ("
-    + ", ".join(f"{count:,} {seen}" for seen, count in by_seen.items())
-    + f"), none in the corpus unless transductive. Models see {int(genes['selected'].sum()):,} of {len(genes):,} "
-    "genes, chosen on the corpus alone."
-    + (f" {n_silent:,} cells have no count in them and are left out." if n_silent else "")
-)

@@ -62,8 +62,6 @@ for run in track(runs, "subsets"):
 
 # %% [markdown]
 # ## Realised sizes
-# UMIs are those after thinning, on average. Cells that thinning leaves without counts are not learned from; the next
-# notebook leaves them out.
 
 # %% tags=["show"]
 import numpy as np
@@ -71,15 +69,32 @@ import numpy as np
 from helpers.reading import between
 from helpers.subset import depth
 from helpers.subset.report import describe
+from helpers.words import counted
 
 drawn = {run: pd.read_parquet(artifacts.read(store.subset_path(run)))["position"].to_numpy() for run in runs}
 rows = {run: np.searchsorted(positions, chosen) for run, chosen in drawn.items()}
 share = depth.kept(obs, sampling.options["umis"]) if sampling.strategy == "depth" else 1.0
 told = [{"percentage": run.percentage, **describe(obs, chosen, share=share)} for run, chosen in rows.items()]
 table = pd.DataFrame(told)
-whole = describe(obs, np.flatnonzero(roles[positions] == "corpus"))
-forms = {name: ",.0f" if name.startswith(("n_", "umis")) else ".3g" for name in table.columns[1:]}
 sizes = table.groupby("percentage")
+whole = describe(obs, np.flatnonzero(roles[positions] == "corpus"))
+
+# %% tags=["show"]
+small = table[table["percentage"] == table["percentage"].min()]
+which = "The smallest" if len(sizes) > 1 else "They"
+finding(
+    f"`{strategy}` subsets hold {counted(table['n_cells'], 'cell')}, at {counted(len(sizes), 'size')} with "
+    f"{counted(sizes.size(), 'seed')} each. {which} keep {between(small['n_types'], '.0f')} of the corpus's "
+    f"{counted(whole['n_types'], 'cell type')}, with a Shannon index of {between(small['shannon'], '.2f')} bits where "
+    f"the corpus has {whole['shannon']:.2f}."
+)
+
+# %% [markdown]
+# UMIs are those after thinning, on average. Cells that thinning leaves without counts are not learned from; the next
+# notebook leaves them out.
+
+# %% tags=["show"]
+forms = {name: ",.0f" if name.startswith(("n_", "umis")) else ".3g" for name in table.columns[1:]}
 text = {name: sizes[name].agg(lambda values, form=form: between(values, form)) for name, form in forms.items()}
 pd.DataFrame(text).rename_axis("% of corpus").replace("nan", "unknown")
 
@@ -87,8 +102,10 @@ pd.DataFrame(text).rename_axis("% of corpus").replace("nan", "unknown")
 # ## Cell types before and after
 
 # %% tags=["show"]
+from helpers.plots import looks
 from helpers.plots import stage_figures as plots
 
+looks.know_design(study)
 labels = obs["cell_type"].astype(str)
 before = labels[roles[positions] == "corpus"]
 first = [run for run in runs if run.seed == study.seeds_of(run.percentage)[0]]
@@ -102,11 +119,3 @@ smallest = next(iter(rows.values()))
 random_rows = subset.draw("random", obs, len(smallest), rng=study.rng("subset", "beside the sketch"))
 beside = {"random": random_rows, strategy: smallest}
 plots.sketch(given["embedding"], beside, labels) if "embedding" in given else None
-
-# %% tags=["show"]
-small = table[table["percentage"] == table["percentage"].min()]
-finding(
-    f"`{strategy}` subsets hold {between(table['n_cells'], ',')} cells. The smallest keep "
-    f"{between(small['n_types'], '.0f')} cell types, with a Shannon index of {between(small['shannon'], '.2f')} bits; "
-    f"the corpus has {whole['n_types']} types and {whole['shannon']:.2f} bits."
-)

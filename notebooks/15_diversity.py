@@ -65,34 +65,42 @@ table = pd.read_parquet(artifacts.read("diversity.parquet"))
 # ## Diversity against size
 
 # %% tags=["show"]
-from helpers.plots import diversity_figures as plots
-
+kept = ["n_cells", "n_types", "n_datasets", "n_donors", "umis_per_cell"]
+indices = ["shannon", "inverse_simpson", "gini_simpson", "vendi"]
+means = table.groupby(["sampling", "percentage"], sort=False)[kept + indices].mean()
 whole = describe(pretraining.obs, np.arange(pretraining.n_obs)) | {"vendi": diversity.vendi(scaled(pretraining))}
+name, size = means.index[0]
+small, large = (means.loc[name].sort_index().iloc[end] for end in (0, -1))
+bits = means["shannon"].xs(size, level="percentage").sort_values()
+
+# %% tags=["show"]
+told = [f"{large['n_cells']:,.0f}", f"{large['shannon']:.2f} bits", f"{large['vendi']:,.0f} different profiles"]
+if len(means.loc[name]) > 1:
+    ends = f"From {small['n_cells']:,.0f} to {told[0]} `{name}` cells the Shannon index over cell types goes from "
+    ends += f"{small['shannon']:.2f} to {told[1]}, and the Vendi score from {small['vendi']:,.0f} to {told[2]}"
+else:
+    ends = f"{told[0]} `{name}` cells have a Shannon index of {told[1]} over cell types, and a Vendi score of {told[2]}"
+if len(bits) > 1:
+    low, high = (f"{bits.iloc[end]:.2f} bits (`{bits.index[end]}`)" for end in (0, -1))
+    beside = f"At {size:g} % of the corpus, ways of sampling range from {low} to {high}."
+else:
+    beside = f"The whole corpus has {whole['shannon']:.2f} bits and {whole['vendi']:,.0f} profiles."
+finding(f"{ends}. {beside}")
+
+# %% [markdown]
+# Random cells keep nearly every donor, so that more cells are hardly more donors. Where a cell's donor is not known, as
+# in Kang's pool of eight, the number of donors is unknown.
+
+# %% tags=["show"]
+means.style.format("{:,.0f}", na_rep="unknown").format("{:.2f}", subset=indices)
+
+# %% tags=["show"]
+from helpers.plots import diversity_figures as plots
+from helpers.plots import looks
+
+looks.know_design(study)
 several = table.groupby("sampling")["percentage"].transform("nunique") > 1
 plots.diversity_curves(table[several], whole) if several.any() else None
 
 # %% tags=["show"]
 plots.diversity_at_one_size(table[~several], whole) if (~several).any() else None
-
-# %% [markdown]
-# ## Donors and datasets kept
-# Random cells keep nearly every donor, so that more cells are hardly more donors. Where a cell's donor is not known, as
-# in Kang's pool of eight, the number of donors is unknown.
-
-# %% tags=["show"]
-kept = ["n_cells", "n_types", "n_datasets", "n_donors", "umis_per_cell"]
-indices = ["shannon", "inverse_simpson", "gini_simpson", "vendi"]
-means = table.groupby(["sampling", "percentage"], sort=False)[kept + indices].mean()
-means.style.format("{:,.0f}", na_rep="unknown").format("{:.2f}", subset=indices)
-
-# %% tags=["show"]
-name = next(iter(study.strategies))
-small, large = (means.loc[name].sort_index().iloc[end] for end in (0, -1))
-bits = means["shannon"].xs(means.index[0][1], level="percentage").sort_values()
-finding(
-    f"From {small['n_cells']:,.0f} to {large['n_cells']:,.0f} cells of `{name}` subsets, the Shannon index goes from "
-    f"{small['shannon']:.2f} to {large['shannon']:.2f} bits and the Vendi score from {small['vendi']:.0f} to "
-    f"{large['vendi']:.0f}."
-    + f" At {means.index[0][1]:g} % the ways of sampling range from {bits.iloc[0]:.2f} bits (`{bits.index[0]}`) to "
-    f"{bits.iloc[-1]:.2f} (`{bits.index[-1]}`)." * (len(bits) > 1)
-)

@@ -67,12 +67,14 @@ for run in track(runs, "models"):
                 failures.give_up(path, error)
 
 # %% [markdown]
-# ## Loss curves and cost
+# ## Loss and cost
 
 # %% tags=["show"]
 import json
 
-from helpers.plots import stage_figures as plots
+from helpers.findings import model_of
+from helpers.plots.style import family_name
+from helpers.words import counted, doing, trend
 
 histories, cards = {}, {}
 for run in failures.standing(artifacts, runs):
@@ -80,40 +82,55 @@ for run in failures.standing(artifacts, runs):
     histories[run] = pd.read_parquet(folder / "history.parquet")
     cards[run] = json.loads((folder / "model.json").read_text())
 unit = next((card["loss_unit"] for card in cards.values()), "")
-plots.loss_curves(histories, unit=unit) if cards else None
-
-# %% tags=["show"]
 best = {run: {"validation_loss": history["validation_loss"].min()} for run, history in histories.items()}
 cost = pd.DataFrame(
     [{"percentage": run.percentage, "seed": run.seed, **card["cost"], **best[run]} for run, card in cards.items()]
 )
+
+# %% tags=["show"]
 forms = dict.fromkeys(["unique_cells", "steps", "cell_views", "cells_per_second", "peak_memory_mb"], "{:,.0f}")
 forms |= {"flops": "{:.2e}", "seconds": "{:.2f}", "sweep_seconds": "{:.2f}", "within_study_triplets": "{:.0%}"}
 forms |= {"validation_loss": "{:.4f}", "stopped_early": "{:.0f}"}  # means over seeds, and how many stopped
 sums = {column: "sum" if column == "stopped_early" else "mean" for column in forms if column in cost}
 summary = cost.groupby("percentage").agg(sums) if cards else cost
+n_early = sum(card["cost"]["stopped_early"] for card in cards.values())
+n_given_up = len(runs) - len(cards)
+
+# %% tags=["show"]
+model, n_models = (
+    model_of(family, width, strategy),
+    counted(len(cards), f"untrained {family_name(family, width)} model"),
+)
+if not cards:
+    which = f"All {n_given_up} runs of {model} were" if n_given_up > 1 else f"The one run of {model} was"
+    finding(f"{which} given up. The reasons stand below.")
+elif strategy == UNTRAINED:
+    parameters = next(card["n_parameters"]["total"] for card in cards.values())
+    each = f"{'has' if len(cards) == 1 else 'have'} {parameters:,} parameters{'' if len(cards) == 1 else ' each'}"
+    finding(f"{n_models} {each} and learned from no cell. They are the floor that trained models must leave behind.")
+else:
+    told = [
+        f"{end.validation_loss:.4f} with {end.unique_cells:,.0f} cells" for end in summary.iloc[[0, -1]].itertuples()
+    ]
+    losses = summary["validation_loss"].iloc[[0, -1]]
+    change = f"{trend(*losses)} from {told[0]} to {told[1]}" if len(summary) > 1 else f"is {told[0]}"
+    lost = f", and {doing(n_given_up, 'was', 'were')} given up" if n_given_up else ""
+    finding(
+        f"The validation loss of {model} {change} ({unit}, mean over {counted(cost['seed'].nunique(), 'seed')}). Of "
+        f"{counted(len(runs), 'model')} {doing(n_early, 'stopped', 'stopped')} before the budget was used{lost}."
+    )
+
+# %% tags=["show"]
+if n_given_up:
+    note("Given up:", failures.told(artifacts, runs).splitlines())
+
+# %% [markdown]
+# Means over seeds; `stopped_early` counts the seeds that stopped before their budget was used.
+
+# %% tags=["show"]
 summary.style.format({column: forms[column] for column in summary}).format_index("{:g} %")
 
 # %% tags=["show"]
-early = [run.id for run, card in cards.items() if card["cost"]["stopped_early"]]
-n_given_up = len(runs) - len(cards)
-if early:
-    note(f"Stopped before the budget was used: {', '.join(f'`{name}`' for name in early)}.")
-if n_given_up:
-    note("Given up:", failures.told(artifacts, runs).splitlines())
-if not cards:
-    finding(f"All {n_given_up} runs of {family} ({strategy}) were given up, for the reasons above.")
-elif strategy == UNTRAINED:
-    parameters = next(card["n_parameters"]["total"] for card in cards.values())
-    finding(
-        f"{len(cards)} untrained {family} models of {parameters:,} parameters: the floor that every trained model must "
-        "leave behind."
-    )
-else:
-    ends = summary.iloc[[0, -1] if len(summary) > 1 else [0]]
-    told = [f"{end['validation_loss']:.4f} with {end['unique_cells']:,.0f} cells" for _, end in ends.iterrows()]
-    finding(
-        f"The validation loss of {family} {'goes from' if len(ends) > 1 else 'is'} {' to '.join(told)} ({unit}, seeds "
-        f"averaged: {cost['seed'].nunique()}). {len(early)} of {len(runs)} runs stopped before their budget was used, "
-        f"{n_given_up} were given up."
-    )
+from helpers.plots import stage_figures as plots
+
+plots.loss_curves(histories, unit=unit) if cards else None

@@ -61,6 +61,32 @@ for run in track(runs, "embeddings"):
 there = [run for run in runs if run.id not in failed]
 
 # %% [markdown]
+# ## What was embedded
+
+# %% tags=["show"]
+from helpers.findings import model_of
+from helpers.words import counted
+
+model, first = model_of(family, width, strategy), study.is_first(family, width, strategy)
+if there:
+    embedding = np.load(artifacts.read(store.embedding_path(there[-1])))["embedding"]
+    chosen, n_sets = there[-1], counted(sets["dataset"].nunique(), "evaluation set")
+    size = f" at {chosen.percentage:g} % of the corpus" if chosen.percentage > 0 else ""
+    finding(
+        f"{counted(len(there), 'model')} of {model} {'embeds' if len(there) == 1 else 'embed'} {len(positions):,} "
+        f"cells of {n_sets} in {counted(embedding.shape[1], 'dimension')}. The picture shows the one{size} with seed "
+        f"{chosen.seed}, {'as UMAP' if first else 'on its first two principal components'}."
+    )
+else:
+    finding(f"All runs of {model} were given up or failed. There is nothing to embed with.")
+
+# %% tags=["show"]
+held = sets.groupby("dataset", sort=False).agg(
+    cells=("position", "size"), types=("label", "nunique"), seen=("seen", "first")
+)
+held.assign(embeddings=len(there)).style.format("{:,}", subset=["cells", "types"])
+
+# %% [markdown]
 # ## One embedding, looked at
 #
 # A UMAP places each cell beside its nearest neighbours in the embedding. It shows whether cells of a type lie together;
@@ -70,24 +96,8 @@ there = [run for run in runs if run.id not in failed]
 # %% tags=["show"]
 from helpers.plots import stage_figures as plots
 
-first = study.is_first(family, width, strategy)
 if there:
-    embedding = np.load(artifacts.read(store.embedding_path(there[-1])))["embedding"]
     display(plots.embeddings(embedding, sets, title=there[-1].id, umap=first))
 
 # %% tags=["show"]
-held = sets.groupby("dataset", sort=False).agg(
-    cells=("position", "size"), types=("label", "nunique"), seen=("seen", "first")
-)
-held.assign(embeddings=len(there)).style.format("{:,}", subset=["cells", "types"])
-
-# %% tags=["show"]
-if there:
-    finding(
-        f"{len(there)} models of {family} ({strategy}) embed {len(positions):,} cells of {sets['dataset'].nunique()} "
-        f"evaluation sets in {embedding.shape[1]} dimensions. The picture shows `{there[-1].id}` "
-        f"{'as UMAP' if first else 'on principal components'}."
-    )
-else:
-    finding(f"All runs of {family} ({strategy}) were given up or failed: there is nothing to embed with.")
 failures.raise_failed(failed)

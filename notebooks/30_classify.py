@@ -104,16 +104,36 @@ scores = judging.whole(everything)
 # ## Scores
 
 # %% tags=["show"]
-from helpers.plots import evaluation_figures as plots
+from helpers.findings import model_of, on_all_sets, on_baselines, on_one_set, seeds_of
+from helpers.reading import note
 
-if len(scores):
-    overview = scores[scores["metric"].isin(["micro_f1", "macro_f1"])].pivot_table(
-        index="run", columns=["dataset", "metric"], values="value", sort=False
+headline = study.evaluations.heldout_loss.headline
+if not len(scores):
+    finding(f"{judging.nothing(family, strategy)} 50_collect lists the reasons.")
+else:
+    shown = scores[scores["metric"].isin(["micro_f1", "macro_f1"])]
+    overview = shown.pivot_table(index="run", columns=["dataset", "metric"], values="value", sort=False)
+    means = overview.xs("macro_f1", axis=1, level="metric")
+if len(scores) and strategy == NO_STRATEGY:
+    finding(on_baselines(means, headline, what="a macro F1", floor="majority"))
+elif len(scores):
+    near = f"{task.n_neighbors} nearest neighbours tell" if task.n_neighbors > 1 else "nearest neighbour tells"
+    finding(
+        f"In {model_of(family, width, strategy)}, a cell's {near} its type with a macro F1 that "
+        f"{on_one_set(means, headline)} (mean over {seeds_of(runs)}). {on_all_sets(means)}"
     )
-    ends = overview.xs("macro_f1", axis=1, level="metric")
-    display(overview.style.format("{:.3f}", na_rep="–"))
 
 # %% tags=["show"]
+if len(scores):
+    display(overview.style.format("{:.3f}", na_rep="–"))
+
+# %% [markdown]
+# Half of each set tests; the other half lent its labels. The F1 of each type, by one model of the largest size or by
+# the first baseline; types with few cells are not scored.
+
+# %% tags=["show"]
+from helpers.plots import evaluation_figures as plots
+
 if len(scores):
     there = [run for run in runs if artifacts.has(store.prediction_path("classification", run))]
     best = there[0] if strategy == NO_STRATEGY else there[-1]
@@ -127,21 +147,7 @@ if len(scores):
     display(plots.type_scores(per_type, title=best if isinstance(best, str) else best.id))
 
 # %% tags=["show"]
-if not len(scores):
-    finding(judging.nothing(family, strategy))
-elif strategy == NO_STRATEGY:
-    unscored = sum(int((~judged(name)[1]["scored"]).sum()) for name in ends.columns)
-    told = "; ".join(f"{name} {ends.loc[name].min():.2f} to {ends.loc[name].max():.2f}" for name in ends.index)
-    finding(
-        f"Macro F1 of the baselines over the evaluation sets: {told}. {unscored} types with under {task.min_cells} "
-        "cells are not scored."
-    )
-else:
-    first, last = ends.iloc[0], ends.iloc[-1]
-    change = " from its smallest to its largest size" if len(ends) > 1 else ""
-    told = ", ".join(f"{name} {first[name]:.2f}" + (f" → {last[name]:.2f}" if change else "") for name in ends.columns)
-    finding(
-        f"Macro F1 of {family} ({strategy}){change}: {told}. These are means over seeds, tested on half of each set; "
-        "the other half lent its labels."
-    )
+if len(scores):
+    unscored = sum(int((~judged(name)[1]["scored"]).sum()) for name in means.columns)
+    note(f"Types of all sets that have under {task.min_cells} cells and are not scored: {unscored}.")
 failures.raise_failed(failed)

@@ -115,29 +115,48 @@ scores, failed = judging.judge(artifacts, "finetuning", runs, evaluate, inputs=i
 # ## Scores against the number of cells that teach
 
 # %% tags=["show"]
+from helpers.findings import model_of, on_all_sets, on_baselines, on_one_set, seeds_of
+from helpers.words import counted
+
+headline, fewest = study.evaluations.heldout_loss.headline, min(task.few_shot, default=None)
+few, shots = (f"macro_f1_at_{fewest}", f"{fewest} cells of each type") if fewest else ("macro_f1", "all teaching cells")
+if not len(scores):
+    finding(f"{judging.nothing(family, strategy)} 50_collect lists the reasons.")
+else:
+    limited = judging.with_limits(artifacts, "finetuning", scores)
+    shown = scores[scores["metric"].str.contains("macro_f1")]
+    overview = shown.pivot_table(index="run", columns=["dataset", "metric"], values="value", sort=False)
+    means = overview.xs(few, axis=1, level="metric")
+if len(scores) and strategy == NO_STRATEGY:
+    finding(on_baselines(means, headline, what="a macro F1", floor="majority", given=f"Taught by {shots}"))
+
+# %% tags=["show"]
+if len(scores) and strategy != NO_STRATEGY:
+    told = f"Taught by {shots}, a head on {model_of(family, width, strategy)} has a macro F1 that "
+    told += f"{on_one_set(means, headline)} (mean over {seeds_of(runs)}). "
+    if "ceiling" in limited:
+        known = limited[limited["metric"] == few].groupby("dataset", sort=False)["ceiling"].first()
+        name, last = headline if headline in known else known.index[0], means.iloc[-1]
+        better = int((last > known[last.index]).sum())
+        size = f" at {means.index[-1]:g} %" if len(means) > 1 else ""
+        told += f"Logistic regression on the same cells' expression has {known[name]:.2f} there, less than "
+        told += f"the head on {better} of {counted(len(last), 'set')}{size}."
+    else:
+        told += on_all_sets(means)
+    finding(told)
+
+# %% tags=["show"]
+if len(scores):
+    display(overview.style.format("{:.3f}", na_rep="–"))
+
+# %% [markdown]
+# Means over seeds. Few cells make single runs noisy.
+
+# %% tags=["show"]
 from helpers.plots import evaluation_figures as plots
 
 if len(scores):
-    shown = scores[scores["metric"].str.contains("macro_f1")]
-    overview = shown.pivot_table(index="run", columns=["dataset", "metric"], values="value", sort=False)
-    display(overview.style.format("{:.3f}", na_rep="–"))
+    display(plots.few_shot_curves(limited))
 
 # %% tags=["show"]
-if len(scores):
-    display(plots.few_shot_curves(judging.with_limits(artifacts, "finetuning", scores)))
-
-# %% tags=["show"]
-if len(scores):
-    few = f"macro_f1_at_{min(task.few_shot)}" if task.few_shot else "macro_f1"
-    ends = overview.xs(few, axis=1, level="metric")
-    rows = [0, -1] if len(ends) > 1 else [0]
-    told = ", ".join(f"{name} {' → '.join(f'{ends[name].iloc[row]:.2f}' for row in rows)}" for name in ends.columns)
-    which = "the first and the last baseline" if strategy == NO_STRATEGY else f"{family} ({strategy})"
-    shots = f"{min(task.few_shot)} cells of each type" if task.few_shot else "all cells"
-    finding(
-        f"Macro F1 of a head taught by {shots}, {which}, first {'and last ' if len(ends) > 1 else ''}row of the table: "
-        f"{told}. Seeds are averaged; few cells make single runs noisy."
-    )
-else:
-    finding(judging.nothing(family, strategy))
 failures.raise_failed(failed)

@@ -141,27 +141,46 @@ scores, failed = judging.judge(artifacts, "integration", runs, evaluate, inputs=
 # ## Scores
 
 # %% tags=["show"]
+from helpers.findings import model_of, on_all_sets, on_baselines, on_one_set, seeds_of
+
+wanted = next((name for name, entry in task.sets.items() if entry.mixing == "wanted"), "")
+if not len(scores):
+    finding(f"{judging.nothing(family, strategy)} 50_collect lists the reasons.")
+else:
+    limited = judging.with_limits(artifacts, "integration", scores)
+    overview = scores.pivot_table(index="run", columns=["dataset", "metric"], values="value", sort=False)
+    means = overview.xs("avg_bio", axis=1, level="metric")
+if len(scores) and strategy == NO_STRATEGY:
+    finding(on_baselines(means.drop("ceiling", errors="ignore"), wanted, what="an AvgBIO", floor="floor"))
+
+# %% tags=["show"]
+if len(scores) and strategy != NO_STRATEGY:
+    told = f"Types stay apart in {model_of(family, width, strategy)} with an AvgBIO, at most 1, that "
+    told += f"{on_one_set(means, wanted)} (mean over {seeds_of(runs)}). "
+    mixed = limited[(limited["dataset"] == wanted) & (limited["metric"] == "asw_batch")]
+    if len(mixed):
+        last = mixed[mixed["run"] == mixed["run"].max()]
+        told += f"On {wanted}, where batches should mix, their ASW is {last['value'].mean():.2f}"
+        if "ceiling" in last:
+            low, high = last[["null", "ceiling"]].iloc[0]
+            told += f", beside {low:.2f} where batches are the embedding and {high:.2f} where they are shuffled"
+        told += "."
+    else:
+        told += on_all_sets(means)
+    finding(told)
+
+# %% tags=["show"]
+if len(scores):
+    display(overview.style.format("{:.3f}", na_rep="–"))
+
+# %% [markdown]
+# Means over seeds. Types derive from clusterings, which favours PCA.
+
+# %% tags=["show"]
 from helpers.plots import evaluation_figures as plots
 
 if len(scores):
-    overview = scores.pivot_table(index="run", columns=["dataset", "metric"], values="value", sort=False)
-    display(overview.style.format("{:.3f}", na_rep="–"))
-
-# %% tags=["show"]
-if len(scores):
-    limited = judging.with_limits(artifacts, "integration", scores)
     display(plots.scores_by_size(limited, metrics=["avg_bio", "nmi", "ari", "asw_label"], unit="score"))
 
 # %% tags=["show"]
-if len(scores):
-    ends = overview.xs("avg_bio", axis=1, level="metric")
-    to = " → " if len(ends) > 1 and strategy != NO_STRATEGY else ""
-    told = ", ".join(
-        f"{name} {ends[name].iloc[0]:.2f}" + (f"{to}{ends[name].iloc[-1]:.2f}" if to else "") for name in ends.columns
-    )
-    which = "the first baseline" if strategy == NO_STRATEGY else f"{family} ({strategy})"
-    sizes = " from its smallest to its largest size" if to else ""
-    finding(f"AvgBIO of {which}{sizes}: {told}. Types derive from clusterings, which favours PCA.")
-else:
-    finding(judging.nothing(family, strategy))
 failures.raise_failed(failed)

@@ -132,6 +132,57 @@ scores = judging.whole(everything)
 
 # %% [markdown]
 # ## Scores
+
+# %% tags=["show"]
+from helpers.findings import model_of, seeds_of
+from helpers.reading import between
+from helpers.words import counted
+
+if not len(scores):
+    finding(f"{judging.nothing(family, strategy)} 50_collect lists the reasons.")
+else:
+    shown = scores[scores["metric"].isin(["delta_r", "specific_r", "specific_auprc", "tail_r"])]
+    overview = shown.pivot_table(index="run", columns=["dataset", "metric"], values="value", sort=False)
+    told = scores[scores["metric"] == "calibrated_specific_r"]
+    means = told.pivot_table(index="run", columns="dataset", values="value", sort=False).dropna(axis=1)
+if len(scores) and strategy == NO_STRATEGY:
+    wide = overview.xs("specific_r", axis=1, level="metric")
+    null, ceiling = (between(wide.loc[name], ".2f") for name in ("floor", "ceiling"))
+    own = wide.reindex(["own_pca"]).iloc[0] > wide.loc["floor"]
+    finding(
+        f"The correlation with what is specific to a held-out type's response is {null} for the strongest null and "
+        f"{ceiling} for the ceiling, over {counted(wide.shape[1], 'set')}. A head on the components of the control "
+        f"cells alone is above that null on {own.sum()} of them."
+    )
+
+# %% tags=["show"]
+if len(scores) and strategy != NO_STRATEGY and means.empty:
+    finding("No set tells the strongest null from the ceiling. Whether the embedding helps cannot be said.")
+elif len(scores) and strategy != NO_STRATEGY:
+    last, first = means.iloc[-1], means.iloc[0]
+    ends = " to ".join(f"{last[name]:.2f} ({name})" for name in dict.fromkeys((last.idxmin(), last.idxmax())))
+    size = f" at {last.name:g} % of the corpus" if last.name > 0 else ""
+    than_first = f", and on {(last > first).sum()} above its own score at {first.name:g} %" if len(means) > 1 else ""
+    finding(
+        f"In predicting what is specific to a held-out type, {model_of(family, width, strategy)} reaches {ends}{size}, "
+        f"where 0 is the strongest null and 1 the ceiling (mean over {seeds_of(runs)}). On {(last > 0).sum()} of "
+        f"{counted(len(last), 'set')} it is above the null{than_first}."
+    )
+
+# %% tags=["show"]
+if len(scores):
+    display(overview.style.format("{:.3f}", na_rep="–"))
+
+# %% tags=["show"]
+from helpers.plots import evaluation_figures as plots
+from helpers.plots import looks
+
+looks.know_design(study)
+if len(scores):
+    names = [f"calibrated_{name}" for name in ("delta_r", "specific_r", "specific_auprc", "de_overlap")]
+    display(plots.scores_by_size(scores, metrics=names, unit="0 = null, 1 = ceiling"))
+
+# %% [markdown]
 # Not calibrated, since null and ceiling are too near each other:
 
 # %% tags=["show"]
@@ -143,14 +194,6 @@ lost = [
 if lost:
     told = pd.concat(lost, ignore_index=True)[["dataset", "held_out", "metric", "null", "ceiling", "gap_sd"]]
     display(told.style.format(precision=3))
-
-# %% tags=["show"]
-from helpers.plots import evaluation_figures as plots
-
-if len(scores):
-    shown = scores[scores["metric"].isin(["delta_r", "specific_r", "specific_auprc", "tail_r"])]
-    overview = shown.pivot_table(index="run", columns=["dataset", "metric"], values="value", sort=False)
-    display(overview.style.format("{:.3f}", na_rep="–"))
 
 # %% [markdown]
 # Calibrated scores of each condition by the runs of the largest size (means over seeds; among baselines by `own_pca`),
@@ -171,26 +214,4 @@ if len(scores):
     display(by_stratum.style.format("{:.2f}", na_rep="–").format("{:d}", subset="conditions"))
 
 # %% tags=["show"]
-if len(scores):
-    names = [f"calibrated_{name}" for name in ("delta_r", "specific_r", "specific_auprc", "de_overlap")]
-    display(plots.scores_by_size(scores, metrics=names, unit="0 = null, 1 = ceiling"))
-
-# %% tags=["show"]
-if not len(scores):
-    finding(judging.nothing(family, strategy))
-elif strategy == NO_STRATEGY:
-    wide = overview.xs("specific_r", axis=1, level="metric")
-    told = "; ".join(f"{name} {wide.loc['floor', name]:.2f} to {wide.loc['ceiling', name]:.2f}" for name in wide)
-    finding(f"Correlation of the context-specific response, strongest null to ceiling: {told}.")
-else:
-    own = scores[scores["metric"] == "calibrated_specific_r"].pivot_table(
-        index="run", columns="dataset", values="value"
-    )
-    told = ", ".join(
-        f"{name} {own[name].iloc[0]:.2f}" + (f" → {own[name].iloc[-1]:.2f}" if len(own) > 1 else "") for name in own
-    )
-    finding(
-        f"Calibrated correlation of the context-specific response by {family} ({strategy}), smallest to largest size: "
-        f"{told} (0: strongest null, 1: ceiling, means over seeds)."
-    )
 failures.raise_failed(failed)

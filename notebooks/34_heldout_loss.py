@@ -115,36 +115,48 @@ scores, failed = judging.judge(artifacts, "heldout_loss", runs, evaluate, inputs
 # ## Loss against size
 
 # %% tags=["show"]
-from helpers.plots import evaluation_figures as plots
+from helpers.findings import model_of
+from helpers.words import trend
 
 if len(scores):
     overview = scores.pivot_table(index="run", columns="dataset", values="value", sort=False)
     of_family = scores.groupby("dataset", sort=False)[["null", "ceiling", "ceiling_se"]].first().T.astype(float)
+    there = [run for run in runs if artifacts.has(store.prediction_path("heldout_loss", run))]
+    unit = models.load(artifacts.read(store.model_path(there[0]))).loss_unit
+    name = study.evaluations.heldout_loss.headline
+    name = name if name in overview else overview.columns[0]
+    head, (null, reference, _) = overview[name].dropna(), of_family[name]
+    spread = scores[scores["dataset"] == name].groupby("run")["value"].std().mean()
+
+# %% tags=["show"]
+if len(scores):
+    first, last = (f"{head.iloc[end]:.4f} at {head.index[end]:g} %" for end in (0, -1))
+    change = f"is {head.iloc[0]:.4f}"
+    if len(head) > 1:
+        step = head.iloc[-2] - head.iloc[-1]
+        change = f"{trend(head.iloc[0], head.iloc[-1])} from {first} to {last} of the corpus, "
+        change += f"{'down' if step >= 0 else 'up'} {abs(step):.4f} in the last step"
+    seeds = f", with an SD of seeds of {spread:.4f}" if pd.notna(spread) else ""
+    known = f" and another measurement of the same cells {reference:.4f}" if pd.notna(reference) else ""
+    finding(
+        f"The held-out loss of {model_of(family, width, strategy)} on {name} {change}{seeds}. The null of gene means "
+        f"has {null:.4f}{known} ({unit})."
+    )
+else:
+    finding(f"{judging.nothing(family, strategy)} 50_collect lists the reasons.")
+
+# %% tags=["show"]
+if len(scores):
     told = of_family.set_axis(["null of gene means", "count-split reference", "its standard error"])
     rows = pd.concat([overview.set_axis([f"{size:g} %" for size in overview.index]), told])[list(overview)]
     display(rows.style.format("{:.4f}"))
 
 # %% tags=["show"]
+from helpers.plots import evaluation_figures as plots
+
 if len(scores):
-    there = [run for run in runs if artifacts.has(store.prediction_path("heldout_loss", run))]
-    unit = models.load(artifacts.read(store.model_path(there[0]))).loss_unit
     losses = {run: pd.read_parquet(artifacts.read(store.prediction_path("heldout_loss", run))) for run in there}
     display(plots.loss_by_cell(losses, unit=unit))
 
 # %% tags=["show"]
-if len(scores):
-    headline = study.evaluations.heldout_loss.headline
-    name = headline if headline in overview else overview.columns[0]
-    head = overview[name]
-    spread = scores[scores["dataset"] == name].groupby("run")["value"].std().mean()
-    to_largest = f" → {head.iloc[-1]:.4f} from the smallest to the largest size" if len(head) > 1 else ""
-    spread_told = f" Seeds of one size differ by {spread:.4f} (SD)." if pd.notna(spread) else ""
-    null, reference, error = of_family[name]
-    known = f", and another measurement of the same cells {reference:.4f} ± {error:.4f}" if pd.notna(reference) else ""
-    finding(
-        f"Held-out loss of {family} ({strategy}) on {name}: {head.iloc[0]:.4f}{to_largest} ({unit}). The null, what "
-        f"the corpus tells of each gene, has {null:.4f}{known}.{spread_told}"
-    )
-else:
-    finding(judging.nothing(family, strategy))
 failures.raise_failed(failed)

@@ -59,7 +59,27 @@ parts = pd.read_parquet(artifacts.read("parts.parquet"))
 # ## The table
 
 # %% tags=["show"]
+from helpers.words import counted
+
 trained = table[(table["strategy"] != "none") & (table["status"] == "ok")]
+n_given_up = table.loc[table["status"] == "failed", "run_id"].nunique()
+n_baselines = table.loc[table["strategy"] == "none", "family"].nunique()
+minutes = trained.drop_duplicates("run_id")["seconds"].sum() / 60
+lost = {"evaluation": (len(missing), "missing"), "run": (n_given_up, "given up")}
+lost = [f"{counted(n, what) if n else f'no {what}'} {why}" for what, (n, why) in lost.items()]
+finding(
+    f"The table has {len(table):,} rows of {trained['run_id'].nunique():,} of {counted(len(study.runs()), 'run')} and "
+    f"{counted(n_baselines, 'baseline')}, with {' and '.join(lost)}. Training all models took "
+    f"{minutes:,.1f} core-minutes."
+)
+
+# %% tags=["show"]
+if len(missing):
+    note("Not there:", told_missing(missing).splitlines())
+if given_up:
+    note("Given up:", given_up.splitlines())
+
+# %% tags=["show"]
 overview = trained.groupby(["family", "strategy", "task"], sort=False).agg(
     runs=("run_id", "nunique"),
     sets=("dataset", "nunique"),
@@ -68,17 +88,6 @@ overview = trained.groupby(["family", "strategy", "task"], sort=False).agg(
     largest=("n_cells", "max"),
 )
 overview.style.format("{:,.0f}")
-
-# %% tags=["show"]
-table.sample(min(8, len(table)), random_state=1).sort_index()[
-    ["run_id", "n_cells", "shannon", "cell_views", "dataset", "seen", "metric", "value", "null", "ceiling"]
-].style.format(precision=3, thousands=",").hide()
-
-# %% tags=["show"]
-of_types = parts[(parts["metric"] == "type_f1") & parts["type"].ne("")]
-hardest = of_types[of_types["percentage"] == of_types["percentage"].max()].groupby(["dataset", "type"], sort=False)
-hardest = hardest[["n_test", "value", "null", "ceiling"]].mean().sort_values("value").head(8).reset_index()
-hardest.style.format(precision=2).hide().set_caption("Types with the lowest F1, mean of the runs of the largest size")
 
 # %% [markdown]
 # ## What it cost
@@ -90,16 +99,16 @@ from helpers.plots.cost_figures import speed
 speeds = trained[trained["percentage"] > 0].drop_duplicates("run_id")
 speed(speeds) if len(speeds) else None
 
+# %% [markdown]
+# ## Some rows, and the hardest types
+
 # %% tags=["show"]
-if len(missing):
-    note("Not there:", told_missing(missing).splitlines())
-if given_up:
-    note("Given up:", given_up.splitlines())
-runs_there = trained["run_id"].nunique()
-n_given_up = table.loc[table["status"] == "failed", "run_id"].nunique()
-n_baselines = table.loc[table["strategy"] == "none", "family"].nunique()
-minutes = trained.drop_duplicates("run_id")["seconds"].sum() / 60
-finding(
-    f"{len(table):,} rows of {runs_there} of {len(study.runs())} runs and {n_baselines} baselines; {len(missing)} "
-    f"evaluations are missing, {n_given_up} runs were given up. Training all models took {minutes:.1f} core-minutes."
-)
+table.sample(min(8, len(table)), random_state=1).sort_index()[
+    ["run_id", "n_cells", "shannon", "cell_views", "dataset", "seen", "metric", "value", "null", "ceiling"]
+].style.format(precision=3, thousands=",").hide()
+
+# %% tags=["show"]
+of_types = parts[(parts["metric"] == "type_f1") & parts["type"].ne("")]
+hardest = of_types[of_types["percentage"] == of_types["percentage"].max()].groupby(["dataset", "type"], sort=False)
+hardest = hardest[["n_test", "value", "null", "ceiling"]].mean().sort_values("value").head(8).reset_index()
+hardest.style.format(precision=2).hide().set_caption("Types with the lowest F1, mean of the runs of the largest size")

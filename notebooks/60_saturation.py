@@ -95,17 +95,59 @@ if not (file.fresh and sizes_file.fresh):
 points, sizes = (pd.read_parquet(artifacts.read(one.relative)) for one in (file, sizes_file))
 
 # %% [markdown]
+# ## How many curves saturate, and where
+
+# %% tags=["show"]
+from helpers.analysis.judged_sets import loss_units, missing_note, n_test
+from helpers.analysis.reach import reach
+from helpers.plots import looks, saturation_figures, study_figures
+from helpers.reading import finding, note
+from helpers.words import counted, doing
+
+looks.know_design(study)
+n_of_sets, both = n_test(table), side_by_side(points)
+published, by_error = points[points["rule"] == "published"], points[points["rule"] == "error"]
+near = by_error[by_error["q"] == 0.95]
+if len(points):
+    task, metric = (published if len(published) else near)[["task", "metric"]].iloc[0]
+    by_rule = [part[(part["task"] == task) & (part["metric"] == metric)] for part in (published, near)]
+    n, smallest, name = len(by_rule[1]), points["percentage"].min(), saturation_figures.NAMES.get(metric, metric)
+    at_once, early = (int((part["percentage"] == smallest).sum()) for part in by_rule)
+    n_edge = int(by_rule[1]["at_edge"].sum())
+    edge = f" and {doing(n_edge, 'has', 'have')} not saturated within the range" if n_edge else ""
+
+# %% tags=["show"]
+if len(points):
+    first = f"{at_once or 'none'} of {counted(n, 'curve')} of {name} {'saturates' if at_once < 2 else 'saturate'}"
+    finding(
+        f"By the published rule {first} at the smallest size ({smallest:g} %), while by the error rule "
+        f"{doing(early, 'does', 'do')}{edge}. The two rules disagree on "
+        f"{both['disagree'].sum()} of {counted(both['judged_twice'].sum(), 'curve')} of all scores, with "
+        f"{counted(near['n_seeds'].dropna(), 'seed')} a size, and {reach(runs['n_cells'].max())}."
+    )
+else:
+    finding("No sampling of this design has two sizes. There is no curve, and so no saturation point.")
+if missing := missing_note(study, table):
+    note(missing)
+
+# %% tags=["show"]
+counted = points.assign(
+    smallest=points["percentage"] == points["percentage"].min(), no_point=points["percentage"].isna()
+)
+counted["early"], counted["at_edge"] = points["percentage"] <= 10, points["at_edge"].fillna(False)
+columns = {"family": "curves", "smallest": "at the smallest size", "early": "at or below 10 %"}
+columns |= {"at_edge": "not within the range", "no_point": "without a point"}
+counts = counted.groupby(["task", "metric", "rule", "q"], sort=False).agg(
+    {"family": "size"} | dict.fromkeys(list(columns)[1:], "sum")
+)
+counts.rename(columns=columns)
+
+# %% [markdown]
 # ## By the published rule
 # The study's headline of each task; n counts test cells, of responses conditions. Where a model that predicts no change
 # has nearly the same mean response (see the null in 33_perturb), this rule can tell nothing by its correlation.
 
 # %% tags=["show"]
-from helpers.analysis.judged_sets import loss_units, missing_note, n_test
-from helpers.plots import saturation_figures, study_figures
-from helpers.reading import between, finding, note
-
-n_of_sets = n_test(table)
-published, by_error = points[points["rule"] == "published"], points[points["rule"] == "error"]
 for (task, metric), points_of in published.groupby(["task", "metric"], sort=False):
     if metric == judged[task][0]:
         runs_of = runs[(runs["task"] == task) & (runs["metric"] == metric)]
@@ -119,7 +161,7 @@ for (task, metric), points_of in published.groupby(["task", "metric"], sort=Fals
 # %% tags=["show"]
 headlines = [
     (task, metric, points_of)
-    for (task, metric), points_of in by_error[by_error["q"] == 0.95].groupby(["task", "metric"], sort=False)
+    for (task, metric), points_of in near.groupby(["task", "metric"], sort=False)
     if metric == judged[task][0]
 ]
 for task, metric, points_of in headlines:
@@ -134,24 +176,8 @@ for task, metric, points_of in headlines:
 # %% tags=["show"]
 from IPython.display import HTML
 
-both = side_by_side(points)
 shown = both.drop(columns=["gain_per_doubling", "judged_twice", "disagree"])
 HTML(shown.to_html(float_format="{:g}".format, na_rep="–"))
-
-# %% [markdown]
-# ## How many curves saturate, and where
-
-# %% tags=["show"]
-counted = points.assign(
-    smallest=points["percentage"] == points["percentage"].min(), no_point=points["percentage"].isna()
-)
-counted["early"], counted["at_edge"] = points["percentage"] <= 10, points["at_edge"].fillna(False)
-columns = {"family": "curves", "smallest": "at the smallest size", "early": "at or below 10 %"}
-columns |= {"at_edge": "not within the range", "no_point": "without a point"}
-counts = counted.groupby(["task", "metric", "rule", "q"], sort=False).agg(
-    {"family": "size"} | dict.fromkeys(list(columns)[1:], "sum")
-)
-counts.rename(columns=columns)
 
 # %% [markdown]
 # ## Where the two rules disagree
@@ -210,23 +236,14 @@ if size_samplings(table[table["metric"] == "heldout_loss"]):
     )
 
 # %% tags=["show"]
+from helpers.plots.style import family_name
+
 headline = study.evaluations.heldout_loss.headline
 sampling = next(iter(size_samplings(table)), "")
 losses = table.query("metric == 'heldout_loss' and sampling == @sampling and dataset == @headline")
-means = losses.pivot_table(index="family", columns="percentage", values="value")
-falls = ", ".join(f"{name} {100 * (1 - row.iloc[-1] / row.iloc[0]):.1f} %" for name, row in means.dropna().iterrows())
-rules = (published, by_error[by_error["q"] == 0.95])
-micro = [part.query("task == 'classification' and metric == 'micro_f1'") for part in rules]
-at_once, early = (int((part["percentage"] == min(study.percentages)).sum()) for part in micro)
-edge = int(micro[1]["at_edge"].sum())
-n_seeds = between(by_error["n_seeds"].dropna(), "g") if len(points) else "no"
-told = (
-    f"By the published rule {at_once} of {len(micro[0])} curves (micro F1) saturate at the smallest size, "
-    f"{min(study.percentages):g} % of the corpus; on the error scale (q = 0.95) {early} do, {edge} have not saturated "
-    f"within the range. The two rules disagree on {both['disagree'].sum()} of {both['judged_twice'].sum()} curves of "
-    f"all scores. The held-out loss on {headline} ({sampling}) falls from the smallest to the largest size by: "
-    f"{falls or 'not known'}; {n_seeds} seeds make wide intervals, and a small corpus says nothing about 22 million "
-    "cells."
-)
-none = "No sampling of this design has two sizes: there is no curve, and so no saturation point."
-finding(f"{told if len(points) else none}{missing_note(study, table)}")
+means = losses[losses["percentage"] > 0].pivot_table(index=["family", "width"], columns="percentage", values="value")
+falls = [
+    f"{family_name(*name)} {100 * (1 - row.iloc[-1] / row.iloc[0]):.1f} %" for name, row in means.dropna().iterrows()
+]
+if falls:
+    note(f"From the smallest to the largest size of `{sampling}`, the loss on {headline} falls by: {', '.join(falls)}.")

@@ -47,16 +47,51 @@ if not folder.fresh:
 tables = {path.stem: pd.read_parquet(path) for path in artifacts.read("scaling").glob("*.parquet")}
 
 # %% [markdown]
+# ## The held-out losses in numbers
+
+# %% tags=["show"]
+from helpers.analysis.judged_sets import missing_note
+from helpers.analysis.reach import reach
+from helpers.reading import finding, note
+from helpers.words import counted
+
+table = tables["laws"]
+over_cells = table[table["axis"] == "n_cells"]
+fitted = over_cells[over_cells["form"] != ""]
+losses, scores = fitted[fitted["metric"] == "heldout_loss"], fitted[fitted["metric"] != "heldout_loss"]
+random = losses[losses["sampling"] == "random"]
+judged_by = f"Of {counted(len(scores), 'curve')} of downstream scores {laws.told_verdicts(scores['verdict'])}"
+judged_by = judged_by if len(scores) else "No downstream score has a curve"
+
+# %% tags=["show"]
+if len(random):
+    finding(
+        f"Of {counted(len(random), 'held-out loss curve')} over random cells ({laws.told_sizes(random)}) "
+        f"{laws.told_verdicts(random['verdict'])}. {judged_by}, and {reach(over_cells['largest'].max())}."
+    )
+else:
+    none = "No curve of the held-out loss over random cells has the four sizes that a verdict needs."
+    finding(f"{none} Name more percentages in the design to get one.")
+if missing := missing_note(study, results_table):
+    note(missing)
+
+# %% [markdown]
+# Each curve with its verdict. *1 % less*: the factor by which the axis would have to grow for 1 % less loss, told for
+# power laws alone.
+
+# %% tags=["show"]
+laws.readable(table[(table["metric"] == "heldout_loss") & (table["form"] != "")]).style.hide()
+
+# %% [markdown]
 # ## Verdicts over corpus size
 
 # %% tags=["show"]
+from helpers.plots import looks
 from helpers.plots import scaling_figures as plots
-from helpers.reading import finding, note
 
-table = tables["laws"]
+looks.know_design(study)
 runs = laws.losses(results_table).assign(model=lambda rows: rows["family"].map(models))
-over_cells = table[table["axis"] == "n_cells"]
-if (over_cells["form"] != "").any():
+if len(fitted):
     display(plots.verdict_map(over_cells))
 
 # %% [markdown]
@@ -64,9 +99,9 @@ if (over_cells["form"] != "").any():
 # Samplings with too few sizes for a fit are left out.
 
 # %% tags=["show"]
-losses = over_cells[(over_cells["metric"] == "heldout_loss") & (over_cells["form"] != "")]
 for (sampling, width, budget), part in losses.groupby(["sampling", "width", "budget"], sort=False):
-    note(f"{sampling.replace('_', ' ')}, width {width:g}, budget {budget}:")
+    kind, amount = budget.split("=")
+    note(f"`{sampling}`, width {width:g}, budget of {int(amount):,} {kind.replace('_', '-')}:")
     display(plots.fitted_curves(part, tables["curves"], runs))
 
 # %% [markdown]
@@ -89,14 +124,6 @@ else:
     note("No curve is led by a power law.")
 
 # %% [markdown]
-# ## In numbers
-# Held-out losses with their verdicts. *1 % less*: the factor by which the axis would have to grow for 1 % less loss,
-# told for power laws alone.
-
-# %% tags=["show"]
-laws.readable(table[(table["metric"] == "heldout_loss") & (table["form"] != "")]).style.hide()
-
-# %% [markdown]
 # ## Parameters and data together
 # L(N, D) = E + A / N^α + B / D′^β, with D′ the worth of repeated cells, for models of at least three sizes.
 
@@ -109,23 +136,5 @@ else:
 # %% tags=["show"]
 for (model, dataset), part in tables["profiles"].groupby(["model", "dataset"]):
     best, law = (tables[name].query("model == @model and dataset == @dataset") for name in ("frontier", "joint"))
-    told = f"{model}, {dataset}, {law['n_runs'].iloc[0]} runs, {len(study.seeds)} seeds"
+    told = f"{model}, {dataset}, {law['n_runs'].iloc[0]} runs, {counted(len(study.seeds), 'seed')}"
     display(plots.compute_frontier(part, best, title=told))
-
-# %% tags=["show"]
-from helpers.analysis.judged_sets import missing_note
-
-random = losses[losses["sampling"] == "random"]
-told = ", ".join(f"{verdict} {(random['verdict'] == verdict).sum()}" for verdict in plots.VERDICTS)
-scores = over_cells.loc[(over_cells["metric"] != "heldout_loss") & (over_cells["form"] != ""), "verdict"]
-if random.empty:
-    none = "No curve of the held-out loss over random cells has the four sizes that a verdict needs."
-    finding(f"{none}{missing_note(study, results_table)}")
-else:
-    finding(
-        f"Held-out losses of {len(random)} curves over random cells, {laws.told_sizes(random)}: {told}. Of "
-        f"{len(scores)} curves of downstream scores {(scores == 'power law').sum()} follow a power law, "
-        f"{(scores == 'saturated').sum()} saturate and {(scores == 'not identifiable').sum()} tell nothing of the "
-        f"kind. All of it holds for up to {over_cells['largest'].max():,.0f} cells, and for no more."
-        f"{missing_note(study, results_table)}"
-    )

@@ -154,23 +154,59 @@ effects = pd.read_parquet(artifacts.read("diversity_effect.parquet"))
 
 # %% [markdown]
 # ## Diversity
-# Filled marks: p under 0.05 after correction; crosses: no p, since few samplings differ, so that an effect of diversity
-# cannot be separated from the strategy. Where diversity is not known or hardly differs, there is no number.
 
 # %% tags=["show"]
 from helpers.analysis.judged_sets import loss_units, missing_note
-from helpers.plots import effect_figures as plots
-from helpers.reading import between, finding
+from helpers.analysis.reach import reach
+from helpers.reading import finding, note
+from helpers.words import counted, listed
 
-units = loss_units(table)
-by_diversity = effects[effects["kind"] == "diversity"]
-if by_diversity["testable"].any():
-    display(plots.forest(by_diversity, xlabel="partial correlation at fixed size", same_scale=True))
+by_diversity, by_strategy = (effects[effects["kind"] == kind] for kind in ("diversity", "strategy"))
+tested = by_diversity[by_diversity["p"].notna()]
+alike = set(by_diversity.loc[by_diversity["testable"], "term"]) - set(tested["term"])
+links = [
+    f"{MEASURES[term]} in {(part['p_holm'] < 0.05).sum()} of {counted(len(part), 'test')}"
+    for term, part in tested.groupby("term", sort=False)
+]
+names = listed([name for term, name in MEASURES.items() if term in alike])
+if links:
+    told = f"At a fixed size, the score goes with {listed(links)} after correction"
+    diverse = told + (f", while {names} cannot be told apart from the strategy" if alike else "")
+elif alike:
+    diverse = f"For want of samplings, effects of {names} at a fixed size cannot be told from those of the strategy"
+else:
+    diverse = "No measure of diversity could be tested at a fixed size"
 
 # %% tags=["show"]
-left = by_diversity[~by_diversity["testable"]]
-told = left.groupby(["term", "model", "reason"], sort=False).size()
-told.rename("scores not tested").reset_index().style.hide()
+compared = by_strategy[by_strategy["testable"]]
+compared = compared.assign(
+    better=(compared["p_holm"] < 0.05) & (compared["estimate"] > 0),
+    worse=(compared["p_holm"] < 0.05) & (compared["estimate"] < 0),
+)
+sides = compared.groupby("term")[["better", "worse"]].sum().assign(n=compared.groupby("term").size())
+clear = sides[sides["better"] + sides["worse"] > 0].sort_values(["better", "worse"], ascending=False)
+strategies = [f"`{row.Index}` is better in {row.better} and worse in {row.worse}" for row in clear.itertuples()]
+others = len(sides) - min(2, len(clear))
+if sides.empty:
+    told = "Nothing was compared with random cells"
+elif clear.empty:
+    which = f"None of {len(sides)} samplings differs" if len(sides) > 1 else f"`{sides.index[0]}` does not differ"
+    told = f"{which} from as many random cells in any score"
+else:
+    of = counted(clear["n"].iloc[:2], "score")
+    told = f"Against as many random cells {listed(strategies[:2])} of {of}"
+finding(f"{diverse}. {told}, and {reach(trained['n_cells'].max())}.")
+
+# %% tags=["show"]
+signs = tested[tested["p_holm"] < 0.05].groupby(["task", "dataset", "model"])["estimate"].agg(["size", "min", "max"])
+several = signs[signs["size"] > 1]
+opposed = int(((several["min"] < 0) & (several["max"] > 0)).sum())
+untested = [name for term, name in MEASURES.items() if term not in {*alike, *tested["term"]}]
+notes = [f"Two indices have opposite signs in {opposed} of {counted(len(several), 'case')}."] if opposed else []
+notes += [f"Not testable at a fixed size: {listed(untested)}."] if untested else []
+notes += [f"Further samplings compared: {others}."] if others and len(clear) else []
+if told := " ".join([*notes, missing_note(study, table)]).strip():
+    note(told)
 
 # %% tags=["show"]
 shown = [
@@ -189,13 +225,30 @@ shown = [
     "reason",
 ]
 told = by_diversity[by_diversity["testable"] & by_diversity["task"].isin(["classification", "heldout_loss"])]
-told[["slope", *shown]].style.format(precision=2).format("{:.2g}", subset=["p", "p_holm"]).hide()
+told[shown].style.format(precision=2).format("{:.2g}", subset=["p", "p_holm"]).hide()
+
+# %% [markdown]
+# Filled marks: p under 0.05 after correction; crosses: no p, since few samplings differ, so that an effect of diversity
+# cannot be separated from the strategy. Where diversity is not known or hardly differs, there is no number.
+
+# %% tags=["show"]
+from helpers.plots import effect_figures as plots
+from helpers.plots import looks
+
+looks.know_design(study)
+units = loss_units(table)
+if by_diversity["testable"].any():
+    display(plots.forest(by_diversity, xlabel="partial correlation at fixed size", same_scale=True))
+
+# %% tags=["show"]
+left = by_diversity[~by_diversity["testable"]]
+told = left.groupby(["term", "model", "reason"], sort=False).size()
+told.rename("scores not tested").reset_index().style.hide()
 
 # %% [markdown]
 # ## Strategies against random cells
 
 # %% tags=["show"]
-by_strategy = effects[effects["kind"] == "strategy"]
 if by_strategy["testable"].any():
     display(plots.forest(by_strategy, xlabel="difference to random cells"))
 
@@ -221,6 +274,16 @@ ends = effects[effects["kind"] == "flat end"]
 shown = ["model", "metric", "dataset", "term", "verdict", "estimate", "low", "high", "n", "n_seeds", "reason"]
 ends[shown].style.format(precision=2).hide()
 
+# %% tags=["show"]
+verdicts = ends.loc[ends["term"] == reference, "verdict"].value_counts()
+if len(verdicts):
+    note(
+        f"Of {counted(verdicts.sum(), 'curve')} along sizes of random cells, with "
+        f"{counted(ends['n_seeds'], 'seed')} a size, the verdict is: "
+        + ", ".join(f"*{verdict}* {n}" for verdict, n in verdicts.items())
+        + "."
+    )
+
 # %% [markdown]
 # ## Equal data, equal compute
 
@@ -232,45 +295,3 @@ plots.equal_budgets(runs, dataset=headline, metric_name="macro F1") if len(runs)
 shown = ["kind", "metric", "dataset", "model", "term", "estimate", "low", "high", "range", "reason"]
 equal = effects[effects["kind"].isin(["equal data", "equal compute"]) & (effects["task"] == "classification")]
 equal[shown].style.format(precision=3).hide()
-
-# %% tags=["show"]
-tested = by_diversity[by_diversity["p"].notna()]
-strong = tested[tested["p_holm"] < 0.05]
-signs = strong.groupby(["task", "dataset", "model"])["estimate"].agg(["size", "min", "max"])
-several = signs[signs["size"] > 1]
-opposed = int(((several["min"] < 0) & (several["max"] > 0)).sum())
-indices = ", ".join(
-    f"{MEASURES[name]} {(part['p_holm'] < 0.05).sum()} of {len(part)}"
-    for name, part in tested.groupby("term", sort=False)
-)
-alike = set(by_diversity.loc[by_diversity["testable"], "term"]) - set(tested["term"])
-missing = [name for term, name in MEASURES.items() if term not in {*alike, *tested["term"]}]
-diverse = f"Effects of diversity at fixed size that stand correction: {indices}. " if indices else ""
-if opposed:
-    diverse += f"Two indices have opposite signs in {opposed} of {len(several)} cases of these. "
-if alike:
-    names = " and of ".join(name for term, name in MEASURES.items() if term in alike)
-    diverse += f"An effect of {names} cannot be separated from the strategy, with too few samplings. "
-diverse += f"Diversity that could not be tested at fixed size: {', '.join(missing)}. " if missing else ""
-
-# %% tags=["show"]
-compared = by_strategy[by_strategy["testable"]]
-stands = compared["p_holm"] < 0.05
-clear = compared[compared["term"].isin(compared.loc[stands, "term"])]
-strategies = [
-    f"`{name}` is better in {(stands[part.index] & (part['estimate'] > 0)).sum()} and worse in "
-    f"{(stands[part.index] & (part['estimate'] < 0)).sum()} of {len(part)} scores"
-    for name, part in clear.groupby("term", sort=False)
-]
-if others := compared["term"].nunique() - len(strategies):
-    strategies.append(f"{others} {'other' if strategies else 'compared'} without a difference that stands correction")
-
-# %% tags=["show"]
-verdicts = ends.loc[ends["term"] == reference, "verdict"].value_counts()
-curves = ", ".join(f"{verdict}: {n}" for verdict, n in verdicts.items())
-n_seeds = between(effects.loc[effects["kind"] == "flat end", "n_seeds"], "d") if len(ends) else "no"
-finding(
-    f"{diverse}Against random cells {'; '.join(strategies) or 'nothing was compared'}. Along sizes of random cells, "
-    f"curves of score and held-out loss are told apart as {curves or 'none'} ({n_seeds} seeds of a size; the corpus is "
-    f"small, and none of it speaks for larger ones).{missing_note(study, table)}"
-)

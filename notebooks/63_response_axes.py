@@ -43,7 +43,7 @@ assert not judged.roles.isin(["corpus", "validation"]).any(), "a cell that pretr
 
 # %% [markdown]
 # ## What teaches
-# A row for each held-out type or lineage. No treated cell of it is left in what a head is given.
+# No treated cell of a held-out type or lineage is left in what a head is given.
 
 # %%
 asked = {"shares": axes.treated, "contexts": axes.contexts, "repeats": axes.repeats}
@@ -54,16 +54,6 @@ for name, task, _ in judged.tasks:
     held_out = {condition.context for condition in task.training}
     for lesson in lessons[-1]:
         assert held_out.isdisjoint(task.cells["context"].iloc[lesson.treated]), "a cell would teach and be predicted"
-
-# %% tags=["show"]
-pd.DataFrame(
-    [
-        {"fold": name, "held out": ", ".join(sorted({one.context for one in task.training}))}
-        | {"training contexts": max(lesson.n_contexts for lesson in of_fold)}
-        | {"treated training cells": max(len(lesson.treated) for lesson in of_fold), "draws": len(of_fold)}
-        for (name, task, _), of_fold in zip(judged.tasks, lessons, strict=True)
-    ]
-).style.format(thousands=",").hide()
 
 # %% [markdown]
 # ## Teach and judge
@@ -104,28 +94,15 @@ if not file.fresh:
 table = pd.read_parquet(artifacts.read("response_axes.parquet"))
 
 # %% [markdown]
-# ## Scores along both axes
-# 0 is the strongest null of the whole task and 1 its ceiling. First the whole response, then what is specific to the
-# held-out type.
+# ## What the curves say
 
 # %% tags=["show"]
 from helpers.analysis.response_axes import advantages, axis_verdicts
-from helpers.plots import response_figures as plots
-from helpers.reading import finding
+from helpers.design import NO_STRATEGY, UNTRAINED
+from helpers.reading import finding, note
+from helpers.words import counted
 
-plots.response_axes(table, metric="delta_r")
-
-# %% tags=["show"]
-plots.response_axes(table, metric="specific_r")
-
-# %% [markdown]
-# ## What the curves say
-# By the rules of `helpers.analysis.scaling`; the loss is 1 less the calibrated score. A curve is shown to rise if the
-# 90 % interval of the gain, from the smallest level to the whole task, lies over 0. Folds where null and ceiling cannot
-# be told apart are left out.
-
-# %% tags=["show"]
-told = table.dropna(subset="calibrated")
+told, races = table.dropna(subset="calibrated"), pd.DataFrame({"n_draws": []})
 names = [name for name in ("specific_r", "delta_r") if name in set(told["metric"])]
 rng = study.rng("response axes", "verdicts")
 found = [axis_verdicts(told, metric=name, rng=rng).assign(metric=name) for name in names]
@@ -138,7 +115,66 @@ if found:
         curves=("gain", "size"), rise=("rises", "sum"), median_gain=("gain", "median")
     )
     counts = verdicts.pivot_table(index=keys, columns="verdict", values="gain", aggfunc="size", fill_value=0)
+    against = [advantages(told, metric=name).assign(metric=name) for name in names]
+    races = pd.concat(against, ignore_index=True).query("n_draws > 1")
+races = races.assign(won=races["low"] > 0, lost=races["high"] < 0) if len(races) else races
+
+# %% tags=["show"]
+RIVALS = {"untrained": "their untrained selves", "own_pca": "own PCA", "training_mean": "the mean of what teaches"}
+of_rival = {}  # in how many levels pretrained encoders are ahead and behind, in words
+for rival, name in RIVALS.items():
+    part = races[(races["metric"] == names[0]) & (races["rival"] == rival)] if len(races) else races
+    if len(part):
+        levels = f"{part['won'].sum()} of {counted(len(part), 'level')} and behind at {part['lost'].sum()}"
+        of_rival[rival] = f"{name} at {levels}"
+
+# %% tags=["show"]
+pretrained = table[~table["strategy"].isin([NO_STRATEGY, UNTRAINED])]
+seeds = counted(pretrained["seed"].nunique(), "encoder seed")
+if found:
+    what = {"specific_r": "Predicted type-specific responses", "delta_r": "Predicted responses"}[names[0]]
+    heads = [curves.loc[(names[0], axis, "heads")] for axis in ("treated cells", "contexts")]
+    rose = [f"{one['rise']:.0f} of {one['curves']:.0f}" for one in heads]
+    gains = [f"{one['median_gain']:.2f}" for one in heads]
+    first = next(iter(of_rival.values()), "")
+    race = f"pretrained encoders are in all {axes.repeats} draws ahead of {first}" if first else "there is no rival"
+    finding(
+        f"{what} are shown to improve with treated cells on {rose[0]} curves (median gain {gains[0]} from null "
+        f"to ceiling) and with contexts on {rose[1]} ({gains[1]}). With {seeds}, {race}."
+    )
+else:
+    finding("No fold has a metric that tells null from ceiling. Whether responses get better cannot be told.")
+
+# %% tags=["show"]
+judged_folds = table[["dataset", "held_out"]].drop_duplicates()
+absent = {"encoder": len(asked_for) - len(runs), "fold": len(judged.tasks) - len(judged_folds)}
+absent = [counted(n, what) for what, n in absent.items() if n]
+if absent:
+    note(f"Not in here, as they failed or are not made yet: {', '.join(absent)}.")
+
+# %% [markdown]
+# By the rules of `helpers.analysis.scaling`; the loss is 1 less the calibrated score. A curve is shown to rise if the
+# 90 % interval of the gain, from the smallest level to the whole task, lies over 0. Folds where null and ceiling cannot
+# be told apart are left out. Draws, seeds and contexts are few, and say nothing of others or of other treatments.
+
+# %% tags=["show"]
+if found:
     display(curves.join(counts).style.format("{:.2f}", subset="median_gain"))
+
+# %% [markdown]
+# ## Scores along both axes
+# 0 is the strongest null of the whole task and 1 its ceiling. First the whole response, then what is specific to the
+# held-out type.
+
+# %% tags=["show"]
+from helpers.plots import looks
+from helpers.plots import response_figures as plots
+
+looks.know_design(study)
+plots.response_axes(table, metric="delta_r")
+
+# %% tags=["show"]
+plots.response_axes(table, metric="specific_r")
 
 # %% tags=["show"]
 if found:
@@ -151,53 +187,27 @@ if found:
 # where it is behind in every draw; the whole task, which has one, and single contexts are left out.
 
 # %% tags=["show"]
-races = pd.DataFrame({"n_draws": []})
-if found:
-    against = [advantages(told, metric=name).assign(metric=name) for name in names]
-    races = pd.concat(against, ignore_index=True).query("n_draws > 1")
 if len(races):
-    races = races.assign(won=races["low"] > 0, lost=races["high"] < 0)
-    sides = races.groupby(["metric", "family", "percentage", "axis", "rival"], sort=False)
+    note(f"In all {axes.repeats} draws, pretrained encoders are ahead of:", of_rival.values())
+    groups = races.groupby(["metric", "family", "percentage", "axis", "rival"], sort=False)
     columns = {
         "levels": ("gain", "size"),
         "won": ("won", "sum"),
         "lost": ("lost", "sum"),
         "mean gain": ("gain", "mean"),
     }
-    display(sides.agg(**columns).style.format(precision=3))
+    display(groups.agg(**columns).style.format(precision=3))
+
+# %% [markdown]
+# ## What taught
+# A row for each held-out type or lineage.
 
 # %% tags=["show"]
-ahead = "no rival, as none is there"
-if found:
-    rose = []
-    for axis in ("treated cells", "contexts"):
-        heads, mean = (curves.loc[(names[0], axis, who)] for who in ("heads", "mean of what teaches"))
-        laws = counts.get("power law", 0 * counts.iloc[:, 0])[names[0], axis, "heads"]
-        rose.append(
-            f"with {axis} on {heads['rise']:.0f} of {heads['curves']:.0f} curves (median gain "
-            f"{heads['median_gain']:.2f}; the mean of what teaches: {mean['median_gain']:.2f}; power laws: {laws})"
-        )
-if len(races):
-    rivals = {"untrained": "their untrained selves", "own_pca": "own PCA", "training_mean": "the mean of what teaches"}
-    of_rival = races[races["metric"] == names[0]].groupby("rival")
-    own = of_rival.agg(n=("won", "size"), won=("won", "sum"), lost=("lost", "sum"))
-    ahead = "; ".join(
-        f"{told} at {own.loc[key, 'won']} of {own.loc[key, 'n']} levels, behind at {own.loc[key, 'lost']}"
-        for key, told in rivals.items()
-        if key in own.index
-    )
-
-# %% tags=["show"]
-judged_folds = table[["dataset", "held_out"]].drop_duplicates()
-absent = {"encoders": len(asked_for) - len(runs), "folds": len(judged.tasks) - len(judged_folds)}
-absent = ", ".join(f"{n} {what}" for what, n in absent.items() if n)
-missing = f" Not in here, as they failed or are not made yet: {absent}." if absent else ""
-if found:
-    finding(
-        f"Calibrated {names[0].replace('_', ' ')} is shown to rise {' and '.join(rose)}. Pretrained encoders are ahead "
-        f"in all draws of {ahead}. Draws: {axes.repeats}, encoder seeds: {table['seed'].nunique()}, contexts: at most "
-        f"{table['n_contexts'].max()}. They are few, and say nothing of other treatments, contexts or seeds."
-        f"{missing}"
-    )
-else:
-    finding(f"No fold has a metric that tells null from ceiling: whether responses get better cannot be told.{missing}")
+pd.DataFrame(
+    [
+        {"fold": name, "held out": ", ".join(sorted({one.context for one in task.training}))}
+        | {"training contexts": max(lesson.n_contexts for lesson in of_fold)}
+        | {"treated training cells": max(len(lesson.treated) for lesson in of_fold), "draws": len(of_fold)}
+        for (name, task, _), of_fold in zip(judged.tasks, lessons, strict=True)
+    ]
+).style.format(thousands=",").hide()

@@ -24,6 +24,10 @@ folder: str = ""  # clone of the study's code, or its folder of tables; with non
 results: str = "results/published"  # folder of the tables that are made here, relative to the project
 
 # %%
+import logging
+from logging.handlers import QueueHandler
+from queue import SimpleQueue
+
 import numpy as np
 import pandas as pd
 
@@ -32,13 +36,16 @@ from helpers.analysis.saturation import saturation_points, size_probabilities
 from helpers.analysis.scaling import VERDICTS, fit_scaling
 from helpers.analysis.two_rules import side_by_side
 from helpers.provenance import project_path
-from helpers.reading import finding, track
+from helpers.reading import finding, note, track
 
+# %%
 CURVE = ["family", "strategy", "task", "dataset"]
 place = project_path(results)
 if folder and (place / "design.json").exists():
     raise ValueError(f"results = {results!r} holds the results of a design: use a folder of its own")
-any_curve = False
+remarks, log, any_curve = SimpleQueue(), logging.getLogger("helpers.analysis.published"), False
+log.propagate = False  # what reading remarks stands below the finding
+log.addHandler(QueueHandler(remarks))
 if folder:
     table = read_published(project_path(folder))
     headline = table[table["metric"] == table["task"].map(HEADLINES)]
@@ -98,6 +105,37 @@ if any_curve:
     keep(fits, "scaling")
 
 # %% [markdown]
+# ## What the tables say
+
+# %% tags=["show"]
+from helpers.analysis.laws import told_verdicts
+from helpers.words import counted, doing
+
+if any_curve:
+    both, smallest = side_by_side(points), trained["percentage"].min()
+    in_figures = ~published["dataset"].isin(NOT_IN_FIGURES) & ~published["strategy"].str.startswith("spikein")
+    at_once, early = published["percentage"] == smallest, int((error["percentage"] == smallest).sum())
+    n, first = counted(len(published), "curve"), doing(int(at_once.sum()), "saturates", "saturate")
+    finding(
+        f"Of {n} of the study's tables {first} at {smallest:g} % by the published rule ({(at_once & in_figures).sum()} "
+        f"of the {in_figures.sum()} that its figures show) and {early} by the error rule, and the two disagree on "
+        f"{both['disagree'].sum()}. By fits of the error against cells, {told_verdicts(fits['verdict'])}."
+    )
+elif folder:
+    told = ", ".join(f"{size:g}" for size in sorted(headline["percentage"].dropna().unique()))
+    finding(f"The tables hold no curve. Of each there is at most one size over 0 % (sizes in %: {told or 'none'}).")
+
+# %% tags=["show"]
+if not folder:
+    finding(
+        f"No tables were read. The study publishes them with its code: clone {SOURCE} (commit {COMMIT}) and point the "
+        f"parameter `folder` at the clone, or at its {TABLES}, as in `python -m helpers.run notebooks/70_published.py "
+        "OUT.ipynb -p folder PATH`."
+    )
+if not remarks.empty():
+    note("While reading:", [remarks.get().getMessage() for _ in range(remarks.qsize())])
+
+# %% [markdown]
 # ## What was read
 # Runs of each family and task; sets are those of the tables, of which the study's figures leave some out.
 
@@ -116,7 +154,7 @@ if folder:
 
 # %% tags=["show"]
 NAMES = {
-    "classification": "micro F1, zero-shot (5-NN)",
+    "classification": "micro F1, zero-shot (5 nearest neighbours)",
     "finetuning": "micro F1, fine-tuned",
     "integration": "AvgBIO, zero-shot",
     "perturbation": "Pearson r of absolute mean profiles (the study's R2), where no change may win",
@@ -153,7 +191,6 @@ if any_curve:
 
 # %% tags=["show"]
 if any_curve:
-    both = side_by_side(points)
     apart = both[both["disagree"]].drop(columns=["judged_twice", "disagree"])
     told = apart.style.format({"published": "{:g}", "gain_per_doubling": "{:.4f}"}, na_rep="–")
     display(told.format_index("{:g}", level="width"))
@@ -178,26 +215,3 @@ if any_curve:
     display(reasons.agg(curves=("reason", "size"), one_reason=("reason", "first")))
     laws = fits[fits["verdict"] == "power law"].drop(columns=["verdict", "reason"])
     display(laws.style.format(precision=3).hide() if len(laws) else "No curve has the verdict power law.")
-
-# %% tags=["show"]
-if any_curve:
-    smallest = trained["percentage"].min()
-    in_figures = ~published["dataset"].isin(NOT_IN_FIGURES) & ~published["strategy"].str.startswith("spikein")
-    at_once = published["percentage"] == smallest
-    verdicts = ", ".join(f"{name} {n}" for name, n in fits["verdict"].value_counts().items())
-    finding(
-        f"By the published rule {at_once.sum()} of {len(published)} curves of the study's tables saturate at "
-        f"{smallest:g} % ({(at_once & in_figures).sum()} of the {in_figures.sum()} that its figures show), by the rule "
-        f"on the error scale {(error['percentage'] == smallest).sum()}; the two disagree on "
-        f"{both['disagree'].sum()}. Fits of the error against cells say: "
-        f"{verdicts}."
-    )
-elif folder:
-    told = ", ".join(f"{size:g}" for size in sorted(headline["percentage"].dropna().unique()))
-    finding(f"The tables hold no curve: of each there is at most one size over 0 % (sizes in %: {told or 'none'}).")
-else:
-    finding(
-        f"No tables were read. The study publishes them with its code: clone {SOURCE} (commit {COMMIT}) and point the "
-        f"parameter `folder` at the clone, or at its {TABLES}, as in `python -m helpers.run notebooks/70_published.py "
-        "OUT.ipynb -p folder PATH`."
-    )

@@ -7,14 +7,14 @@
 # ---
 
 # %% [markdown]
-# # 90 · The figures
+# # 90 · What do all results look like, figure by figure?
 #
 # **Finding.** *Written from the numbers when the notebook is executed.*
 #
 # **Method.** Every figure is drawn from the tables of the results alone and computes nothing new. Each is written as
 # svg and png, at its size in print, with the numbers behind it in `source_data/` and its caption, with n, seeds and
 # test sets, in `captions.json`. What a design does not vary has no figure. Of models of several widths, curves over
-# sizes are those of width 1. Figures that other notebooks show are not shown again; the list at the end has them all.
+# sizes are those of width 1. The list has them all; those that no other notebook shows follow it.
 
 # %% tags=["parameters"]
 design: str = "params/demo.yaml"  # design file, relative to the project
@@ -60,28 +60,27 @@ trained = table[(table["percentage"] > 0) & (table["strategy"] != "none") & tabl
 scaling = {path.stem: pd.read_parquet(path) for path in artifacts.read("scaling").glob("*.parquet")}
 headline, units, n_of_sets = study.evaluations.heldout_loss.headline, loss_units(table), n_test(table)
 models, one_width = laws.alike(study), plots.at_one_width(table)
-samplings = {name: sampling.strategy for name, sampling in study.strategies.items()}
-looks.know(study.families, samplings, table["dataset"].dropna().unique())
+looks.know_design(study)
 gallery = Gallery(n_of_sets)
 
 # %% [markdown]
 # ## The design
 
-# %% tags=["show"]
+# %%
 counts = design_figure.design_counts(study, table)
-gallery.add("design", design_figure.design_schematic(counts), counts, runs=trained)
+figure = gallery.add("design", design_figure.design_schematic(counts), counts, runs=trained)
 
 # %% [markdown]
 # ## What the subsets hold
 
-# %% tags=["show"]
+# %%
 subsets = read["diversity"].assign(sampling=lambda rows: rows.get("sampling", rows["strategy"]))
 several = subsets[subsets["sampling"].isin(size_samplings(subsets))]
 if len(several):
     whole = subsets[(subsets["strategy"] == "random") & (subsets["percentage"] == 100)]
     indices = whole.mean(numeric_only=True) if len(whole) else None
     gallery.add("diversity", diversity_curves(several, indices), several, runs=several)
-    display(gallery.add("subset_sizes", cost_figures.subset_sizes(several), several, runs=several))
+    gallery.add("subset_sizes", cost_figures.subset_sizes(several), several, runs=several)
 
 # %% [markdown]
 # ## Scores against corpus size
@@ -102,7 +101,7 @@ for task, metric, title in scores:
     if size_samplings(rows):  # else of one size, or missing; 50_collect says why
         figure = plots.size_curves(rows, task=task, metric=metric, title=title, n_test=n_of_sets[task])
         curves = rows[rows["sampling"].isin(size_samplings(rows))]
-        display(gallery.add(f"size_curves_{task}_{metric}", figure, rows, runs=curves, about=title))
+        gallery.add(f"size_curves_{task}_{metric}", figure, rows, runs=curves, about=title)
 
 # %% [markdown]
 # ## Few labelled cells
@@ -114,7 +113,7 @@ taught = taught[taught["strategy"].isin(["untrained", "random"])]
 taught = taught[taught["percentage"].isin([0, taught.loc[taught["percentage"] > 0, "percentage"].min(), 100])]
 if len(taught["metric"].unique()) > 1 and (taught["percentage"] > 0).any():
     figure = plots.few_shot(taught, n_test=n_of_sets["finetuning"])
-    display(gallery.add("few_shot", figure, taught.dropna(axis=1, how="all"), runs=taught))
+    gallery.add("few_shot", figure, taught.dropna(axis=1, how="all"), runs=taught)
 
 # %% [markdown]
 # ## Predicted responses against corpus size
@@ -126,7 +125,7 @@ for metric, of_metric in rows.groupby("metric", sort=False):
     if size_samplings(of_metric):
         figure, told = plots.responses(of_metric, metric=metric), style.metric_name(metric)
         name = f"responses_{metric.removeprefix('calibrated_')}"
-        display(gallery.add(name, figure, of_metric, runs=of_metric, about=told))
+        gallery.add(name, figure, of_metric, runs=of_metric, about=told)
 
 # %% [markdown]
 # ## Predicted responses against what teaches them
@@ -218,7 +217,7 @@ rows = trained[(trained["metric"] == "heldout_loss") & (trained["dataset"] == he
 rows, frontier = cost_figures.varied(rows, models), scaling["frontier"].query("dataset == @headline")
 if len(rows):
     told = {"models": models, "units": units, "dataset": headline}
-    display(gallery.add("compute_frontier", cost_figures.loss_against_compute(rows, frontier, **told), rows, runs=rows))
+    gallery.add("compute_frontier", cost_figures.loss_against_compute(rows, frontier, **told), rows, runs=rows)
 
 # %%
 for name, best in frontier.groupby("model", sort=False):
@@ -243,13 +242,13 @@ rows = variations.widened(table, {name: settings.family for name, settings in st
 rows = rows[rows["metric"].isin(variations.METRICS) & (rows["dataset"] == headline)]
 if len(rows):
     figure = variations.widths(rows, metrics=variations.METRICS, dataset=headline)
-    display(gallery.add("widths", figure, rows, runs=rows))
+    gallery.add("widths", figure, rows, runs=rows)
 
 # %%
 rows = variations.spiked(one_width)
 rows = rows[rows["metric"].isin(variations.METRICS) & rows["task"].isin(["classification", "heldout_loss"])]
 if len(rows):
-    display(gallery.add("spike_ins", variations.spike_ins(rows), rows, runs=rows))
+    gallery.add("spike_ins", variations.spike_ins(rows), rows, runs=rows)
 
 # %% [markdown]
 # ## Donors, datasets and depth at a fixed number of cells
@@ -260,7 +259,7 @@ of_tasks = one_width[one_width["task"].isin(["classification", "heldout_loss"])]
 for strategy in variations.axes_of(of_tasks):
     rows = of_tasks[(of_tasks["strategy"] == strategy) & of_tasks["metric"].isin(variations.METRICS)]
     figure = variations.axis_curves(of_tasks, strategy=strategy, metrics=variations.METRICS)
-    display(gallery.add(f"axis_{strategy}", figure, rows, runs=rows, about=strategy))
+    gallery.add(f"axis_{strategy}", figure, rows, runs=rows, about=strategy)
 
 # %% [markdown]
 # ## Does the metric flatten while the loss still falls?
@@ -301,16 +300,30 @@ if not folder.fresh:
 # Rows of numbers behind each.
 
 # %% tags=["show"]
-gallery.overview().style.format({"rows": "{:,}"})
+from helpers.analysis.reach import reach
+from helpers.plots.style import family_name
+from helpers.reading import finding, note
+from helpers.words import counted, listed
+
+n_models = counted(trained["run_id"].nunique(), "trained model")
+families = listed([family_name(name) for name in looks.ordered(trained["family"], "families")])
+finding(
+    f"{counted(len(gallery.figures), 'figure shows/figures show')} {n_models} of {families}, which learned from "
+    f"{counted(trained['n_cells'], 'cell')} with {captions.seeds_of_each_size(trained)} of each size. Each stands in "
+    f"svg and png beside its numbers, and {reach(trained['n_cells'].max())}."
+)
+if missing := missing_note(study, table):
+    note(missing)
 
 # %% tags=["show"]
-from helpers.reading import between, finding
+gallery.overview().style.format({"rows": "{:,}"})
 
-names = ", ".join(map(style.family_name, looks.ordered(trained["family"], "families")))
-beyond = f"Beyond these sizes nothing is known. {captions.about_size(trained)}".strip()
-finding(
-    f"{drawn_rows.counted([len(gallery.figures)], 'figure')} of "
-    f"{drawn_rows.counted([trained['run_id'].nunique()], 'trained model')} ({names}; "
-    f"{between(trained['n_cells'], ',.0f')} cells, {captions.seeds_of_each_size(trained)} of each size). "
-    f"{beyond}{missing_note(study, table)}"
-)
+# %% [markdown]
+# ## Figures that no other notebook shows
+
+# %% tags=["show"]
+SHOWN = ("design", "subset_sizes", "size_curves", "few_shot", "responses", "compute_frontier", "widths", "spike_ins")
+for name, figure in gallery.figures.items():
+    if captions.kind_of(name) in (*SHOWN, "axis"):
+        note(f"**{gallery.captions[name]['title']}**")
+        display(figure)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import opening
 import pandas as pd
 import pytest
 from conftest import run_workflow, start_workflow
@@ -64,6 +65,12 @@ def test_every_notebook_is_executed_without_error_or_warning(results):
         outputs = [out for cell in nbformat.read(path, as_version=4).cells for out in cell.get("outputs", [])]
         told = [out for out in outputs if out.output_type == "error" or out.get("name") == "stderr"]
         assert not told, f"{path.name}: {told}"
+
+
+def test_every_notebook_opens_with_its_question_its_finding_a_table_and_a_figure(results):
+    for path in (results / "notebooks").glob("*.ipynb"):
+        few = path.stem == "61_scaling_laws"  # three sizes, of which no verdict is told and nothing drawn
+        opening.check(nbformat.read(path, as_version=4), path.stem, figure=not few)
 
 
 def test_results_are_complete_and_tidy(table):

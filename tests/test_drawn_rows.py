@@ -7,7 +7,6 @@ import pytest
 from helpers.analysis import laws
 from helpers.plots import captions, drawn_rows, effect_figures, scaling_figures
 from helpers.plots.gallery import Gallery
-from helpers.site import home
 
 MODELS = {"pca": "pca", "scvi": "scvi"}
 SIZES = {"random": (1.0, 10.0, 32.0, 100.0), "mine": (1.0, 10.0, 56.0)}
@@ -176,10 +175,3 @@ def test_only_small_corpora_are_said_to_be_small(results):
     assert captions.caption(text, results, {}).endswith("small says nothing about one of millions of cells.")
     large = captions.caption(text, results.assign(n_cells=results["n_cells"] * 1000), {})
     assert large.endswith("Beyond the sizes shown nothing is known.")
-    assert captions.STUDY_CELLS == home.ATLAS
-
-
-def test_one_is_told_in_the_singular():
-    assert drawn_rows.counted([1, 1], "seed") == "1 seed"
-    assert drawn_rows.counted([1, 3], "seed") == "1 to 3 seeds"
-    assert [drawn_rows.counted([n], "corpus/corpora") for n in (1, 1200)] == ["1 corpus", "1,200 corpora"]

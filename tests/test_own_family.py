@@ -142,9 +142,12 @@ def test_a_family_that_can_never_be_trained_stops_nothing(results):
     reasons = failed.groupby("strategy")["reason"].unique()
     assert reasons["random"].tolist() == ["UnfitCellsError: these cells have no donors"]
     assert reasons["untrained"].tolist() == ["MemoryError: try batch_size = 8"]
-    assert "All 4 runs of stubborn (random) were given up" in shown(results, "20_pretrain--stubborn--random")
+    assert "All 4 runs of stubborn trained on `random` cells were given up" in shown(
+        results, "20_pretrain--stubborn--random"
+    )
     for stage in ("25_embed", "30_classify", "34_heldout_loss"):
-        assert "All runs of stubborn (random) were given up" in shown(results, f"{stage}--stubborn--random")
+        model = "stubborn trained on `random` cells" if stage == "25_embed" else "stubborn (random)"
+        assert f"All runs of {model} were given up" in shown(results, f"{stage}--stubborn--random")
     assert {"autoencoder", "moody"} <= set(pd.read_parquet(results / "saturation.parquet")["family"])
 
 
@@ -156,7 +159,7 @@ def test_an_evaluation_that_fails_stops_no_other_and_is_listed(results):
     told = shown(results, "50_collect")
     why = "FailedPartsError: 25_embed failed: ValueError: the embedding is NaN or infinite in 138 of 138 cells"
     assert f"classification on same, 8 runs or baselines, ailing-w1/random/p050.0/s00 first: {why}" in told
-    assert "30 evaluations are missing" in told  # blind 6 × 3, ailing 2 × 3 and 6 losses of loud cells
+    assert "30 evaluations missing" in told  # blind 6 × 3, ailing 2 × 3 and 6 losses of loud cells
     failed = nbformat.read(results / "notebooks" / "25_embed--blind--random.ipynb", as_version=4)
     errors = [output for cell in failed.cells for output in cell.get("outputs", []) if output.output_type == "error"]
     assert "4 failed, and will be tried again" in errors[0]["evalue"]
@@ -193,7 +196,7 @@ def test_what_fails_in_one_size_or_on_one_set_costs_nothing_else(results):
         assert "30 evaluations are missing, see 50_collect." in shown(results, stage)
         assert not (results / "notebooks" / f"{stage}.failed.ipynb").exists()
     told = shown(results, "30_classify--ailing--random")
-    assert "Macro F1 of ailing (random)" in told, "what was judged is shown"
+    assert "In ailing trained on `random` cells" in told, "what was judged is shown"
 
 
 def test_what_failed_is_tried_again_and_leaves_no_trace_when_it_succeeds(project, results, table_before):
@@ -208,7 +211,7 @@ def test_what_failed_is_tried_again_and_leaves_no_trace_when_it_succeeds(project
     assert len(ailing.groupby(["task", "dataset"])) == 6
     assert not list((results / "notebooks").glob("*ailing*.failed.ipynb"))
     assert not [path for path in results.rglob(".*.failed.json") if "ailing" in str(path)]
-    assert "18 evaluations are missing" in shown(results, "50_collect"), "those of blind"
+    assert "18 evaluations missing" in shown(results, "50_collect"), "those of blind"
     columns = ["run_id", "task", "dataset", "metric", "value"]
     both = table_before[columns].merge(table[columns], on=columns[:4], suffixes=("", "_again")).dropna()
     assert len(both) == len(table_before.dropna(subset="value"))

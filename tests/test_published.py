@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import opening
 import pandas as pd
 import pytest
 
@@ -284,12 +285,19 @@ def run_notebook(*arguments) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, check=False)
 
 
+def finding(folder: Path) -> str:
+    """The finding of the executed notebook; what it shows without a curve is no figure, without tables nothing."""
+    notebook = nbformat.read(folder / "out.ipynb", as_version=4)
+    curves, read = (folder / "results" / "scaling.parquet").exists(), (folder / "results").exists()
+    return opening.check(notebook, "70_published", table=read, figure=curves)
+
+
 @pytest.mark.chain
 def test_the_notebook_says_where_the_tables_are_if_it_has_none(tmp_path):
     done = run_notebook(tmp_path / "out.ipynb", "-p", "results", tmp_path / "results")
     assert done.returncode == 0, done.stderr
-    first = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[0].source
-    assert "**Finding.** No tables were read. " in first
+    first = finding(tmp_path)
+    assert first.startswith("No tables were read. ")
     assert "clone https://github.com/microsoft/scFM-dataselection (commit f20c3bc) and point the parameter" in first
     assert not (tmp_path / "results").exists()
 
@@ -311,9 +319,9 @@ def test_the_notebook_analyses_the_tables(folder, tmp_path):
     assert at_ten["error"] > 0.9
     assert points.loc[points["rule"] == "error", ["low", "high"]].notna().all(axis=None)
     assert set(fits["verdict"]) == {"saturated"}
-    first = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[0].source
-    assert "0 of 28 curves of the study's tables saturate at 1 % (0 of the 21 that its figures show)" in first
-    assert "Fits of the error against cells say: saturated 28." in first
+    first = finding(tmp_path)
+    assert "Of 28 curves of the study's tables none saturates at 1 % by the published rule (0 of the 21 that" in first
+    assert "By fits of the error against cells, none follows a power law and 28 saturate." in first
     sizes = pd.read_parquet(made / "saturation_sizes.parquet")
     assert sizes.groupby(["strategy", "metric", "dataset", "task"])["probability"].sum().between(0.95, 1.0001).all()
     names = ["results.parquet", "saturation.parquet", "saturation_sizes.parquet", "scaling.parquet"]
@@ -330,7 +338,7 @@ def test_the_notebook_says_that_one_size_is_no_curve(folder, tmp_path):
     table[table["percentage"] == 10].to_csv(path)
     done = run_notebook(tmp_path / "out.ipynb", "-p", "folder", folder, "-p", "results", tmp_path / "results")
     assert done.returncode == 0, done.stderr
-    first = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[0].source
+    first = finding(tmp_path)
     assert "at most one size over 0 % (sizes in %: 10)" in first
 
 

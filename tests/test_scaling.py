@@ -162,7 +162,7 @@ def test_shuffled_sizes_give_no_law():
 
 def test_few_sizes_and_one_seed():
     few = judge(table([3, 2, 1], sizes=np.array([1.0, 10, 100])))
-    assert (few.verdict, few.reason) == ("not identifiable", "3 distinct values of n_cells; at least 4 are needed")
+    assert (few.verdict, few.reason) == ("not identifiable", "3 distinct sizes (cells); at least 4 are needed")
     assert np.isnan(few.exponent)
     with pytest.raises(ValueError, match="nothing was fitted"):
         few.predict([10])
@@ -171,7 +171,7 @@ def test_few_sizes_and_one_seed():
     assert one.exponent == pytest.approx(0.4, abs=0.05)
     assert np.isnan(one.interval).all()
     assert np.isnan(one.band(SIZES)).all()
-    assert "one run for each value of n_cells" in one.reason
+    assert "one run for each size (cells)" in one.reason
     five = judge(table([4, 3, 2, 1, 0.5][:4], sizes=np.geomspace(1, 1000, 4), ratio=100))
     assert "too few sizes for a power law" in five.reason
 
@@ -286,7 +286,7 @@ def test_sizes_of_one_run():
     assert np.isfinite(judge(whole).change_interval).all()  # one draw of the whole corpus
     refused = judge(frame[(frame["n_cells"] < SIZES[-2]) | (frame.index < 9)])
     assert np.isnan([*refused.interval, *refused.change_interval]).all()
-    assert "one run for 2 of 9 values of n_cells" in refused.reason
+    assert "one run for 2 of 9 sizes (cells)" in refused.reason
 
 
 def test_the_smallest_change_that_counts():

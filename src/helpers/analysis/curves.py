@@ -14,6 +14,19 @@ FEWEST_SPREADS = 3  # sizes with a spread, from which it is told how spreads dif
 UNLIKE = 4.0  # degrees of freedom of the common variance, under which spreads differ plainly
 MISFIT = 0.01  # level of the test of fit
 OF_CELLS = ("n_cells", "percentage")
+NAMES = {
+    "n_cells": "cells",
+    "unique_cells": "unique cells seen",
+    "n_donors": "donors",
+    "n_datasets": "datasets",
+    "umis_per_cell": "median UMIs per cell",
+    "n_parameters": "parameters",
+    "cell_views": "cell-views",
+    "flops": "training FLOPs",
+    "percentage": "% of the corpus",
+    "n_treated": "treated cells",
+    "n_contexts": "contexts",
+}  # of axes, in words
 ONE_MODEL = ("width", "weight_decay", "budget")
 ONE_VALUE = ("task", "dataset", "metric", "family")  # columns of which one curve holds one value
 

@@ -50,7 +50,7 @@ def loss_units(results: pd.DataFrame) -> dict[str, str]:
 
 
 def missing_note(design: Design, results: pd.DataFrame) -> str:
-    """A sentence for a finding that says how many evaluations the results lack, nothing if all are there.
+    """A sentence that says how many evaluations the results lack, no text if all are there.
 
     Those of runs that were given up do not count.
     """
@@ -62,7 +62,7 @@ def missing_note(design: Design, results: pd.DataFrame) -> str:
         owners = [run.id for run in runs if design.judges(task, run)]
         owners += [f"{name}/{NO_STRATEGY}" for name in BASELINES[task]]
         n += sum((owner, task, name) not in there for owner in owners for name in design.datasets(task))
-    return f" {n} evaluations are missing, see 50_collect." if n else ""
+    return f"{n:,} evaluation{' is' if n == 1 else 's are'} missing, see 50_collect." if n else ""
 
 
 def _loss_units(design: Design, store: Store) -> dict[str, str]:

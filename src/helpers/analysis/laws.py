@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from helpers.analysis.curves import NAMES
 from helpers.analysis.results import require, with_sampling
-from helpers.analysis.scaling import FEWEST_SIZES, ScalingFit, fit_scaling
+from helpers.analysis.scaling import FEWEST_SIZES, VERDICTS, ScalingFit, fit_scaling
 from helpers.design import NO_STRATEGY, UNTRAINED, Design
-from helpers.reading import between
+from helpers.words import counted, doing, listed
 
 LOSSES = {  # task, metric -> whether 1 - score is its loss
     ("heldout_loss", "heldout_loss"): False,
@@ -31,16 +32,6 @@ SAME = {
     "flops": ("model", "weight_decay", "sampling", "percentage"),
 }
 STRATEGIES = {"n_donors": ("donors",), "n_datasets": ("datasets",), "umis_per_cell": ("depth", "random")}
-NAMES = {
-    "n_cells": "cells",
-    "unique_cells": "unique cells seen",
-    "n_donors": "donors",
-    "n_datasets": "datasets",
-    "umis_per_cell": "median UMIs per cell",
-    "n_parameters": "parameters",
-    "cell_views": "cell-views",
-    "flops": "training FLOPs",
-}
 # What comes out of a run and differs by its seed: early stopping ends training at different steps, and subsets of one
 # size have other donors and medians.
 REALISED = ("cell_views", "flops", "unique_cells", "n_donors", "n_datasets", "umis_per_cell")
@@ -169,12 +160,24 @@ def law_curves(laws: list[Law], n_points: int = 60) -> pd.DataFrame:
 
 def told_sizes(table: pd.DataFrame) -> str:
     """How many sizes and seeds the curves of one axis have, and from where to where they reach, in words."""
-    return f"{between(table['n_sizes'], 'd')} sizes, {told_range(table)}, {between(table['seeds'], 'd')} seeds each"
+    return f"{counted(table['n_sizes'], 'size')}, {told_range(table)}, {counted(table['seeds'], 'seed')} each"
 
 
 def told_range(table: pd.DataFrame) -> str:
     """From where to where the curves of one axis reach, in words."""
     return f"{table['smallest'].min():,.6g} to {table['largest'].max():,.6g} {NAMES[table['axis'].iloc[0]]}"
+
+
+def told_verdicts(verdicts: pd.Series) -> str:
+    """How many curves have which verdict, in words; power laws even if there are none, and all adds up."""
+    counts = {name: int((verdicts == name).sum()) for name in VERDICTS}
+    ways = {
+        "power law": ("follows a power law", "follow a power law"),
+        "saturated": ("saturates", "saturate"),
+        "no scaling": ("shows no scaling", "show no scaling"),
+        "not identifiable": ("is not identifiable", "are not identifiable"),
+    }
+    return listed([doing(counts[name], *told) for name, told in ways.items() if counts[name] or name == "power law"])
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:

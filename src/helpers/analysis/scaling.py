@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.analysis.beyond import growth, to_come, upper_bound
-from helpers.analysis.curves import Curve, read_curve
+from helpers.analysis.curves import NAMES, Curve, read_curve
 from helpers.analysis.forms import AxisForm, forms_for, untold
 from helpers.analysis.separable import Fits, fit, fit_one
 
@@ -146,11 +146,11 @@ def fit_scaling(
         raise ValueError(f"min_effect is {min_effect}; the smallest change that counts must be 0 or more")
     if x == "n_cells" and x not in frame and "percentage" in frame:
         x = "percentage"
-    curve = read_curve(frame, x, y)
+    curve, axis = read_curve(frame, x, y), NAMES.get(x, x)
     told: dict = {"curve": curve, "x": x, "change": float(curve.means[0] - curve.means[-1])}
     without = {"change_interval": UNKNOWN, "to_come_bound": np.nan, "interval": UNKNOWN}
     if len(curve.x) < FEWEST_SIZES:
-        reason = f"{len(curve.x)} distinct values of {x}; at least {FEWEST_SIZES} are needed"
+        reason = f"{len(curve.x)} distinct sizes ({axis}); at least {FEWEST_SIZES} are needed"
         empty = {"form": "", "exponent": np.nan, "scores": pd.DataFrame(), "to_come": np.nan}
         return ScalingFit("not identifiable", reason, **told, **empty, **without)
     fits = {form.name: _fit(form, curve) for form in forms_for(curve.x)}
@@ -160,8 +160,8 @@ def fit_scaling(
     exponent = float(lead.form.exponent(lead.theta)[0]) if lead.form.exponent else np.nan
     if (single := int((curve.n == 1).sum())) > 1:
         best = lead.form.name + (f" with exponent {exponent:.2g}" if lead.form.exponent else "")
-        values = f"one run for {f'{single} of {len(curve.x)} values' if single < len(curve.x) else 'each value'} of {x}"
-        reason = f"{values}, so that there is no interval; by AICc of the values alone: {best}"
+        sizes = f"{single} of {len(curve.x)} sizes" if single < len(curve.x) else "each size"
+        reason = f"one run for {sizes} ({axis}), so that there is no interval; by AICc of the values alone: {best}"
         return ScalingFit("not identifiable", reason, **told, **without, exponent=exponent)
     samples = curve.resampled(n_boot, rng)
     close = scores.index[scores["distance"] < CLOSE]
@@ -228,7 +228,7 @@ def _judge(
     told: dict, interval: tuple[float, float], samples: np.ndarray, effect: float, rng: np.random.Generator
 ) -> tuple[str, str]:
     curve, change, (low, high), bound = (told[key] for key in ("curve", "change", "change_interval", "to_come_bound"))
-    span = f"from {curve.x[0]:,.6g} to {curve.x[-1]:,.6g} {told['x']}"
+    span = f"from {curve.x[0]:,.6g} to {curve.x[-1]:,.6g} {NAMES.get(told['x'], told['x'])}"
     verb = "falls" if change >= 0 else "changes"
     falls = f"the loss {verb} by {change:.3g} (90 % interval {low:.3g} to {high:.3g}) {span}"
     if -effect <= low and high <= effect:

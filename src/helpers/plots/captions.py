@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from helpers.analysis.reach import is_small
 from helpers.plots import looks, style
-from helpers.plots.drawn_rows import counted
 from helpers.reading import between
+from helpers.words import counted
 
 _DOTS = "Dots are seeds, lines their means."
 _BEYOND = "Beyond the sizes shown nothing is known."
-STUDY_CELLS = 22_189_056  # of the published study's corpus
 _SAME_CELLS = "The same test cells judge all models, so that another choice of them is in no interval."
 _BANDS = "bands and intervals are of 90 %, by a bootstrap over seeds"
 
@@ -204,7 +204,7 @@ def caption(text: Text, runs: pd.DataFrame, n_test: Mapping[str, pd.Series]) -> 
 
 def about_size(runs: pd.DataFrame) -> str:
     """That a corpus is small, if its largest subset has under 1 % of the cells of the study's, else nothing."""
-    small = runs["n_cells"].max() < STUDY_CELLS / 100
+    small = is_small(runs["n_cells"].max())
     return "A corpus this small says nothing about one of millions of cells." if small else ""
 
 
@@ -218,9 +218,9 @@ def _told_runs(runs: pd.DataFrame) -> str:
     if "family" in trained:
         names = [style.family_name(name) for name in looks.ordered(trained["family"], "families")]
         models = trained["run_id"].nunique() if "run_id" in trained else len(trained)
-        return f"n = {counted([models], 'trained model')} ({', '.join(names)}), {told}."
+        return f"n = {counted(models, 'trained model')} ({', '.join(names)}), {told}."
     corpora = trained.drop_duplicates([sampling, "percentage", "subset_seed"])
-    return f"n = {counted([len(corpora)], 'corpus/corpora')}, {told}."
+    return f"n = {counted(len(corpora), 'corpus/corpora')}, {told}."
 
 
 def seeds_of_each_size(runs: pd.DataFrame) -> str:

@@ -9,9 +9,9 @@ from matplotlib.patches import FancyBboxPatch
 
 from helpers.design import NO_STRATEGY, UNTRAINED, Design
 from helpers.plots import looks, style
-from helpers.plots.drawn_rows import counted
 from helpers.plots.style import figure
 from helpers.reading import between
+from helpers.words import counted
 
 ONE = {"samplings": "sampling", "families": "family", "evaluations": "evaluation"}
 COUNTED = {  # what is counted, of one and, where that is not an s more, of many
@@ -38,7 +38,7 @@ def design_counts(design: Design, results: pd.DataFrame) -> pd.DataFrame:
     for name in dict.fromkeys(names[sampling] for sampling in looks.ordered(names, "samplings")):
         part = trained[trained[kind] == name]
         n = part.drop_duplicates(["sampling", "percentage", "subset_seed"])
-        sizes = counted([n["percentage"].nunique()], "size")
+        sizes = counted(n["percentage"].nunique(), "size")
         seeds = counted(n.groupby(["sampling", "percentage"]).size(), "seed")
         told = f"{sizes} × {seeds}, {between(part['n_cells'], ',.0f')} cells"
         ways = part["sampling"].nunique()
@@ -56,7 +56,7 @@ def design_counts(design: Design, results: pd.DataFrame) -> pd.DataFrame:
         n = len(part.drop_duplicates(["run_id", "dataset"]))
         of_sets = part.drop_duplicates("dataset")
         what = "condition" if name == "perturbation" else "test cell"
-        told = f"{counted([len(of_sets)], 'set')}, {counted([of_sets['n_test'].sum()], what)}"
+        told = f"{counted(len(of_sets), 'set')}, {counted(of_sets['n_test'].sum(), what)}"
         rows.append(("evaluations", name, n, "evaluations", told))
     return pd.DataFrame(rows, columns=["stage", "part", "number", "counts", "detail"])
 
@@ -87,9 +87,9 @@ def design_schematic(counts: pd.DataFrame) -> Figure:
     models = int(counts.loc[counts["stage"] == "families", "number"].sum())
     scored = int(counts.loc[counts["stage"] == "evaluations", "number"].sum())
     told = (
-        f"every sampling teaches every family, every model is judged by its evaluations: {counted([models], 'model')}, "
+        f"every sampling teaches every family, every model is judged by its evaluations: {counted(models, 'model')}, "
     )
-    axes.text(3.6, -0.18, f"{told}{counted([scored], 'evaluation')} on its sets", ha="center", va="top", size=7)
+    axes.text(3.6, -0.18, f"{told}{counted(scored, 'evaluation')} on its sets", ha="center", va="top", size=7)
     return fig
 
 
@@ -108,7 +108,7 @@ def _in_inches(height: float) -> tuple[Figure, Axes]:
 def _text(stage: str, row: object) -> str:
     names = {"samplings": style.sampling_name, "families": style.family_name, "evaluations": style.task_name}
     name = names.get(stage, str)(row.part)
-    lines = textwrap.wrap(name, WRAP), textwrap.wrap(counted([row.number], COUNTED[row.counts]), WRAP)
+    lines = textwrap.wrap(name, WRAP), textwrap.wrap(counted(row.number, COUNTED[row.counts]), WRAP)
     return "\n".join([*lines[0], *lines[1], *textwrap.wrap(row.detail, WRAP)])
 
 

@@ -6,18 +6,10 @@ import numpy as np
 import pandas as pd
 
 from helpers.analysis import laws
-from helpers.reading import between
 
 _RANGE = ["n_sizes", "n_runs", "seeds", "smallest", "largest"]
 VERDICT = ["task", "metric", "dataset", "model", "width", "budget", "sampling", "verdict", "form", *_RANGE]
 EXPONENT = [*laws.CURVE, "verdict", "form", "exponent", "low", "high", *_RANGE]
-
-
-def counted(values: pd.Series | list[int], what: str) -> str:
-    """Numbers and what is counted, ``1 seed``, ``3 seeds``, ``1 to 3 seeds``; a plural other than with s after a /."""
-    one, _, many = what.partition("/")
-    told = between(values, ",.0f")
-    return f"{told} {one if told == '1' else many or one + 's'}"
 
 
 def runs_of_curve(law: pd.Series, runs: pd.DataFrame) -> pd.DataFrame:

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from helpers.analysis.equal_budget import flops_of_sizes
 from helpers.analysis.metric_against_loss import monotone_fit, seed_means
 from helpers.plots import layout, looks, study_figures, style
-from helpers.plots.drawn_rows import counted
 from helpers.plots.style import figure
+from helpers.words import counted
 
 TERM_NAMES = {
     "shannon": "Shannon index",
@@ -113,7 +113,7 @@ def monotone_fits(
         axes.plot(x, y, color="black", lw=1.2)
         if pd.notna(end["estimate"]):
             axes.axvspan(x[0], x[0] + end["estimate"] * (x[-1] - x[0]), color=FLAT_COLOUR, lw=0, zorder=0)
-        seeds = counted([end["n_seeds"]], "seed")
+        seeds = counted(end["n_seeds"], "seed")
         told = "\n".join(textwrap.wrap(f"{end['verdict']} (n = {end['n']}, {seeds})", 38))
         axes.set_title(f"{axes.get_title()}\n{told}")
     name = style.sampling_name(sampling)
@@ -170,7 +170,7 @@ def equal_budgets(runs: pd.DataFrame, *, dataset: str, metric_name: str) -> Figu
             layout.log_ticks(axes.xaxis, runs[column].min(), runs[column].max())
     panels[0].set_ylabel(f"{metric_name} on {dataset}")
     seeds = counted(runs.groupby([names, "percentage"]).size(), "seed")
-    n, sizes = counted([len(runs)], "run"), counted([runs["percentage"].nunique()], "size")
+    n, sizes = counted(len(runs), "run"), counted(runs["percentage"].nunique(), "size")
     about = f"{n} of random cells, {sizes}, {seeds} of each (dots), means (lines)"
     layout.shared_legend(fig, panels[:1], title=f"{about}.\nNothing is told beyond either end of a line.")
     return fig

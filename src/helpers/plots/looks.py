@@ -6,9 +6,13 @@ readers.
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
+
+if TYPE_CHECKING:
+    from helpers.design import Design
 
 FAMILY_COLOURS = {
     "pca": "#0072B2",
@@ -63,6 +67,11 @@ def know(families: Iterable[str] = (), samplings: Mapping[str, str] | None = Non
     ):
         looks.clear()
         _give(looks, own, spare, names)
+
+
+def know_design(design: "Design") -> None:
+    """`know` the families, samplings and evaluation sets of a design."""
+    know(design.families, {name: one.strategy for name, one in design.strategies.items()}, design.evaluation_sets)
 
 
 _ORDER: dict[str, list[str]] = {"families": [], "samplings": [], "sets": []}

@@ -9,8 +9,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from helpers.plots import layout, looks, style
-from helpers.plots.drawn_rows import counted
 from helpers.plots.style import figure
+from helpers.words import counted
 
 VERDICT_TEXTS = {"no scaling": "none", "saturated": "sat.", "power law": "law", "not identifiable": "?"}
 BASELINE_LINES = style.BASELINE_LINES | {"no_change": (0, (4, 1, 1, 1))}

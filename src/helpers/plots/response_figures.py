@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from helpers.analysis.response_axes import BASELINE, ENCODER, FOLD, LEVELS, MEAN
 from helpers.design import NO_STRATEGY, UNTRAINED
 from helpers.plots import layout, looks, style
-from helpers.plots.drawn_rows import counted
 from helpers.plots.style import figure
+from helpers.words import counted
 
 MOST = 6  # folds in one figure
 NAMES = {BASELINE: "own PCA of the control cells", MEAN: "mean of what teaches"}
@@ -91,13 +91,13 @@ def response_axes(table: pd.DataFrame, *, metric: str) -> Figure:
         axes.set_ylabel(f"{told}\n(0: null, 1: ceiling)")
     trained = rows[~rows["strategy"].isin([NO_STRATEGY, UNTRAINED])]
     seeds = trained.groupby(ENCODER)["seed"].nunique() if len(trained) else pd.Series([0])
-    draws = counted([rows["draw"].max() + 1], "draw")
+    draws = counted(rows["draw"].max() + 1, "draw")
     told = f"mean (line) and range (bar) of {draws} of what teaches, {counted(seeds, 'seed')} of each trained encoder"
     told += ", whose spread is not seen" if seeds.max() == 1 else ""
     told += "; the whole task has one draw"
-    left = f"; {counted([len(folds) - MOST], 'more fold')} in the table" if len(folds) > MOST else ""
+    left = f"; {counted(len(folds) - MOST, 'more fold')} in the table" if len(folds) > MOST else ""
     cells, contexts = (int(rows[level].max()) for level in LEVELS.values())
-    n = counted([len(folds)], "held-out fold")
-    told += f"{left}\nn = {n}, up to {cells:,} treated cells and {counted([contexts], 'context')}"
+    n = counted(len(folds), "held-out fold")
+    told += f"{left}\nn = {n}, up to {cells:,} treated cells and {counted(contexts, 'context')}"
     layout.shared_legend(fig, panels.flat, ncols=3, title=f"{told}: of more nothing is known")
     return fig

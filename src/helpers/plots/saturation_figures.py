@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.plots import layout, looks, style
-from helpers.plots.drawn_rows import counted
 from helpers.plots.style import figure
 from helpers.reading import between
+from helpers.words import counted
 
 MOST_ROWS = 6  # of panels below each other
 MOST_STEPS = 26  # sizes beside each other on a page

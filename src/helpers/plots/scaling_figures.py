@@ -13,9 +13,10 @@ from helpers.analysis.forms import EXPONENTS
 from helpers.analysis.laws import NAMES, told_range, told_sizes
 from helpers.analysis.scaling import VERDICTS, ScalingFit
 from helpers.plots import layout, looks, style
-from helpers.plots.drawn_rows import counted, led_by_power_law, means_above, runs_of_curve
+from helpers.plots.drawn_rows import led_by_power_law, means_above, runs_of_curve
 from helpers.plots.style import figure
 from helpers.reading import between
+from helpers.words import counted
 
 TALLEST = 8  # inches of rows of names, on a page
 
@@ -184,10 +185,10 @@ def verdict_map(table: pd.DataFrame) -> Figure:
     named = pd.DataFrame({"row": rows, "column": _sized(table).to_numpy(), "code": codes})
     named["sampling"] = table["sampling"].to_numpy()
     grid = named.pivot_table(index="row", columns=["sampling", "column"], values="code", sort=False)
-    left_out = f"; left out for too few sizes: {counted([few], 'curve')}" if few else ""
+    left_out = f"; left out for too few sizes: {counted(few, 'curve')}" if few else ""
     blank = "; blank: not judged" if grid.isna().to_numpy().any() else ""
     told = (
-        f"Losses, or 1 − score: verdicts on {counted([len(table)], 'curve')}, {told_sizes(table)}{left_out}{blank}. "
+        f"Losses, or 1 − score: verdicts on {counted(len(table), 'curve')}, {told_sizes(table)}{left_out}{blank}. "
         "A verdict holds within the range and tells nothing beyond it; the same test cells judge all runs."
     )
     names = list(dict.fromkeys(named["column"]))

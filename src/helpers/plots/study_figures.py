@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from helpers.analysis.saturation import size_samplings
 from helpers.design import UNTRAINED
 from helpers.plots import layout, looks, style
-from helpers.plots.drawn_rows import counted
 from helpers.plots.style import figure
 from helpers.reading import between
+from helpers.words import counted
 
 
 def draw_runs(axes: Axes, part: pd.DataFrame, families: list[str]) -> None:
@@ -153,7 +153,7 @@ def responses(results: pd.DataFrame, *, metric: str) -> Figure:
                 label = f"{'strongest null' if limit == 'null' else limit} ({level})"
                 axes.axhline(level, color=style.GREY, lw=0.9, ls=line, label=label)
     conditions = scores.groupby("dataset")["n_conditions"].max()
-    told = [f"{name}\n{counted([conditions[name]], 'condition')}" for name in names]
+    told = [f"{name}\n{counted(conditions[name], 'condition')}" for name in names]
     rows = [f"{style.family_name(family)}\n{layout.narrow(style.metric_name(metric))}" for family in families]
     _finish(fig, panels, rows, told, trained)
     return fig

@@ -5,19 +5,20 @@ from pathlib import Path
 
 import pandas as pd
 
+from helpers.analysis.reach import is_small, reach
 from helpers.plots.style import VERDICT_COLOURS
 from helpers.site.collection import Collection
 from helpers.site.explorer import address, scores
 from helpers.site.figures import Figure
 from helpers.site.notebook_pages import Stage
 from helpers.site.templates import write_page
-from helpers.site.words import counted, in_words
+from helpers.site.words import in_words
+from helpers.words import counted
 
 QUESTION = "Does more, or more diverse, pretraining data make single-cell models better, and how would I know?"
 HEADLINE = "heldout_loss"
 MOST_BYTES = 500_000  # of the headline figure as svg; a heavier one is shown as png
 ANSWERS = ("60_saturation", "61_scaling_laws", "62_diversity_effect")
-ATLAS = 22_189_056  # cells of the study's corpus
 
 
 def write(
@@ -126,8 +127,6 @@ def _caveat(collection: Collection) -> str:
         return "A score holds for the corpus and the cells that it was measured on, and for no more."
     largest = laws["largest"].max()
     about = f"Every verdict holds for up to {largest:,.0f} cells of this corpus, on these test sets, and for no more."
-    if largest < ATLAS / 100:
-        about += (
-            f" {largest:,.0f} cells answer nothing about 22 million: a corpus this small shows that the method works."
-        )
+    if is_small(largest):
+        about += f" {reach(largest)}: a corpus this small shows that the method works."
     return f"{about} Labels that come from clusterings favour PCA. Losses compare models of one family alone."

@@ -15,7 +15,8 @@ from helpers.provenance import find_project, read_notebook
 from helpers.reading import FINDING_PLACE
 from helpers.site.collection import Collection
 from helpers.site.templates import write_page
-from helpers.site.words import counted, in_words
+from helpers.site.words import in_words
+from helpers.words import counted
 
 FOUND = re.compile(r"\*\*Finding\.\*\*\s+(.+?)(?:\n\s*\n|\Z)", re.DOTALL)
 TITLE = re.compile(r"\A#\s+(.+)\n?")

@@ -7,7 +7,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from helpers.provenance import find_project
-from helpers.site.words import counted, in_words
+from helpers.site.words import in_words
+from helpers.words import counted
 
 
 @cache

@@ -1,6 +1,6 @@
-"""Names and numbers in words, the same on every page: as the figures have them."""
+"""Names in words, the same on every page: as the figures have them."""
 
-from helpers.plots.style import BASELINE_NAMES, FAMILY_NAMES, STRATEGY_NAMES
+from helpers.plots.style import BASELINE_NAMES, FAMILY_NAMES, METRIC_NAMES, STRATEGY_NAMES
 
 SPELT = {  # parts of the names of metrics and tasks
     "ari": "ARI",
@@ -15,14 +15,9 @@ SPELT = {  # parts of the names of metrics and tasks
     "pcr": "PCR",
     "r2": "R²",
 }
-NAMES = FAMILY_NAMES | BASELINE_NAMES | STRATEGY_NAMES
+NAMES = FAMILY_NAMES | BASELINE_NAMES | STRATEGY_NAMES | METRIC_NAMES
 
 
 def in_words(name: str) -> str:
     """A family, sampling, task or metric in words."""
     return NAMES.get(name) or " ".join(SPELT.get(part, part) for part in name.split("_"))
-
-
-def counted(n: int, word: str) -> str:
-    """A number of things, which may be one."""
-    return f"{n:,} {word}{'' if n == 1 else 's'}"
