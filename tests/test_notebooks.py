@@ -137,6 +137,8 @@ def test_kept_tables_are_drawn_from_where_there_are_no_results(finished, capsys)
     assert [path.name for path in kept.read("scaling").iterdir()] == ["laws.parquet"]
     assert not kept.has("split.parquet")
     assert not kept.artifact("results.parquet").fresh, "what made it is asked for by the next run as ever"
+    assert kept.artifact("scaling", inputs=["results.parquet", "split.parquet"]).fresh, "nothing here can make it"
+    assert not kept.artifact("scaling", inputs=["results.parquet"]).fresh
     (root / "small" / "tables" / "results.parquet").write_text("harmed")
     shutil.rmtree(finished)
     assert notebooks.restore(Path(design))
@@ -158,7 +160,9 @@ def test_kept_tables_are_drawn_from_where_there_are_no_results(finished, capsys)
     store.record_path(finished / "results.parquet").write_text(json.dumps(record))
     assert notebooks.main(["redraw", design]) == 0
     assert (root / "small" / "tables" / "scaling_laws.parquet").read_text() == "anew"
-    assert json.loads((root / "small" / "tables" / "records.json").read_text()).keys() == {"results.parquet", "scaling"}
+    records = json.loads((root / "small" / "tables" / "records.json").read_text())
+    assert records["scaling"] == record
+    assert records.keys() == {"results.parquet", "scaling"}
     assert [path.name for path in (root / "small" / "figures").iterdir()] == ["two.svg"]
     stamps = json.loads((root / "small" / "provenance.json").read_text())
     told = [stamps[name]["seconds"] for name in ("90_figures", "61_scaling_laws", "60_saturation", "50_collect")]

@@ -24,7 +24,7 @@ from helpers.design import load_design
 from helpers.messages import answered
 from helpers.provenance import find_project, notebook_hash, read_notebook
 from helpers.stages import pieces
-from helpers.store import RUNNER_FOLDERS, claim, discard, read_record, record_path, write_text
+from helpers.store import RESTORED, RUNNER_FOLDERS, claim, discard, read_record, record_path, write_text
 
 MAX_BYTES = 1_000_000
 PROVENANCE = "provenance.json"
@@ -134,7 +134,8 @@ def keep(design: Path) -> Path:
 def restore(design: Path) -> bool:
     """Put the kept tables of a design into its results, unless anything was made there; says whether it did.
 
-    Their records come along, so that the store checks them as it does what was made here.
+    Their records come along, so that the store checks them as it does what was made here; while their inputs are not
+    there, notebooks of all results take them as they are.
     """
     study = load_design(design)
     results, tables = find_project() / "results" / study.name, find_project() / study.name / "tables"
@@ -149,7 +150,7 @@ def restore(design: Path) -> bool:
             (results / artifact).mkdir()
             for path in tables.glob(f"{artifact}_*"):
                 shutil.copy(path, results / artifact / path.name.removeprefix(f"{artifact}_"))
-        write_text(record_path(results / artifact), json.dumps(record))
+        write_text(record_path(results / artifact), json.dumps(record | {RESTORED: True}))
     return True
 
 
@@ -204,7 +205,7 @@ def _records(results: Path) -> dict[str, dict]:
     paths = [path for pattern in TABLES for path in sorted(results.glob(pattern))]
     names = dict.fromkeys(path.relative_to(results).parts[0] for path in paths)
     found = {name: read_record(results / name) for name in names if name not in NOT_RESULTS}
-    return {name: record for name, record in found.items() if record}
+    return {name: {key: record[key] for key in record if key != RESTORED} for name, record in found.items() if record}
 
 
 def _copy_figures(results: Path, to: Path, *but: str) -> None:
