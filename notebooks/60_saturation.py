@@ -100,7 +100,7 @@ points, sizes = (pd.read_parquet(artifacts.read(one.relative)) for one in (file,
 # %% tags=["show"]
 from helpers.analysis.judged_sets import loss_units, missing_note, n_test
 from helpers.analysis.reach import reach
-from helpers.plots import looks, saturation_figures, study_figures
+from helpers.plots import looks, saturation_figures, study_figures, style
 from helpers.reading import finding, note
 from helpers.words import counted, doing
 
@@ -111,7 +111,7 @@ near = by_error[by_error["q"] == 0.95]
 if len(points):
     task, metric = (published if len(published) else near)[["task", "metric"]].iloc[0]
     by_rule = [part[(part["task"] == task) & (part["metric"] == metric)] for part in (published, near)]
-    n, smallest, name = len(by_rule[1]), points["percentage"].min(), saturation_figures.NAMES.get(metric, metric)
+    n, smallest, name = len(by_rule[1]), points["percentage"].min(), style.metric_name(metric)
     at_once, early = (int((part["percentage"] == smallest).sum()) for part in by_rule)
     n_edge = int(by_rule[1]["at_edge"].sum())
     edge = f" and {doing(n_edge, 'has', 'have')} not saturated within the range" if n_edge else ""
@@ -131,13 +131,13 @@ if missing := missing_note(study, table):
     note(missing)
 
 # %% tags=["show"]
-counted = points.assign(
+summed = points.assign(
     smallest=points["percentage"] == points["percentage"].min(), no_point=points["percentage"].isna()
 )
-counted["early"], counted["at_edge"] = points["percentage"] <= 10, points["at_edge"].fillna(False)
+summed["early"], summed["at_edge"] = points["percentage"] <= 10, points["at_edge"].fillna(False)
 columns = {"family": "curves", "smallest": "at the smallest size", "early": "at or below 10 %"}
 columns |= {"at_edge": "not within the range", "no_point": "without a point"}
-counts = counted.groupby(["task", "metric", "rule", "q"], sort=False).agg(
+counts = summed.groupby(["task", "metric", "rule", "q"], sort=False).agg(
     {"family": "size"} | dict.fromkeys(list(columns)[1:], "sum")
 )
 counts.rename(columns=columns)
@@ -236,14 +236,13 @@ if size_samplings(table[table["metric"] == "heldout_loss"]):
     )
 
 # %% tags=["show"]
-from helpers.plots.style import family_name
-
 headline = study.evaluations.heldout_loss.headline
 sampling = next(iter(size_samplings(table)), "")
 losses = table.query("metric == 'heldout_loss' and sampling == @sampling and dataset == @headline")
 means = losses[losses["percentage"] > 0].pivot_table(index=["family", "width"], columns="percentage", values="value")
 falls = [
-    f"{family_name(*name)} {100 * (1 - row.iloc[-1] / row.iloc[0]):.1f} %" for name, row in means.dropna().iterrows()
+    f"{style.family_name(*name)} {100 * (1 - row.iloc[-1] / row.iloc[0]):.1f} %"
+    for name, row in means.dropna().iterrows()
 ]
 if falls:
     note(f"From the smallest to the largest size of `{sampling}`, the loss on {headline} falls by: {', '.join(falls)}.")
