@@ -15,8 +15,10 @@ from matplotlib.lines import Line2D
 from matplotlib.markers import MarkerStyle
 from matplotlib.text import Text
 
+from helpers.analysis.judged_sets import loss_units, n_test
+from helpers.analysis.results import with_sampling
 from helpers.design import load_design
-from helpers.plots import looks, style
+from helpers.plots import looks, study_figures, style
 from helpers.provenance import read_notebook
 
 TABLES = PROJECT / "study" / "tables"
@@ -197,6 +199,17 @@ def test_no_text_lies_over_another(drawn):
         return overlapping(texts, boxes_of(texts))
 
     check_all(drawn[0], check)
+
+
+@pytest.mark.parametrize("n_families", [1, 2, 5])
+def test_names_of_rows_have_room_whatever_the_number_of_families(n_families):
+    results = with_sampling(pd.read_parquet(TABLES / "results.parquet"))
+    families = [name for name in looks.FAMILY_COLOURS if name in set(results["family"])][:n_families]
+    rows = results[results["family"].isin(families)]
+    drawn = study_figures.heldout_loss(rows, units=loss_units(results), n_test=n_test(results)["heldout_loss"])
+    drawn.draw_without_rendering()
+    texts = texts_of(drawn)
+    assert overlapping(texts, boxes_of(texts)) == []
 
 
 def test_the_checks_of_text_can_fail(drawn):

@@ -168,7 +168,7 @@ def heldout_loss(results: pd.DataFrame, *, units: dict[str, str], n_test: pd.Ser
     scores = results[results["metric"] == "heldout_loss"]
     trained = _over_sizes(scores)
     names, families = looks.ordered(scores["dataset"], "sets"), looks.ordered(trained["family"], "families")
-    fig, panels = layout.rows_of_sets(len(families), len(names), height=1.25)
+    fig, panels = layout.rows_of_sets(len(families), len(names), height=1.5)
     for row, family in zip(panels, families, strict=True):
         for axes, name in zip(row, names, strict=True):
             part = trained[(trained["dataset"] == name) & (trained["family"] == family)]
