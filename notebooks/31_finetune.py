@@ -139,8 +139,8 @@ if len(scores) and strategy != NO_STRATEGY:
         name, last = headline if headline in known else known.index[0], means.iloc[-1]
         better = int((last > known[last.index]).sum())
         size = f" at {means.index[-1]:g} %" if len(means) > 1 else ""
-        told += f"Logistic regression on the same cells' expression has {known[name]:.2f} there, less than "
-        told += f"the head on {better} of {counted(len(last), 'set')}{size}."
+        told += f"Logistic regression on the same cells' expression has {known[name]:.2f} there, and the head is "
+        told += f"ahead of it on {better} of {counted(len(last), 'set')}{size}."
     else:
         told += on_all_sets(means)
     finding(told)

@@ -160,7 +160,7 @@ if len(scores) and strategy != NO_STRATEGY:
     mixed = limited[(limited["dataset"] == wanted) & (limited["metric"] == "asw_batch")]
     if len(mixed):
         last = mixed[mixed["run"] == mixed["run"].max()]
-        told += f"On {wanted}, where batches should mix, their ASW is {last['value'].mean():.2f}"
+        told += f"On {wanted}, where batches should mix, their ASW (higher: mixed) is {last['value'].mean():.2f}"
         if "ceiling" in last:
             low, high = last[["null", "ceiling"]].iloc[0]
             told += f", beside {low:.2f} where batches are the embedding and {high:.2f} where they are shuffled"

@@ -58,9 +58,9 @@ from helpers.words import counted
 table = tables["laws"]
 over_cells = table[table["axis"] == "n_cells"]
 fitted = over_cells[over_cells["form"] != ""]
-losses, scores = fitted[fitted["metric"] == "heldout_loss"], fitted[fitted["metric"] != "heldout_loss"]
-random = losses[losses["sampling"] == "random"]
-judged_by = f"Of {counted(len(scores), 'curve')} of downstream scores {laws.told_verdicts(scores['verdict'])}"
+losses = fitted[fitted["metric"] == "heldout_loss"]
+random, scores = (part[part["sampling"] == "random"] for part in (losses, fitted.drop(losses.index)))
+judged_by = f"Of {counted(len(scores), 'curve')} of their downstream scores {laws.told_verdicts(scores['verdict'])}"
 judged_by = judged_by if len(scores) else "No downstream score has a curve"
 
 # %% tags=["show"]

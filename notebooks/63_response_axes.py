@@ -130,17 +130,18 @@ for rival, name in RIVALS.items():
 
 # %% tags=["show"]
 pretrained = table[~table["strategy"].isin([NO_STRATEGY, UNTRAINED])]
-seeds = counted(pretrained["seed"].nunique(), "encoder seed")
+seeds = counted(pretrained["seed"].nunique(), "seed")
 if found:
     what = {"specific_r": "Predicted type-specific responses", "delta_r": "Predicted responses"}[names[0]]
     heads = [curves.loc[(names[0], axis, "heads")] for axis in ("treated cells", "contexts")]
     rose = [f"{one['rise']:.0f} of {one['curves']:.0f}" for one in heads]
     gains = [f"{one['median_gain']:.2f}" for one in heads]
     first = next(iter(of_rival.values()), "")
-    race = f"pretrained encoders are in all {axes.repeats} draws ahead of {first}" if first else "there is no rival"
+    race = f"In all {axes.repeats} draws, pretrained encoders ({seeds}) are ahead of {first}"
+    race = race if first else "Pretrained encoders have no rival here"
     finding(
         f"{what} are shown to improve with treated cells on {rose[0]} curves (median gain {gains[0]} from null "
-        f"to ceiling) and with contexts on {rose[1]} ({gains[1]}). With {seeds}, {race}."
+        f"to ceiling) and with contexts on {rose[1]} ({gains[1]}). {race}."
     )
 else:
     finding("No fold has a metric that tells null from ceiling. Whether responses get better cannot be told.")

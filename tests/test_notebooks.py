@@ -130,6 +130,12 @@ def test_kept_tables_are_drawn_from_where_there_are_no_results(finished, capsys)
     before = {path.stem: path.read_bytes() for path in (root / "small" / "notebooks").iterdir()}
     assert not notebooks.restore(Path(design)), "results that are there stay"
     shutil.rmtree(finished)
+    (root / "small").rename(root / "elsewhere")
+    assert notebooks.main(["restore", design]) == 1
+    assert "results/small holds no results, and none are kept: run make demo DESIGN=params/small.yaml first" in (
+        capsys.readouterr().err
+    )
+    (root / "elsewhere").rename(root / "small")
     assert notebooks.main(["restore", design]) == 0
     assert "kept tables are taken" in capsys.readouterr().out
     kept = store.Store(load_design(design), finished, "90_figures")

@@ -282,3 +282,12 @@ def test_links_lead_somewhere(path):
 def test_every_target_is_told_by_make_help():
     told = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
     assert targets() - {"help"} == set(re.findall(r"^make ([\w-]+)", told, re.M))
+
+
+def test_the_readme_asks_what_the_notebooks_ask():
+    rows = dict(
+        re.findall(r"^\| `(\d\d_\w+)` \| (.*?)(?: \(`make controls`\))? \|$", (PROJECT / "README.md").read_text(), re.M)
+    )
+    sources = {source.stem: source.read_text() for source in (PROJECT / "notebooks").glob("[0-9]*.py")}
+    asked = {name: re.search(r"^# # \d\d · (.*)$", text, re.M).group(1) for name, text in sources.items()}
+    assert rows == asked

@@ -433,9 +433,12 @@ def test_figures_show_points_probabilities_and_what_is_missing():
     drawn = probability_heatmap(points, sizes, metric="micro_f1", q=0.95, n_test=n_test)
     assert [axes.get_title() for axes in drawn.axes] == ["PCA, random", "PCA 2×, random"]
     told = [f"{100 * share:.0f}" for share in sizes["probability"].dropna()]
-    assert sorted(texts(drawn)) == sorted([*told, "no interval"])
+    assert sorted(texts(drawn)) == sorted(told)
+    dotted = [line for axes in drawn.axes for line in axes.get_lines() if line.get_linestyle() == ":"]
+    assert len(dotted) == points["low"].isna().sum() == 1
     assert [tick.get_text() for tick in drawn.axes[0].get_yticklabels()] == ["lung (n = 1,200)", "liver (n = 30)"]
     title = " ".join(drawn.get_suptitle().split())
+    assert "dotted: no interval (a size has one seed)" in title
     assert "1 to 2 seeds" in title
     assert "% of draws of seeds;" in title
     assert len(gains(points, sizes, metric="micro_f1", n_test=n_test).axes) == 2
@@ -453,6 +456,11 @@ def test_figures_without_any_interval():
     options = {"metric": "micro_f1"}
     points, sizes = saturation_points(results, rule="error", **options), size_probabilities(results, **options)
     drawn = probability_heatmap(points, sizes, metric="micro_f1", q=0.95, n_test=pd.Series({"lung": 5}))
-    assert texts(drawn) == ["no interval"]
+    assert texts(drawn) == []
     assert "% of no draws;" in " ".join(drawn.get_suptitle().split())
+    under = points.assign(reason="the best mean error is -0.1, not over 0: nothing is a share of it")
+    drawn = probability_heatmap(under, sizes, metric="micro_f1", q=0.95, n_test=None)
+    told = " ".join(drawn.get_suptitle().split())
+    assert "no interval (an error is not over 0)" in told
+    assert "one seed" not in told
     assert len(gains(points, sizes, metric="micro_f1", n_test=pd.Series({"lung": 5})).axes) == 1

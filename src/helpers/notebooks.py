@@ -134,13 +134,17 @@ def keep(design: Path) -> Path:
 def restore(design: Path) -> bool:
     """Put the kept tables of a design into its results, unless anything was made there; says whether it did.
 
-    Their records come along, so that the store checks them as it does what was made here; while their inputs are not
+    Raises ValueError where there is neither. Their records come along, so that the store checks them as it does what was made here; while their inputs are not
     there, notebooks of all results take them as they are.
     """
     study = load_design(design)
     results, tables = find_project() / "results" / study.name, find_project() / study.name / "tables"
     made = results.exists() and any(entry.name not in RUNNER_FOLDERS for entry in results.iterdir())
-    if made or not (tables / RECORDS).exists():
+    if not made and not (tables / RECORDS).exists():
+        raise ValueError(
+            f"results/{study.name} holds no results, and none are kept: run make demo DESIGN={design} first"
+        )
+    if made:
         return False
     claim(study, results)
     for artifact, record in json.loads((tables / RECORDS).read_text()).items():

@@ -78,8 +78,9 @@ TEXTS = {
     "saturation_error": Text(
         "Saturation points by the error rule",
         "The smallest size whose mean error is at most the smallest mean error / 0.95 (frame), its 90 % interval "
-        "(line) and the probability of each size in per cent of the draws (numbers). A curve without interval says so: "
-        "one of its sizes has a single seed, so that nothing can be drawn again.",
+        "(line) and the probability of each size in per cent of the draws (numbers). A dotted line: no interval, "
+        "since a size has a single seed, or since the best error is not over 0 in many draws, as that of a loss under its "
+        "reference.",
         f"A curve whose point is its largest size has not saturated within the range. {_BEYOND}",
         "60_saturation",
     ),

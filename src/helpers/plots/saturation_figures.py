@@ -102,7 +102,7 @@ def probability_heatmap(
         axes.set_xlabel("size, % of the corpus")
     panels[0][0].set_yticks(range(len(names)), _with_cells(names, n_test))
     cells = sizes["n_cells"].dropna()
-    unknown = "; no interval: a size has one seed" if points["low"].isna().any() else ""
+    unknown = _without_interval(points.loc[points["low"].isna(), "reason"])
     told = (
         f"numbers: % of {_drawn(points)}; frame: the point; line: 90 % interval{unknown}\n"
         f"{counted(points['n_seeds'], 'seed')}{f', {between(cells, ",.0f")} cells' if len(cells) else ''}; "
@@ -111,6 +111,16 @@ def probability_heatmap(
     )
     layout.head(fig, f"Saturation by the error rule, {_score(points, metric)}, q = {q:g}\n{told}")
     return fig
+
+
+def _without_interval(reasons: pd.Series) -> str:
+    """What a dotted line means, from the reasons why curves have no interval; nothing if all have one."""
+    known = {
+        "one seed": "a size has one seed",
+        "not over 0|no point": "an error is not over 0",
+    }
+    why = [told for pattern, told in known.items() if reasons.str.contains(pattern).any()]
+    return f"; dotted: no interval ({', or '.join(why)})" if why else ""
 
 
 def _draw_probabilities(
@@ -128,7 +138,7 @@ def _draw_probabilities(
             ends = [steps.index(point.low) - 0.3, steps.index(point.high) + 0.3]
             axes.plot(ends, [line + 0.36] * 2, color=POINT, lw=1.4)
         else:
-            axes.text(len(steps) - 0.55, line + 0.36, "no interval", ha="right", va="center", size=6, color=style.GREY)
+            axes.plot([-0.3, len(steps) - 0.7], [line + 0.36] * 2, color=style.GREY, lw=0.9, ls=":")
         if np.isfinite(point.percentage):
             place = (steps.index(point.percentage) - 0.47, line - 0.46)
             axes.add_patch(plt.Rectangle(place, 0.94, 0.72, fill=False, ec=POINT, lw=1.1, zorder=3))

@@ -38,6 +38,7 @@ METRIC_NAMES = {
     "delta_r": "delta r",
     "specific_r": "context-specific r",
     "mean_profile_r": "r of mean responses",
+    "calibrated_mean_profile_r": "calibrated r of mean responses",
     "calibrated_delta_r": "calibrated delta r",
     "calibrated_specific_r": "calibrated context-specific r",
     "calibrated_de_overlap": "calibrated DE overlap",

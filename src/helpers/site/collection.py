@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from helpers.notebooks import CONTROLS, PROVENANCE
+from helpers.plots import looks
 from helpers.provenance import find_project, read_notebook
 from helpers.site.words import in_words
 
@@ -57,7 +58,8 @@ class Collection:
         chosen = {"axis": "n_cells", "sampling": "random", "metric": "heldout_loss"}
         for column, value in chosen.items():
             table = table[table[column] == value]
-        return table.sort_values(["model", "width", "dataset"]).reset_index(drop=True)
+        family = table["model"].map({name: n for n, name in enumerate(looks.ordered(table["model"], "families"))})
+        return table.assign(family=family).sort_values(["family", "width", "dataset"]).reset_index(drop=True)
 
 
 def finished(results: Path, design: str) -> Collection:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from helpers.analysis.reach import is_small, reach
+from helpers.plots import looks
 from helpers.plots.style import VERDICT_COLOURS
 from helpers.site.collection import Collection
 from helpers.site.explorer import address, scores
@@ -50,12 +51,12 @@ def _lead(table: pd.DataFrame | None) -> str:
     trained = pd.DataFrame() if table is None else table[table["percentage"] > 0]
     if trained.empty:
         return about
-    families = [in_words(name) for name in sorted(trained["family"].unique())]
+    families = [in_words(name) for name in looks.ordered(trained["family"], "families")]
     n_models, cells = trained["run_id"].nunique(), trained["n_cells"]
     return (
         f"{about} Here {counted(n_models, 'model')} ({', '.join(families)}) learned from "
-        f"{_cells(cells.min(), cells.max())}, drawn in {counted(trained['strategy'].nunique(), 'way')}, and "
-        f"{'has' if n_models == 1 else 'have'} {counted(len(table), 'score')}, each beside its floor and its ceiling. "
+        f"{_cells(cells.min(), cells.max())}, drawn in {counted(trained['strategy'].nunique(), 'way')}; with "
+        f"untrained ones and baselines they have {counted(len(table), 'score')}, each beside its floor and its ceiling. "
         "Everything is an executed notebook that can be run again, on your own atlas too."
     )
 
