@@ -134,8 +134,8 @@ def keep(design: Path) -> Path:
 def restore(design: Path) -> bool:
     """Put the kept tables of a design into its results, unless anything was made there; says whether it did.
 
-    Raises ValueError where there is neither. Their records come along, so that the store checks them as it does what was made here; while their inputs are not
-    there, notebooks of all results take them as they are.
+    Their records come along, so that the store checks them as it does what was made here; while their inputs are not
+    there, notebooks of all results take them as they are. Raises ValueError where there are neither results nor tables.
     """
     study = load_design(design)
     results, tables = find_project() / "results" / study.name, find_project() / study.name / "tables"

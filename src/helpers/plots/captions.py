@@ -79,8 +79,8 @@ TEXTS = {
         "Saturation points by the error rule",
         "The smallest size whose mean error is at most the smallest mean error / 0.95 (frame), its 90 % interval "
         "(line) and the probability of each size in per cent of the draws (numbers). A dotted line: no interval, "
-        "since a size has a single seed, or since the best error is not over 0 in many draws, as that of a loss under its "
-        "reference.",
+        "since a size has a single seed, or since the best error is not over 0 in many draws, as that of a loss under "
+        "its reference.",
         f"A curve whose point is its largest size has not saturated within the range. {_BEYOND}",
         "60_saturation",
     ),

@@ -56,7 +56,7 @@ def _lead(table: pd.DataFrame | None) -> str:
     return (
         f"{about} Here {counted(n_models, 'model')} ({', '.join(families)}) learned from "
         f"{_cells(cells.min(), cells.max())}, drawn in {counted(trained['strategy'].nunique(), 'way')}; with "
-        f"untrained ones and baselines they have {counted(len(table), 'score')}, each beside its floor and its ceiling. "
+        f"untrained ones and baselines they have {counted(len(table), 'score')}, each beside its floor and ceiling. "
         "Everything is an executed notebook that can be run again, on your own atlas too."
     )
 
