@@ -61,9 +61,24 @@ def task_name(task: str) -> str:
     return TASK_NAMES.get(task, task.replace("_", " "))
 
 
+SPELT = {  # parts of the names of metrics
+    "ari": "ARI",
+    "asw": "ASW",
+    "auprc": "AUPRC",
+    "de": "DE",
+    "f1": "F1",
+    "heldout": "held-out",
+    "mlp": "MLP",
+    "mse": "MSE",
+    "nmi": "NMI",
+    "pcr": "PCR",
+    "r2": "R²",
+}
+
+
 def metric_name(metric: str) -> str:
     """A metric in words."""
-    return METRIC_NAMES.get(metric, metric.replace("_", " "))
+    return METRIC_NAMES.get(metric) or " ".join(SPELT.get(part, part) for part in metric.split("_"))
 
 
 def score_name(task: str, metric: str) -> str:

@@ -1,23 +1,10 @@
 """Names in words, the same on every page: as the figures have them."""
 
-from helpers.plots.style import BASELINE_NAMES, FAMILY_NAMES, METRIC_NAMES, STRATEGY_NAMES
+from helpers.plots.style import BASELINE_NAMES, FAMILY_NAMES, STRATEGY_NAMES, metric_name
 
-SPELT = {  # parts of the names of metrics and tasks
-    "ari": "ARI",
-    "asw": "ASW",
-    "auprc": "AUPRC",
-    "de": "DE",
-    "f1": "F1",
-    "heldout": "held-out",
-    "mlp": "MLP",
-    "mse": "MSE",
-    "nmi": "NMI",
-    "pcr": "PCR",
-    "r2": "R²",
-}
-NAMES = FAMILY_NAMES | BASELINE_NAMES | STRATEGY_NAMES | METRIC_NAMES
+NAMES = FAMILY_NAMES | BASELINE_NAMES | STRATEGY_NAMES
 
 
 def in_words(name: str) -> str:
     """A family, sampling, task or metric in words."""
-    return NAMES.get(name) or " ".join(SPELT.get(part, part) for part in name.split("_"))
+    return NAMES.get(name) or metric_name(name)
