@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from helpers.design import Run
 from helpers.plots.layout import shared_legend
 from helpers.plots.looks import COLOURS, family_colour, sequential
-from helpers.plots.style import GREY, LIMIT_LINES, figure
+from helpers.plots.style import GREY, LIMIT_LINES, figure, metric_name
 
 
 @figure
@@ -80,7 +80,7 @@ def scores_by_size(scores: pd.DataFrame, *, metrics: Sequence[str], unit: str) -
             line = "-o" if isinstance(order[-1], float) else "o"  # baselines have no order
             axes.plot(range(len(order)), means, line, ms=3.5, color=colour, label=name)
         _limits(axes, scores[scores["metric"] == metric], dict(zip(names, cycle(COLOURS), strict=False)))
-        axes.set(title=style.metric_name(metric))
+        axes.set(title=metric_name(metric))
         sized = [f"{run:g} %" if isinstance(run, float) else run for run in order]
         axes.set_xticks(range(len(order)), sized, rotation=45, ha="right", rotation_mode="anchor")
     panels[0][0].set_ylabel(unit)
