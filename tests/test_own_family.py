@@ -202,7 +202,8 @@ def test_what_fails_in_one_size_or_on_one_set_costs_nothing_else(results):
 def test_what_failed_is_tried_again_and_leaves_no_trace_when_it_succeeds(project, results, table_before):
     assert (results / "notebooks" / "30_classify--ailing--random.failed.ipynb").exists()
     (project / "site" / "cured").write_text("")
-    done = run_workflow("params/small.yaml", "results/small", project, packages=[project / "site"])
+    given = {"packages": [project / "site"], "options": ["--until", "collect"]}
+    done = run_workflow("params/small.yaml", "results/small", project, **given)
     assert done.returncode == 0, done.stderr
     assert "34_heldout_loss--ailing--untrained failed in part: it is tried again" in done.stderr
     table = pd.read_parquet(results / "results.parquet")
