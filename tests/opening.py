@@ -4,7 +4,7 @@ import re
 
 from helpers.reading import FINDING
 
-MOST_WORDS = 60
+MOST_WORDS = 65
 SENTENCE = re.compile(r"[.!?](?=\s|$)")
 
 
