@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import PROJECT
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from helpers.analysis.results import RESULT_COLUMNS, with_sampling
 from helpers.plots.style import VERDICT_COLOURS
 from helpers.provenance import read_notebook
-from helpers.reading import FINDING_PLACE
+from helpers.reading import FINDING, FINDING_PLACE
 from helpers.site import (
     Collection,
     SiteError,
@@ -214,6 +214,10 @@ def test_provenance_tells_how_each_notebook_was_made(site):
 def test_a_notebook_says_what_it_found_and_folds_its_code():
     cells = [new_markdown_cell("# 60 · Where?\n\n**Finding.** At 1 %.\n\n**Method.** Two rules.")]
     cells += [new_code_cell("a = 1\nb = 2"), new_code_cell("x = 3", metadata={"tags": ["injected-parameters"]})]
+    cells[1].outputs = [
+        new_output("display_data", {"text/markdown": "**Finding.** At 1 %."}, metadata={FINDING: True}),
+        new_output("stream", text="one curve"),
+    ]
     notebook = new_notebook(cells=cells)
     page = notebook_pages.describe("60_saturation--pca--cell_type", notebook)
     assert (page.stage, page.about, page.question) == ("60_saturation", "PCA, cell type", "60 · Where?")
@@ -223,6 +227,7 @@ def test_a_notebook_says_what_it_found_and_folds_its_code():
         "# 60 · Where? (PCA, cell type)\n\n<div>bar</div>\n\n:::{admonition} Finding"
     )
     assert notebook.cells[0].source.endswith("At 1 %.\n:::\n\n**Method.** Two rules.\n")
+    assert [output.output_type for output in notebook.cells[1].outputs] == ["stream"], "the finding is on top"
     assert notebook.cells[1].metadata["tags"] == ["hide-input"]
     assert notebook.cells[1].metadata["mystnb"]["code_prompt_show"] == "Code, 2 lines"
     assert notebook.cells[2].metadata["tags"] == ["injected-parameters"]

@@ -9,7 +9,7 @@ COLOURS = 128  # of a picture's palette
 
 
 def put_finding_on_top(notebook) -> None:
-    """Copy the finding that the notebook ends with to its place under the question."""
+    """Copy the finding that a cell shows to its place under the question."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     texts = [output["data"]["text/markdown"] for output in outputs if output.get("metadata", {}).get(FINDING)]
     for cell in notebook.cells:

@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 
 from helpers.provenance import find_project, read_notebook
-from helpers.reading import FINDING_PLACE
+from helpers.reading import FINDING, FINDING_PLACE
 from helpers.site.collection import Collection
 from helpers.site.templates import write_page
 from helpers.site.words import in_words
@@ -82,11 +82,13 @@ def describe(name: str, notebook) -> Page:
 
 def prepare(notebook, page: Page, bar: str) -> None:
     """Make a notebook fit to be read as a page: a title of its own, its finding in a box, `bar` under the title, its
-    code folded. Outputs stay as they are.
+    code folded. Outputs stay as they are, but for the finding, which would stand there twice.
     """
     for cell in notebook.cells:
         if cell.cell_type == "code":
             _fold(cell)
+            if page.finding:
+                cell.outputs = [output for output in cell.outputs if FINDING not in output.get("metadata", {})]
     first = notebook.cells[0]
     rest = FOUND.sub(lambda found: f"{_box(found[1])}\n\n", TITLE.sub("", first.source), count=1)
     title = f"# {page.question}" + (f" ({page.about})" if page.about else "")
