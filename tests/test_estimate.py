@@ -247,11 +247,13 @@ def test_the_table_of_costs_is_whole_and_its_rule_near_what_was_measured():
 def test_the_estimate_is_near_what_the_study_took():
     design, stamps = load_design("params/study.yaml"), json.loads((PROJECT / "study" / "provenance.json").read_text())
     cells, told, took = extent(design, open_source(design)), collections.Counter(), collections.Counter()
-    for piece in pieces(design):
+    run = stamps["20_pretrain--pca--random"]["git_revision"]  # others were executed anew from kept tables
+    for piece in [piece for piece in pieces(design) if stamps[piece.name]["git_revision"] == run]:
         told[piece.stage] += work_of(design, piece, cells).seconds
         took[piece.stage] += stamps[piece.name]["cpu_seconds"]
     long = {stage for stage, seconds in took.items() if seconds > 30}
-    assert len(long) > 9
+    assert long >= {"20_pretrain", "25_embed", "30_classify", "31_finetune", "32_integrate", "33_perturb"}
+    assert len(long) > 7
     assert all(1 / 2 < told[stage] / took[stage] < 2 for stage in long), {one: told[one] / took[one] for one in long}
     assert 0.8 < told.total() / took.total() < 1.25
 

@@ -104,7 +104,7 @@ def drawn(tmp_path_factory):
     space = {"study": study, "artifacts": artifacts, "display": lambda shown: None}
     for cell in read_notebook(PROJECT / "notebooks" / "90_figures.py").cells:
         if cell.cell_type == "code" and not re.search(
-            r"parameters|folder\.fresh|gallery\.overview|finding\(", cell.source
+            r"parameters|folder\.fresh|gallery\.overview|finding\(|SHOWN", cell.source
         ):
             source = re.sub(r"^(study, artifacts|folder) =.*$", "", cell.source, flags=re.MULTILINE)
             if "design: str" not in source:

@@ -198,7 +198,7 @@ def test_home_shows_the_verdicts_of_the_tables(site):
     reasons = [unescape(words) for words in re.findall(r"<li><strong>[^<]+</strong>: ([^<]+)</li>", text)]
     assert len(reasons) == len(marks)
     assert set(law["verdict"] + "; " + law["reason"]) <= set(reasons)
-    assert "5,655 cells answer nothing about 22 million" in text
+    assert "5,655 cells say nothing about 22 million: a corpus this small shows" in text
 
 
 def test_provenance_tells_how_each_notebook_was_made(site):
@@ -751,7 +751,10 @@ def test_home_of_a_small_design_counts_its_own_and_names_the_study(tmp_path):
     named = {one.name: () for one in shown}
     home.write(shown, tmp_path, stages=named, figures=named, documents=())
     text = (tmp_path / "index.md").read_text()
-    assert f"Here 1 model (PCA) learned from {n_cells} cells, drawn in 1 way, and has 1 score, each" in text
+    told = (
+        f"Here 1 model (PCA) learned from {n_cells} cells, drawn in 1 way; with untrained ones and baselines they have"
+    )
+    assert told in text
     assert ">Explore 1 score</a>" in text
     assert "<caption><span>The project's study: held-out loss" in text
     assert "Figures: the project's study <study/figures>" in text
