@@ -86,24 +86,34 @@ def size_curves(
     scores = results[(results["task"] == task) & (results["metric"] == metric)]
     trained = _over_sizes(scores)
     names, families = looks.ordered(scores["dataset"], "sets"), looks.ordered(trained["family"], "families")
-    fig, panels = layout.rows_of_sets(len(families), len(names), height=1.2 if len(families) > 3 else 1.6, sharey=True)
-    for row, family in zip(panels, families, strict=True):
-        for axes, name in zip(row, names, strict=True):
-            part = scores[scores["dataset"] == name]
-            _draw_family(axes, part, trained[trained["dataset"] == name], family, families)
-            for baseline, line in style.BASELINE_LINES.items():
-                value = part.loc[part["family"] == baseline, "value"]
-                if len(value):
-                    axes.axhline(value.iloc[0], color=style.GREY, lw=0.9, ls=line, label=style.BASELINE_NAMES[baseline])
-            for limit, line in style.LIMIT_LINES.items():
-                if len(known := part[limit].dropna()):
-                    label = style.LIMIT_NAMES[limit].get(task, limit)
-                    axes.axhline(known.iloc[0], color=style.GREY, lw=0.9, ls=line, label=label)
+    fig, panels = _panels(scores, trained, families, names)
+    for axes, name in zip(panels.flat, names * len(families), strict=True):
+        part = scores[scores["dataset"] == name]
+        for baseline, line in style.BASELINE_LINES.items():
+            value = part.loc[part["family"] == baseline, "value"]
+            if len(value):
+                axes.axhline(value.iloc[0], color=style.GREY, lw=0.9, ls=line, label=style.BASELINE_NAMES[baseline])
+        for limit, line in style.LIMIT_LINES.items():
+            if len(known := part[limit].dropna()):
+                label = style.LIMIT_NAMES[limit].get(task, limit)
+                axes.axhline(known.iloc[0], color=style.GREY, lw=0.9, ls=line, label=label)
     panels[0][0].set_ylim(ylim)
     told = [_about_set(name, n_test, scores) for name in names]
     rows = [f"{style.family_name(family)}\n{layout.narrow(title)}" for family in families]
     _finish(fig, panels, rows, told, trained)
     return fig
+
+
+def _panels(
+    scores: pd.DataFrame, trained: pd.DataFrame, families: list[str], names: list[str]
+) -> tuple[Figure, np.ndarray]:
+    """A figure and its panels: families in rows, sets in columns, one scale; with trained and untrained models."""
+    fig, panels = layout.rows_of_sets(len(families), len(names), height=1.2 if len(families) > 3 else 1.6, sharey=True)
+    for row, family in zip(panels, families, strict=True):
+        for axes, name in zip(row, names, strict=True):
+            part = scores[scores["dataset"] == name]
+            _draw_family(axes, part, trained[trained["dataset"] == name], family, families)
+    return fig, panels
 
 
 def _draw_family(axes: Axes, scores: pd.DataFrame, trained: pd.DataFrame, family: str, families: list[str]) -> None:
@@ -144,14 +154,11 @@ def responses(results: pd.DataFrame, *, metric: str) -> Figure:
     scores = results[results["metric"] == metric]
     trained = _over_sizes(scores)
     names, families = looks.ordered(scores["dataset"], "sets"), looks.ordered(trained["family"], "families")
-    fig, panels = layout.rows_of_sets(len(families), len(names), height=1.2 if len(families) > 3 else 1.6, sharey=True)
-    for row, family in zip(panels, families, strict=True):
-        for axes, name in zip(row, names, strict=True):
-            part = scores[scores["dataset"] == name]
-            _draw_family(axes, part, trained[trained["dataset"] == name], family, families)
-            for level, (limit, line) in enumerate(style.LIMIT_LINES.items()):
-                label = f"{'strongest null' if limit == 'null' else limit} ({level})"
-                axes.axhline(level, color=style.GREY, lw=0.9, ls=line, label=label)
+    fig, panels = _panels(scores, trained, families, names)
+    for axes in panels.flat:
+        for level, (limit, line) in enumerate(style.LIMIT_LINES.items()):
+            label = f"{'strongest null' if limit == 'null' else limit} ({level})"
+            axes.axhline(level, color=style.GREY, lw=0.9, ls=line, label=label)
     conditions = scores.groupby("dataset")["n_conditions"].max()
     told = [f"{name}\n{counted(conditions[name], 'condition')}" for name in names]
     rows = [f"{style.family_name(family)}\n{layout.narrow(style.metric_name(metric))}" for family in families]
